@@ -1,0 +1,429 @@
+"""The words: all that the parts of Ukulele say to each other. Frozen, small, no torch at run time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+Tensors: TypeAlias = "dict[str, Tensor]"
+"""Flat and named: the only structure of tensors that crosses a border."""
+
+Split: TypeAlias = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+# ---------------------------------------------------------------- data
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The place a row came from: a file, and a line of it (the first is 1) where it has lines."""
+
+    file: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One example, raw: one text, two texts, or one picture (a path, the file's bytes, or a PIL image)."""
+
+    inputs: tuple[Any, ...]
+    targets: Mapping[str, Any]  # by task; an empty cell is None; several labels are a tuple of str
+    where: Where
+
+
+class Rows(Protocol):
+    """A sequence of rows that are read when touched, so that a million of them need little memory."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Row: ...
+    def __iter__(self) -> Iterator[Row]: ...
+    def take(self, indices: Sequence[int]) -> Rows:
+        """The rows at `indices`, in that order, still read when touched."""
+        ...
+
+    def column(self, name: str) -> list[Any]:
+        """One column of the source for every row, also of a column that is neither input nor target."""
+        ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a data set asks, as plain data: the name of the column, what kind of answer, and its labels."""
+
+    name: str
+    kind: Literal["classify", "multilabel", "regress"]
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that was set aside: never dropped in silence, always listed."""
+
+    where: Where
+    reason: str
+    content: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something the user should know, with the evidence and what to do about it.
+
+    `code` is kebab-case and stable ("duplicate-across-splits"); `evidence` is plain JSON.
+    """
+
+    severity: Literal["info", "warning", "error"]
+    code: str
+    message: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A labelled data set, read, checked and split."""
+
+    name: str
+    modality: Literal["text", "pair", "image"]
+    columns: tuple[str, ...]  # those that are the input
+    targets: tuple[Target, ...]
+    splits: Mapping[Split, Rows]
+    notes: tuple[str, ...] = ()  # every inference made while reading, to be said aloud
+    findings: tuple[Finding, ...] = ()
+    quarantine: tuple[BadRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows and what is asked of them. Several tables, or several tasks on one, make a multi-task run."""
+
+    rows: Rows
+    tasks: Mapping[str, Task]
+
+
+# ---------------------------------------------------------------- models
+
+
+@dataclass(frozen=True)
+class Field:
+    """How one tensor of an unpadded row is batched and stored.
+
+    `axis` names a ragged first axis ("token", "term"); collating pads it and adds `<axis>_mask` of
+    shape (rows, longest), 1 where there is a value and 0 where there is padding.
+    """
+
+    axis: str | None = None
+    pad: float = 0.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One link of the trunk: live values in, live values out. It hands on whatever it does not consume."""
+
+    name: str
+    module: nn.Module  # forward(live: Tensors) -> Tensors; must not alter its input in place
+    live: Mapping[str, Field]  # all that is live behind it, hence what a cut here stores
+
+
+@dataclass(frozen=True)
+class Card:
+    """Where a model comes from, for the report and for the bundles made from it."""
+
+    origin: str  # package, hub id or path
+    source_task: str = "unknown"
+    licence: str = "unknown"
+    parents: tuple[str, ...] = ()  # the cards of the models it was made from, newest first, in words
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network as an ordered row of stages: a record filled in by one file a family, never subclassed.
+
+    `encode(inputs, draws)` turns raw inputs of some rows into unpadded tensors, one dict a row; draw 0 is
+    the plain view, any other an augmentation that is a function of the draw alone.
+    """
+
+    name: str
+    net: nn.Module  # the library's own object, whole: to save and export; the stages are views of it
+    encode: Callable[[Sequence[tuple[Any, ...]], Sequence[int]], list[Tensors]]
+    inputs: Mapping[str, Field]  # what encode gives
+    stages: tuple[Stage, ...]  # the last one leaves "pooled": (rows, width), float32
+    width: int
+    summary: Callable[[Tensors], Tensor]  # live values behind any stage -> (rows, width there), float32
+    recipe: Mapping[str, Any]  # plain JSON: with the weights, enough to build the model again; has "family"
+    card: Card
+    prepare: Callable[[Tensors], Tensors] = dict  # adds what is derived, never stored: masks, rotary tables
+    augments: bool = False  # whether draws other than 0 differ from it
+    assets: Mapping[str, bytes] = field(default_factory=dict)  # files a bundle must carry: the tokenizer
+    heads: Mapping[str, Callable[[int], Head]] = field(default_factory=dict)  # brought along, by kind of task
+
+    def live(self, cut: int) -> Mapping[str, Field]:
+        """The fields that a cut in front of stage `cut` stores; 0 stores what `encode` gives."""
+        return self.stages[cut - 1].live if cut else self.inputs
+
+    def run(self, live: Tensors, start: int = 0, stop: int | None = None) -> Tensors:
+        """Run stages `start` to `stop`: below a cut is run(x, 0, cut), above it run(x, cut)."""
+        stages = self.stages[start:stop]
+        return fold(self.prepare, [stage.module for stage in stages], live)
+
+
+def fold(
+    prepare: Callable[[Tensors], Tensors], stages: Sequence[Callable[[Tensors], Tensors]], live: Tensors
+) -> Tensors:
+    """Live values through `prepare` and then through each stage."""
+    live = prepare(live) if stages else live
+    for stage in stages:
+        live = stage(live)
+    return live
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a family needs to make a model.
+
+    `texts` gives the raw inputs of the training rows, for models that learn their vocabulary from them.
+    """
+
+    name: str
+    pretrained: bool = True
+    seed: int = 0
+    inputs: int = 1  # texts a row: 1, or 2 for pairs
+    max_length: int | None = None  # tokens; None: what the model takes
+    long: Literal["cut", "chunk"] = "cut"  # texts longer than that
+    rows: Rows | None = None
+
+
+# ---------------------------------------------------------------- tasks
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Sums and counts, one a row (one in all where a loss does not decompose); the step takes the mean, once."""
+
+    sums: Tensor
+    counts: Tensor
+
+
+class Head(Protocol):
+    """What stands on the trunk, one a task: an nn.Module with two verbs, both fed the trunk's last live values."""
+
+    def loss(self, live: Tensors, target: Tensors) -> Loss: ...
+    def predict(self, live: Tensors, decoding: Any) -> Sequence[Any]:
+        """One raw answer a row; `Task.decode` makes it final."""
+        ...
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number for how good answers are, from a table of row statistics and how often each row counts.
+
+    `value(table, counts)`: table is (n, k) of whatever `Task.table` made, counts is (n,), all ones for the
+    plain value and the multiplicities of a resample for a bootstrap draw.
+    """
+
+    name: str
+    value: Callable[[np.ndarray, np.ndarray], float]
+    higher_is_better: bool = True
+
+
+class Task(Protocol):
+    """What is asked and how good an answer is. Plain data: no network, tokenizer or tensor inside."""
+
+    kind: ClassVar[str]
+    fields: ClassVar[Mapping[str, Field]]  # of its target tensors
+    name: str
+    decoding: Any  # temperature, thresholds, beams: tuned on validation, changed by dataclasses.replace
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those reported; the first decides."""
+        ...
+
+    def target(self, value: Any) -> Tensors:
+        """A raw target (or None) as unpadded tensors named as in `fields`."""
+        ...
+
+    def head(self, model: Model) -> Head:
+        """A new head for the model, its weights zero or drawn from torch's generator."""
+        ...
+
+    def decode(self, raw: Sequence[Any]) -> Sequence[Any]:
+        """Raw answers of a head as final ones, by `decoding`."""
+        ...
+
+    def tuned(self, raw: Sequence[Any], values: Sequence[Any]) -> Task:
+        """The same task with its decoding tuned on validation answers and their true values."""
+        ...
+
+    def table(self, answers: Sequence[Any], values: Sequence[Any]) -> np.ndarray:
+        """Row statistics (n, k) of final answers against true values: what `metrics` read."""
+        ...
+
+
+# ---------------------------------------------------------------- plans
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that are trained at one rate: a shell pattern over `<stage>.<parameter>` and `head.<task>.<parameter>`."""
+
+    names: str
+    rate: float
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training. The first group that matches a parameter takes it; what none matches is
+    frozen, and the cut follows: the lowest stage with a trained parameter.
+
+    A phase with the optimiser "probe" fits the heads alone, to the optimum, on the trunk's last live values.
+    """
+
+    groups: tuple[Group, ...]
+    optimiser: Literal["probe", "adamw", "sgd"] = "adamw"
+    epochs: int = 1
+    batch: int = 32
+    decay: float = 0.0  # weight decay (adamw, sgd)
+    strength: float | None = None  # of the probe's L2 penalty; None: by cross-validation
+    warmup: float = 0.1  # share of the steps
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    clip: float | None = 1.0
+    norm: Literal["frozen", "trained"] = "frozen"  # statistics of BatchNorm
+    dropout: bool = True
+    patience: int | None = None  # epochs without a better validation score before stopping; None: never
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model is trained: a strategy is data, not a subclass. Printable, hashable, resumable."""
+
+    strategy: str
+    phases: tuple[Phase, ...] = ()
+    views: int = 1  # augmented views of a row; 1 is the plain view alone, 0 a fresh one every epoch
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model and a plan. The user's choice, a rung of the ladder and every control are the same thing.
+
+    `stop` names the last stage that is kept in front of the pool; None keeps all.
+    """
+
+    name: str
+    model: str
+    plan: Plan
+    role: Literal["rung", "control"] = "rung"
+    pretrained: bool = True
+    stop: str | None = None
+    tasks: tuple[str, ...] = ()  # all, if empty; one, for a single-task control
+
+
+# ---------------------------------------------------------------- events
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run stands. With the seed it fixes every random draw, so no generator's state is ever saved."""
+
+    phase: int = 0
+    epoch: int = 0
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """One optimiser step was taken; `losses` by task, `of` is the number of steps in this epoch."""
+
+    place: Place
+    of: int
+    epochs: int
+    losses: Mapping[str, float]
+    rows: int
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An epoch is over and validation has spoken; higher is better."""
+
+    place: Place
+    loss: float
+    score: float
+    best: bool
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A state from which the run ends bit-identical: a tree of tensors, numbers and strings."""
+
+    place: Place
+    state: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Work that is counted but is no training step: rows encoded, candidates fitted."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Said:
+    """A line for the user: an inference, a decision, a warning."""
+
+    text: str
+    severity: Literal["info", "warning"] = "info"
+
+
+Event: TypeAlias = Stepped | Judged | Saved | Progress | Said
+Hear: TypeAlias = Callable[[Event], None]
+
+
+# ---------------------------------------------------------------- numbers
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval, how many rows it rests on, and how it was made."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Did it help, compared with `against`, on the same rows? `difference` is signed so that positive is better."""
+
+    outcome: Literal["helped", "hurt", "inconclusive"]
+    against: str
+    metric: str
+    difference: Estimate
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a candidate took."""
+
+    seconds: float
+    peak_memory_bytes: int
+    trained_parameters: int
+    total_parameters: int
+    phases: tuple[tuple[str, float], ...] = ()  # (what, seconds)
+    flops: float | None = None
+
+
+Folder: TypeAlias = Path
