@@ -163,6 +163,7 @@ class Model:
     card: Card
     prepare: Callable[[Tensors], Tensors] = dict  # adds what is derived, never stored: masks, rotary tables
     augments: bool = False  # whether draws other than 0 differ from it
+    limit: int | None = None  # tokens a row at most; what is longer was cut
     assets: Mapping[str, bytes] = field(default_factory=dict)  # files a bundle must carry: the tokenizer
     heads: Mapping[str, Callable[[int], Head]] = field(default_factory=dict)  # brought along, by kind of task
 

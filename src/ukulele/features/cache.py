@@ -1,0 +1,89 @@
+"""The folder of cached blocks: its place, its budget, what it holds, and how it is cleared."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ukulele.features.blocks import Block, Damaged
+
+DEFAULT_BUDGET = 20 * 2**30
+SUFFIX = ".block"
+
+
+def default_folder() -> Path:
+    """$UKULELE_CACHE, or the user's cache folder."""
+    if given := os.environ.get("UKULELE_CACHE"):
+        return Path(given).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "ukulele"
+
+
+@dataclass
+class Cache:
+    """Blocks by key, least recently used ones making room for new ones within a budget of bytes."""
+
+    folder: Path
+    budget: int = DEFAULT_BUDGET
+    damaged: list[str] = field(default_factory=list)  # keys of blocks that were found damaged and thrown away
+    _used: set[Path] = field(default_factory=set)
+
+    @property
+    def blocks(self) -> Path:
+        """Where the blocks lie."""
+        return self.folder / "features"
+
+    def path(self, key: str) -> Path:
+        """The file of a key."""
+        return self.blocks / key[:2] / f"{key}{SUFFIX}"
+
+    def get(self, key: str) -> Block | None:
+        """The block, or None where there is none; a damaged one is removed and noted."""
+        path = self.path(key)
+        try:
+            block = Block(path)
+        except FileNotFoundError:
+            return None
+        except (Damaged, ValueError, KeyError, OSError):
+            self.damaged.append(key)
+            path.unlink(missing_ok=True)
+            return None
+        try:
+            os.utime(path)
+        except OSError:
+            pass  # a read-only cache still serves; only the order of eviction is lost  # noqa: SIM105
+        self._used.add(path)
+        return block
+
+    def has_room(self, size: int) -> bool:
+        """Whether `size` more bytes fit the budget and the disk, making room where that helps."""
+        self.blocks.mkdir(parents=True, exist_ok=True)
+        held = self.entries()
+        excess = sum(size for _, size, _ in held) + size - self.budget
+        for path, bytes_, _ in held:
+            if excess <= 0:
+                break
+            if path not in self._used:
+                path.unlink(missing_ok=True)
+                excess -= bytes_
+        return excess <= 0 and size < shutil.disk_usage(self.blocks).free * 0.9
+
+    def entries(self) -> list[tuple[Path, int, float]]:
+        """(file, bytes, time of last use), oldest first."""
+        found = []
+        for path in self.blocks.glob(f"*/*{SUFFIX}"):
+            try:
+                facts = path.stat()
+            except FileNotFoundError:
+                continue  # another run made room meanwhile
+            found.append((path, facts.st_size, facts.st_mtime))
+        return sorted(found, key=lambda entry: entry[2])
+
+    def clear(self) -> int:
+        """Remove everything; the bytes that were freed. What a running process has open stays valid for it."""
+        freed = sum(size for _, size, _ in self.entries())
+        shutil.rmtree(self.blocks, ignore_errors=True)
+        shutil.rmtree(self.folder / "tables", ignore_errors=True)
+        return freed

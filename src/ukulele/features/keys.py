@@ -1,0 +1,83 @@
+"""What a cached block is a function of, as a name for its file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+import xxhash
+from torch import nn
+
+from ukulele.types import Model, Row
+
+LIBRARIES = ("torch", "transformers", "timm", "tokenizers", "pillow", "torchvision")
+
+
+def model_key(model: Model, cut: int, dtype: str, device: str) -> str:
+    """A hash of all that determines the values at a cut but the rows: weights below it as they are now,
+    preprocessing, dtype, device type and library versions.
+    """
+    digest = xxhash.xxh3_128()
+    libraries = [f"{name} {_version(name)}" for name in LIBRARIES]
+    facts = [model.recipe, cut, dtype if cut else "exact", device if cut else "any", libraries, torch.get_num_threads()]
+    digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
+    for name, content in sorted(model.assets.items()):
+        digest.update(name.encode())
+        digest.update(content)
+    for stage in model.stages[:cut]:
+        digest.update(stage.name.encode())
+        update(digest, stage.module)
+    return digest.hexdigest()
+
+
+def weights_hash(module: nn.Module) -> str:
+    """A hash of a module's parameters and buffers."""
+    digest = xxhash.xxh3_128()
+    update(digest, module)
+    return digest.hexdigest()
+
+
+def update(digest: Any, module: nn.Module) -> None:
+    """Feed a module's parameters and buffers to a hash."""
+    for name, value in module.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+
+
+def rows_key(rows: Sequence[Row], draws: Sequence[int]) -> str:
+    """A hash of the raw inputs of some rows. A file counts as its path, size and time of change."""
+    digest = xxhash.xxh3_128()
+    for row, draw in zip(rows, draws, strict=True):
+        for value in row.inputs:
+            match value:
+                case str():
+                    content = b"s" + value.encode("utf-8", "surrogatepass")
+                case bytes():
+                    content = b"b" + value
+                case Path():
+                    facts = value.stat()
+                    content = f"p{value.resolve()} {facts.st_size} {facts.st_mtime_ns}".encode()
+                case _:
+                    content = b"i" + repr(value.size).encode() + value.mode.encode() + value.tobytes()
+            digest.update(len(content).to_bytes(8, "little"))
+            digest.update(content)
+        digest.update(draw.to_bytes(8, "little"))
+    return digest.hexdigest()
+
+
+def draw(seed: int, row: int, view: int) -> int:
+    """The augmentation of a row in a view: 0, the plain one, in view 0; else a hash in 1 … 2**62."""
+    if view == 0:
+        return 0
+    return xxhash.xxh3_64_intdigest(f"{seed} {row} {view}".encode()) % (1 << 62) + 1
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "absent"

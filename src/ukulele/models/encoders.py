@@ -1,0 +1,345 @@
+"""Text encoders of transformers: BERT and its kin, one text or two a row."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ukulele.errors import ModelError
+from ukulele.types import Card, Field, Model, Request, Stage, Tensors
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+FAMILY = "transformers"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a family keeps its embeddings and blocks, and what its blocks want besides the hidden states."""
+
+    blocks: str
+    sides: bool = True  # takes token types: which of two texts a token belongs to
+    first_position: Callable[[Any], int] = lambda _config: 0
+    project: str = ""  # a linear map between embeddings and blocks
+    norm: str = ""  # a layer norm behind the last block
+    rotary: str = ""
+    pooler: bool = True  # takes add_pooling_layer=False
+
+
+def _after_padding(config: Any) -> int:
+    return int(config.pad_token_id) + 1
+
+
+ROBERTA = Layout("encoder.layer", first_position=_after_padding)
+LAYOUTS: Mapping[str, Layout] = {
+    "bert": Layout("encoder.layer"),
+    "electra": Layout("encoder.layer", project="embeddings_project", pooler=False),
+    "roberta": ROBERTA,
+    "xlm-roberta": ROBERTA,
+    "camembert": ROBERTA,
+    "distilbert": Layout("transformer.layer", sides=False, pooler=False),
+    "modernbert": Layout("layers", sides=False, norm="final_norm", rotary="rotary_emb", pooler=False),
+}
+
+
+class Embed(nn.Module):
+    """Token ids to vectors; `piece`, where texts are chunked, lives on."""
+
+    def __init__(self, net: nn.Module, layout: Layout) -> None:
+        super().__init__()
+        self.embeddings = net.get_submodule("embeddings")
+        self.project = getattr(net, layout.project, None) if layout.project else None
+        self._sides, self._positions = layout.sides, not layout.rotary
+
+    def forward(self, live: Tensors) -> Tensors:
+        rest = {name: value for name, value in live.items() if name not in {"ids", "side"}}
+        given: Tensors = {"input_ids": live["ids"]}
+        if self._sides:
+            given["token_type_ids"] = live["side"]
+        if self._positions:
+            given["position_ids"] = live["position"]
+        x = self.embeddings(**given)
+        return {**rest, "x": x if self.project is None else self.project(x)}
+
+
+class Block(nn.Module):
+    """One transformer block."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, live: Tensors) -> Tensors:
+        return {**live, "x": self.layer(live["x"], live["attention"])}
+
+
+class RotaryBlock(nn.Module):
+    """One block with rotary positions and global or local attention (ModernBERT)."""
+
+    def __init__(self, layer: nn.Module, rotary: nn.Module, window: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self._rotary, self._window = [rotary], window  # in a list: shared by all blocks, without parameters
+
+    def forward(self, live: Tensors) -> Tensors:
+        x, mask, kind = live["x"], live["attention"], self.layer.attention_type
+        if kind == "sliding_attention":
+            at = torch.arange(x.shape[1], device=x.device)
+            near = ((at[:, None] - at[None]).abs() <= self._window)[None, None]
+            mask = near if mask is None else mask & near
+        turned = self._rotary[0](x, live["position"], kind)
+        return {**live, "x": self.layer(x, attention_mask=mask, position_embeddings=turned)}
+
+
+class Norm(nn.Module):
+    """The layer norm behind the last block."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, live: Tensors) -> Tensors:
+        return {**live, "x": self.norm(live["x"])}
+
+
+class Whole(nn.Module):
+    """A network we hold no layout for, as one stage: it can be frozen or trained, not cut."""
+
+    def __init__(self, net: nn.Module, sides: bool) -> None:
+        super().__init__()
+        self.net = net
+        self._sides = sides
+
+    def forward(self, live: Tensors) -> Tensors:
+        rest = {name: value for name, value in live.items() if name not in {"ids", "side"}}
+        given = {"input_ids": live["ids"], "attention_mask": live["token_mask"]}
+        if self._sides:
+            given["token_type_ids"] = live["side"]
+        return {**rest, "x": self.net(**given).last_hidden_state}
+
+
+class Pool(nn.Module):
+    """Tokens to one vector: their mean, or the first one of each piece ("cls")."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def forward(self, live: Tensors) -> Tensors:
+        if self.how == "mean":
+            return {"pooled": mean(live)}
+        first = torch.zeros_like(live["token_mask"])
+        first[:, 0] = 1
+        if "piece" in live:
+            first[:, 1:] = (live["piece"][:, 1:] > live["piece"][:, :-1]) & (live["token_mask"][:, 1:] > 0)
+        return {"pooled": _weighted(live["x"], first)}
+
+
+def mean(live: Tensors) -> Tensor:
+    """The mean over the tokens that are there, (rows, width) float32; `pooled` itself behind the pool."""
+    if "pooled" in live:
+        return live["pooled"]
+    return _weighted(live["x"], live["token_mask"])
+
+
+def _weighted(x: Tensor, weights: Tensor) -> Tensor:
+    share = weights.float() / weights.sum(1, keepdim=True)
+    return torch.bmm(share[:, None].to(x.dtype), x)[:, 0].float() if x.dtype == torch.float32 else _wide(x, share)
+
+
+def _wide(x: Tensor, share: Tensor) -> Tensor:
+    return (x.float() * share[..., None]).sum(1)
+
+
+def prepare(first_position: int, live: Tensors) -> Tensors:
+    """Adds what stages derive from the mask: `attention`, a boolean (rows, 1, 1 or tokens, tokens) or None
+    where nothing is masked, and `position`. Pieces of a chunked text do not see each other.
+    """
+    if "token_mask" not in live:
+        return live
+    there = live["token_mask"] > 0
+    at = torch.arange(there.shape[1], device=there.device).expand(there.shape)
+    if "piece" in live and bool(live["piece"].any()):
+        piece = live["piece"]
+        same = (piece[:, :, None] == piece[:, None, :]) & there[:, None, :]
+        same |= torch.eye(there.shape[1], dtype=torch.bool, device=there.device)  # padding sees itself, not nothing
+        starts = (piece[:, None, :] < piece[:, :, None]) & there[:, None, :]
+        attention, position = same[:, None], at - starts.sum(-1)
+    else:
+        attention, position = None if bool(there.all()) else there[:, None, None, :], at
+    return {**live, "attention": attention, "position": (position + first_position) * there}  # type: ignore[dict-item]
+
+
+def load(request: Request) -> Model:
+    """A text encoder by hub id or local folder, with its own tokenizer and pooling.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model within reach, or it is not an encoder with a tokenizer.
+    """
+    from ukulele.models import hub
+
+    folder = hub.text_folder(request.name)
+    config = hub.text_config(folder)
+    tokenizer_json = hub.tokenizer_json(folder)
+    recipe = {
+        "family": FAMILY,
+        "config": json.loads(config.to_json_string(use_diff=False)),
+        "pooling": _pooling(folder),
+        "max_length": _max_length(folder, config, request),
+        "long": request.long,
+        "inputs": request.inputs,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(request.seed)
+        net = hub.text_network(folder if request.pretrained else None, config, _network_options(config))
+    return _assemble(net, recipe, {"tokenizer.json": tokenizer_json}, hub.display_name(request.name), _card(request, folder))
+
+
+def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes]) -> Model:
+    """The model a recipe describes, with weights that the caller replaces."""
+    from ukulele.models import hub
+
+    config = hub.config_from(recipe["config"])
+    net = hub.text_network(None, config, _network_options(config))
+    return _assemble(net, recipe, assets, str(config.model_type), Card("bundle"))
+
+
+def rewrap(model: Model, **changes: Any) -> Model:
+    """The same network with another recipe: two texts a row, another length, chunks instead of a cut."""
+    recipe = {**model.recipe, **changes}
+    return _assemble(model.net, recipe, model.assets, model.name, model.card)
+
+
+def _network_options(config: Any) -> dict[str, Any]:
+    layout = LAYOUTS.get(config.model_type)
+    return {"add_pooling_layer": False} if layout and layout.pooler else {}
+
+
+def _assemble(
+    net: nn.Module, recipe: Mapping[str, Any], assets: Mapping[str, bytes], name: str, card: Card
+) -> Model:
+    config: Any = net.config
+    layout = LAYOUTS.get(config.model_type)
+    if layout is None and recipe["long"] == "chunk":
+        raise ModelError(
+            f"{name}: long texts cannot be chunked for models of type {config.model_type!r}.", hint="Use --long cut."
+        )
+    chunks = recipe["long"] == "chunk"
+    sides = layout.sides if layout else int(getattr(config, "type_vocab_size", 0) or 0) > 0
+    pad = float(config.pad_token_id or 0)
+    kept = {"piece": Field("token")} if chunks else {}
+    inputs = {"ids": Field("token", pad), **({"side": Field("token")} if sides else {}), **kept}
+    live = {"x": Field("token"), **kept}
+    stages = _stages(net, layout, live, sides)
+    pool = Stage("pool", Pool(recipe["pooling"]), {"pooled": Field()})
+    return Model(
+        name=name,
+        net=net,
+        encode=partial(encode, _tokenizer(assets, recipe), tuple(inputs), chunks),
+        inputs=inputs,
+        stages=(*stages, pool),
+        width=int(config.hidden_size),
+        summary=mean,
+        recipe=recipe,
+        card=card,
+        prepare=partial(prepare, layout.first_position(config)) if layout else dict,
+        assets=assets,
+        limit=None if chunks else recipe["max_length"],
+    )
+
+
+def _stages(net: nn.Module, layout: Layout | None, live: Mapping[str, Field], sides: bool) -> list[Stage]:
+    if layout is None:
+        return [Stage("body", Whole(net, sides), live)]
+    stages = [Stage("embed", Embed(net, layout), live)]
+    for number, layer in enumerate(net.get_submodule(layout.blocks).children()):
+        block: nn.Module = Block(layer)
+        if layout.rotary:
+            block = RotaryBlock(layer, net.get_submodule(layout.rotary), int(net.config.sliding_window))  # type: ignore[union-attr, arg-type]
+        stages.append(Stage(f"block{number}", block, live))
+    if layout.norm:
+        stages.append(Stage("norm", Norm(net.get_submodule(layout.norm)), live))
+    return stages
+
+
+def encode(
+    tokenizer: Tokenizer,
+    names: Sequence[str],
+    chunks: bool,
+    inputs: Sequence[tuple[Any, ...]],
+    draws: Sequence[int],
+) -> list[Tensors]:
+    """Texts as token ids, without padding. Text has no augmentation: `draws` are not looked at."""
+    del draws
+    batch = [pair if len(pair) > 1 else pair[0] for pair in inputs]
+    rows = []
+    for encoding in tokenizer.encode_batch(batch):
+        pieces = [encoding, *encoding.overflowing] if chunks else [encoding]
+        row: Tensors = {"ids": torch.tensor([i for piece in pieces for i in piece.ids])}
+        if "side" in names:
+            row["side"] = torch.tensor([i for piece in pieces for i in piece.type_ids])
+        if chunks:
+            row["piece"] = torch.tensor([n for n, piece in enumerate(pieces) for _ in piece.ids])
+        rows.append(row)
+    return rows
+
+
+def _tokenizer(assets: Mapping[str, bytes], recipe: Mapping[str, Any]) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(assets["tokenizer.json"].decode())
+    tokenizer.no_padding()
+    if recipe["long"] == "chunk" and recipe["inputs"] > 1:
+        raise ModelError("Two texts a row can be cut but not chunked.", hint="Use --long cut.")
+    tokenizer.enable_truncation(recipe["max_length"], strategy="longest_first")
+    return tokenizer
+
+
+def _pooling(folder: Path) -> str:
+    """What the folder's sentence-transformers settings say; the mean where they say nothing."""
+    settings = folder / "1_Pooling" / "config.json"
+    if settings.is_file() and json.loads(settings.read_text()).get("pooling_mode_cls_token"):
+        return "cls"
+    return "mean"
+
+
+def _max_length(folder: Path, config: Any, request: Request) -> int:
+    layout = LAYOUTS.get(config.model_type)
+    most = int(config.max_position_embeddings) - (layout.first_position(config) if layout else 0)
+    if request.max_length is not None:
+        if not 8 <= request.max_length <= most:
+            raise ModelError(
+                f"--max-length {request.max_length} does not suit {request.name}.", hint=f"Choose 8 to {most} tokens."
+            )
+        return request.max_length
+    settings = folder / "sentence_bert_config.json"
+    if settings.is_file():
+        return min(most, int(json.loads(settings.read_text()).get("max_seq_length") or most))
+    return min(most, 512)
+
+
+def _card(request: Request, folder: Path) -> Card:
+    origin = request.name if request.pretrained else f"{request.name}, random weights"
+    readme = folder / "README.md"
+    facts = dict(re.findall(r"^(license|pipeline_tag): *(\S+)", readme.read_text("utf-8"), re.M)) if readme.is_file() else {}
+    task = facts.get("pipeline_tag", "unknown") if request.pretrained else "none"
+    return Card(origin, task, facts.get("license", "unknown"))
+
+
+def resize(model: Model, request: Request) -> Model:
+    """A bundle's encoder as the source of a new task: as many texts a row, and as long, as asked."""
+    changes: dict[str, Any] = {"inputs": request.inputs, "long": request.long}
+    if request.max_length is not None:
+        changes["max_length"] = _max_length(Path(), model.net.config, request)
+    return replace(rewrap(model, **changes), card=model.card)

