@@ -241,8 +241,16 @@ class Task(Protocol):
 
     kind: ClassVar[str]
     fields: ClassVar[Mapping[str, Field]]  # of its target tensors
-    name: str
-    decoding: Any  # temperature, thresholds, beams: tuned on validation, changed by dataclasses.replace
+
+    @property
+    def name(self) -> str:
+        """The column it answers for."""
+        ...
+
+    @property
+    def decoding(self) -> Any:
+        """Temperature, thresholds, beams: tuned on validation, changed by dataclasses.replace."""
+        ...
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
