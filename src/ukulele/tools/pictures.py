@@ -48,19 +48,19 @@ def open_picture(source: Source, at_least: int | None = None, limit: int = LIMIT
     DataError
         If the file is missing, is no picture, is truncated or damaged, or is larger than `limit`.
     """
-    from PIL import Image as pil
+    import PIL.Image
 
     name = _name(source)
     try:
-        if isinstance(source, pil.Image):
+        if isinstance(source, PIL.Image.Image):
             return _rgb(_upright(source))
-        with pil.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
+        with PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
             _refuse_bomb(picture.size, limit, name)
             if at_least is not None:
                 picture.draft(None, (at_least, at_least))
             picture.load()
             return _rgb(_upright(picture))
-    except pil.DecompressionBombError as error:
+    except PIL.Image.DecompressionBombError as error:
         raise DataError(f"{name}: picture too large to decode safely ({error}).", hint="Make it smaller.") from error
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file.") from error
@@ -123,7 +123,7 @@ def _upright(picture: Image) -> Image:
 
 
 def _rgb(picture: Image) -> Image:
-    from PIL import Image as pil
+    import PIL.Image
 
     if picture.mode == "RGB" and not picture.has_transparency_data:
         return picture.copy()
@@ -132,14 +132,14 @@ def _rgb(picture: Image) -> Image:
     if not picture.has_transparency_data:
         return picture.convert("RGB")
     layer = picture.convert("RGBA")
-    white = pil.new("RGBA", layer.size, (255, 255, 255, 255))
-    return pil.alpha_composite(white, layer).convert("RGB")
+    white = PIL.Image.new("RGBA", layer.size, (255, 255, 255, 255))
+    return PIL.Image.alpha_composite(white, layer).convert("RGB")
 
 
 def _eight_bits(picture: Image) -> Image:
     """Grey levels of more than 8 bits as 8: 16-bit ones by their format, floats by their range."""
     import numpy as np
-    from PIL import Image as pil
+    import PIL.Image
 
     grey = np.asarray(picture).astype(np.float64)
     if picture.mode == "F":
@@ -148,4 +148,4 @@ def _eight_bits(picture: Image) -> Image:
         grey = np.nan_to_num((grey - low) / (high - low or 1.0)) * 255
     elif picture.mode.startswith("I;16") or grey.max(initial=0) > 255:
         grey = grey / 257
-    return pil.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8))
+    return PIL.Image.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8))
