@@ -1,0 +1,161 @@
+"""What the test and the data looked like, row by row and class by class."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ukulele.report import charts, phrases
+from ukulele.report.phrases import ABSENT, table, tables
+
+READABLE = 20  # labels up to which a confusion matrix is shown whole
+PAIRS = 15
+PICTURE = re.compile(r"data:image/(?:png|jpeg|webp|gif);base64,[A-Za-z0-9+/]+={0,2}")
+
+
+def confusion(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The confusion matrix whole, or its map and most confused pairs where there are many labels."""
+    block = table(record.get("confusion"))
+    labels = [phrases.plain(label) for label in block.get("labels") or []]
+    counts = [[phrases.real(c) or 0.0 for c in row] for row in block.get("counts") or []]
+    if not labels or len(counts) != len(labels) or any(len(row) != len(labels) for row in counts):
+        return None
+    whole = len(labels) <= READABLE
+    return {
+        "labels": labels,
+        "rows": _cells(labels, counts) if whole else [],
+        "map": None if whole else charts.confusion_map(labels, counts),
+        "pairs": _pairs(labels, counts) if len(labels) > 2 else [],
+    }
+
+
+def _cells(labels: Sequence[str], counts: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
+    lines = []
+    for i, row in enumerate(counts):
+        total = sum(row) or 1.0
+        cells = [
+            {
+                "count": f"{c:,.0f}" if c else "·",
+                "shade": f"{round(100 * c / total)}%",
+                "style": ("right" if i == j else "wrong") + (" deep" if c / total > 0.5 else "") if c else "none",
+            }
+            for j, c in enumerate(row)
+        ]
+        lines.append({"label": labels[i], "cells": cells, "total": f"{sum(row):,.0f}"})
+    return lines
+
+
+def _pairs(labels: Sequence[str], counts: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
+    wrong = [(c, i, j) for i, row in enumerate(counts) for j, c in enumerate(row) if c and i != j]
+    most = sorted(wrong, key=lambda w: (-w[0], w[1], w[2]))[:PAIRS]
+    top = most[0][0] if most else 1.0
+    return [
+        {
+            "truth": labels[i],
+            "answer": labels[j],
+            "count": f"{c:,.0f}",
+            "share": phrases.share(c, sum(counts[i])),
+            "bar": charts.bar(c, top),
+        }
+        for c, i, j in most
+    ]
+
+
+def per_class(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Precision, recall and F1 for each label, the weakest first."""
+    found = sorted(tables(record.get("per_class")), key=lambda c: _or(c.get("f1"), 2.0))
+    return [
+        {"label": phrases.plain(c.get("label")), "n": phrases.count(c.get("n"))}
+        | {name: phrases.number(c.get(name)) for name in ("precision", "recall", "f1")}
+        | {"bar": charts.bar(_or(c.get("f1"), 0.0), 1.0)}
+        for c in found
+    ]
+
+
+def _or(value: object, otherwise: float) -> float:
+    found = phrases.real(value)
+    return otherwise if found is None else found
+
+
+def mistakes(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The worst mistakes, with the texts or thumbnails they were made on."""
+    found = tables(record.get("mistakes"))
+    if not found:
+        return None
+    number = table(record["task"]).get("kind") == "regress"
+    lines = [
+        {
+            "where": phrases.plain(m.get("where")),
+            **_input(m.get("input")),
+            "truth": phrases.plain(m.get("truth")),
+            "answer": phrases.plain(m.get("answer")),
+            "confidence": phrases.share(m.get("confidence"), 1)
+            if phrases.real(m.get("confidence")) is not None
+            else "",
+        }
+        for m in found
+    ]
+    return {"rows": lines, "number": number, "pictures": any(line["picture"] for line in lines)}
+
+
+def _input(value: object) -> dict[str, Any]:
+    """A row's input to show: texts, or a picture whose address is a plain inline one and nothing else."""
+    if isinstance(value, Mapping):
+        address = str(value.get("thumbnail") or "")
+        good = bool(PICTURE.fullmatch(address))
+        return {"picture": address if good else "", "texts": [] if good else ["(no thumbnail)"]}
+    parts = value if isinstance(value, list | tuple) else [value]
+    return {"picture": "", "texts": [phrases.short(phrases.plain(part)) for part in parts]}
+
+
+def data(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What was read: rows, classes, notes, and what was set aside."""
+    block, task = table(record["data"]), table(record["task"])
+    split_rows = table(block.get("rows"))
+    splits = [(called, split_rows[name]) for name, called in _SPLITS if name in split_rows]
+    notes = block.get("notes")
+    aside = tables(record.get("quarantine"))
+    return {
+        "facts": [
+            ("Name", phrases.plain(block.get("name"))),
+            ("Kind of input", phrases.plain(block.get("modality"))),
+            ("Input columns", phrases.plain(block.get("inputs"))),
+            ("Asked", f"{phrases.plain(task.get('name'))} ({_KINDS.get(str(task.get('kind')), ABSENT)})"),
+            *((f"{called} rows", phrases.count(value)) for called, value in splits),
+            ("Set aside", phrases.count(block.get("quarantined"))),
+        ],
+        "classes": _classes(table(block.get("classes"))),
+        "notes": [phrases.plain(note) for note in notes] if isinstance(notes, list | tuple) else [],
+        "quarantine": [
+            {"file": phrases.plain(q.get("file")), "line": phrases.plain(q.get("line"))}
+            | {"reason": phrases.plain(q.get("reason"))}
+            for q in aside
+        ],
+        "quarantined": phrases.count(block.get("quarantined", len(aside))),
+    }
+
+
+_SPLITS = (("train", "Training"), ("val", "Validation"), ("validation", "Validation"), ("test", "Test"))
+_KINDS = {"classify": "one label a row", "multilabel": "several labels a row", "regress": "a number"}
+
+
+def _classes(by_split: Mapping[str, Any]) -> dict[str, Any] | None:
+    splits = [(table(by_split[name]), called) for name, called in _SPLITS if table(by_split.get(name))]
+    labels = list(dict.fromkeys(label for counts, _ in splits for label in counts))
+    if not labels:
+        return None
+    first = splits[0][0]
+    most = max((_or(count, 0.0) for count in first.values()), default=0.0)
+    ordered = sorted(labels, key=lambda label: -_or(first.get(label), 0.0))
+    return {
+        "splits": [called for _, called in splits],
+        "rows": [
+            {
+                "label": label,
+                "bar": charts.bar(_or(first.get(label), 0.0), most),
+                "counts": [phrases.count(counts.get(label, 0)) for counts, _ in splits],
+            }
+            for label in ordered
+        ],
+    }
