@@ -1,0 +1,193 @@
+"""The splits of a data set: those given are kept, those missing are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ukulele.data.checks import Answers
+from ukulele.data.decoded import Decoded
+from ukulele.data.frame import Frame, Indices
+from ukulele.data.near import merged, near_pictures, near_texts
+from ukulele.data.options import ReadOptions
+from ukulele.data.rows import Shape, number
+from ukulele.data.sources import Loaded, split_name
+from ukulele.data.split import by_groups, by_strata, by_time
+from ukulele.errors import DataError
+from ukulele.types import SPLITS, BadRow, Split
+
+Assigned: TypeAlias = "tuple[dict[Split, Indices], list[str], list[BadRow]]"
+
+
+def assign(
+    loaded: Loaded,
+    shape: Shape,
+    good: Indices,
+    answers: Mapping[str, Answers],
+    decoded: Decoded | None,
+    options: ReadOptions,
+) -> Assigned:
+    """Rows by split, what was decided, and rows whose split or time cannot be read.
+
+    Raises
+    ------
+    DataError
+        If there is nothing to train on, or too few rows or groups to split.
+    """
+    notes: list[str] = []
+    bad: list[BadRow] = []
+    given = _given(loaded, good, options, notes, bad)
+    times = _times(loaded.frame, good, options, bad)
+    good = good[_kept(good, given, times)]
+    parts = {split: good[given[good] == at] for at, split in enumerate(SPLITS)} if given is not None else {}
+    present = {split: rows for split, rows in parts.items() if len(rows)}
+    if len(present) > 1 and "train" not in present:
+        raise DataError(f"{loaded.name} has no split to train on.", hint="Expected rows or a file named train.")
+    if len(present) == 3:
+        notes.append(f"Splits: as given ({_sizes(present)}).")
+        return present, notes, bad
+    if len(present) == 2 and "test" not in present:
+        present["test"] = present.pop("validation")
+        notes.append(
+            "Splits: train and validation are given. The given validation rows are the test split; "
+            "validation rows are taken from train."
+        )
+    elif len(present) == 2:
+        notes.append("Splits: train and test are given; validation rows are taken from train.")
+    else:
+        notes.append("Splits: none are given, so they are made.")
+    held: dict[Split, Indices] = {"test": present["test"]} if len(present) == 2 else {}
+    pool = present["train"] if held else good
+    made = _made(loaded.frame, shape, pool, (answers, decoded, times), options, bool(held), notes)
+    splits: dict[Split, Indices] = {**made, **held}
+    notes.append(f"Rows: {_sizes(splits)}.")
+    return splits, notes, bad
+
+
+def _made(
+    frame: Frame,
+    shape: Shape,
+    pool: Indices,
+    facts: tuple[Mapping[str, Answers], Decoded | None, NDArray[np.float64] | None],
+    options: ReadOptions,
+    has_test: bool,
+    notes: list[str],
+) -> dict[Split, Indices]:
+    answers, decoded, times = facts
+    test = 0.0 if has_test else options.test
+    shares = (1 - options.validation - test, options.validation, test)
+    if not (0 <= options.validation < 1 and 0 <= options.test < 1 and shares[0] > 0):
+        raise DataError(
+            f"shares of {options.validation} for validation and {options.test} for test leave nothing to train on.",
+            hint="Expected two numbers from 0 with a sum below 1.",
+        )
+    if len(pool) < sum(share > 0 for share in shares):
+        raise DataError(f"{len(pool)} rows are too few to split.", hint="Expected at least one row a split.")
+    if times is not None:
+        part = by_time(times[pool], shares)
+        notes.append(f"Split by time: the oldest rows of column {options.time!r} train, the newest test.")
+    else:
+        groups = _alike(frame, shape, pool, decoded)
+        said = f"Split at random (seed {options.seed}), stratified, nearly identical rows on one side"
+        strata = _strata(shape, answers, pool)
+        if options.group is not None:
+            groups = merged(groups, _named_groups(frame, options.group, pool))
+            part = by_groups(strata, groups, shares, options.seed)
+            said += f", rows of one {options.group!r} too"
+        else:
+            part = by_strata(strata, groups, shares, options.seed)
+        notes.append(f"{said} ({len(pool) - int(groups.max()) - 1} rows are bound to others).")
+    return {split: pool[part == at] for at, split in enumerate(SPLITS) if (part == at).any()}
+
+
+def _alike(frame: Frame, shape: Shape, pool: Indices, decoded: Decoded | None) -> Indices:
+    if decoded is not None:
+        return near_pictures(decoded.content[pool], decoded.difference[pool])
+    return near_texts(frame, shape.inputs, pool)
+
+
+def _strata(shape: Shape, answers: Mapping[str, Answers], pool: Indices) -> Indices:
+    """What the splits are balanced by: the class, the rarest label, or the decile."""
+    target = shape.targets[0]
+    found = answers[target.name]
+    codes = found.codes[pool]
+    match target.kind:
+        case "classify":
+            strata = codes
+        case "multilabel":
+            counts = found.counts(pool, target)
+            rarest = [min(value, key=lambda label: counts[label], default="") for value in found.values]
+            strata = np.unique(np.array(rarest), return_inverse=True)[1].astype(np.int64)[codes]
+        case "regress":
+            numbers = np.array(found.values, np.float64)[codes]
+            edges = np.unique(np.quantile(numbers, np.linspace(0, 1, max(2, min(11, len(pool) // 20 + 1)))))
+            strata = np.searchsorted(edges[1:-1], numbers, side="right")
+    return np.asarray(np.unique(strata, return_inverse=True)[1], np.int64)
+
+
+def _named_groups(frame: Frame, name: str, pool: Indices) -> Indices:
+    """A number for each group; a row without one is a group of its own."""
+    cells = frame.take([name], pool)[0]
+    numbers: dict[str, int] = {}
+    return np.array(
+        [numbers.setdefault(str(cell) if cell else f"\x00{at}", len(numbers)) for at, cell in enumerate(cells)],
+        np.int64,
+    )
+
+
+def _given(
+    loaded: Loaded, good: Indices, options: ReadOptions, notes: list[str], bad: list[BadRow]
+) -> NDArray[np.int8] | None:
+    name = options.split or ("split" if "split" in loaded.frame.fields else None)
+    if name is None or (loaded.given is not None and options.split is None):
+        return loaded.given
+    frame = loaded.frame
+    cells = frame.take([name], np.arange(len(frame)))[0]
+    named = {cell: split_name(cell or "") for cell in set(cells)}
+    codes = {cell: SPLITS.index(split) if split else -2 for cell, split in named.items()}
+    if options.split is None and (not any(named.values()) or sum(map(bool, named.values())) < len(named) / 2):
+        notes.append(f"Column {name!r} holds no names of splits and was not used as such.")
+        return loaded.given
+    given = np.array([codes[cell] for cell in cells], np.int8)
+    for row in good[given[good] == -2].tolist():
+        bad.append(BadRow(frame.where(row), f"{cells[row]!r} in column {name!r} is no split", str(cells[row] or "")))
+    notes.append(f"Splits are read from column {name!r}.")
+    return given
+
+
+def _times(frame: Frame, good: Indices, options: ReadOptions, bad: list[BadRow]) -> NDArray[np.float64] | None:
+    if options.time is None:
+        return None
+    times = np.array([_moment(cell) for cell in frame.take([options.time], np.arange(len(frame)))[0]], np.float64)
+    for row in good[np.isnan(times[good])].tolist():
+        bad.append(BadRow(frame.where(row), f"no time that can be read in column {options.time!r}"))
+    return times
+
+
+def _moment(cell: str | None) -> float:
+    """A number, or seconds since 1970 of an ISO 8601 date; NaN for neither."""
+    value = number(cell)
+    if value is not None:
+        return value
+    try:
+        moment = datetime.fromisoformat((cell or "").strip())
+    except ValueError:
+        return float("nan")
+    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+
+
+def _kept(good: Indices, given: NDArray[np.int8] | None, times: NDArray[np.float64] | None) -> NDArray[np.bool_]:
+    kept = np.ones(len(good), bool)
+    if given is not None:
+        kept &= given[good] != -2
+    if times is not None:
+        kept &= ~np.isnan(times[good])
+    return kept
+
+
+def _sizes(splits: Mapping[Split, Indices]) -> str:
+    return ", ".join(f"{len(splits[split])} {split}" for split in SPLITS if split in splits)

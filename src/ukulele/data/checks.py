@@ -1,0 +1,291 @@
+"""What is wrong with a data set as a whole: one small function a check, each yields Findings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ukulele.data.frame import Frame, Indices
+from ukulele.data.near import Prints
+from ukulele.data.rows import Shape, columns_of, value_of
+from ukulele.types import SPLITS, Finding, Split, Target
+
+SHOWN = 5
+RATIO = 10  # rows of the largest class to those of the smallest from which imbalance is reported
+MOJIBAKE = "Ã[\u0080-\u00bf]|â€[™œ\u009d¦“”˜]|\ufffd"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the checks look at: usable rows by split, the hash of each row's input, each target's values."""
+
+    frame: Frame
+    shape: Shape
+    splits: Mapping[Split, Indices]
+    prints: Prints
+    answers: Mapping[str, Answers]
+
+    @property
+    def rows(self) -> Indices:
+        """All usable rows."""
+        return np.concatenate(list(self.splits.values()))
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A target's distinct values, and for each row of the frame the place of its own among them (-1: none)."""
+
+    codes: NDArray[np.int64]
+    values: tuple[Any, ...]
+
+    def counts(self, rows: Indices, target: Target) -> dict[str, int]:
+        """Rows of each label."""
+        found = dict.fromkeys(target.labels, 0)
+        for value, n in zip(
+            self.values, np.bincount(self.codes[rows], minlength=len(self.values)).tolist(), strict=True
+        ):
+            for label in (value,) if isinstance(value, str) else value or ():
+                if n:
+                    found[label] = found.get(label, 0) + n
+        return found
+
+
+def answers(frame: Frame, target: Target) -> Answers:
+    """The values of a target for every row."""
+    columns = columns_of(target, frame)
+    parse = value_of(target)
+    places: dict[Any, int] = {}
+    codes = np.empty(len(frame), np.int64)
+    seen: dict[Any, int] = {}
+    for start, cells in frame.blocks(columns):
+        for row, record in enumerate(zip(*cells, strict=True), start):
+            key = record if not isinstance(record[0], list) else tuple(record[0])
+            code = seen.get(key)
+            if code is None:
+                value = parse(record)
+                code = seen[key] = -1 if value is None else places.setdefault(value, len(places))
+            codes[row] = code
+    return Answers(codes, tuple(places))
+
+
+def check(data: Checked) -> tuple[Finding, ...]:
+    """All checks of a whole data set."""
+    return tuple(
+        finding
+        for one in (leaks, duplicates, conflicts, small_classes, absent_classes, imbalance, constant_columns, mojibake)
+        for finding in one(data)
+    )
+
+
+def leaks(data: Checked) -> Iterator[Finding]:
+    """The same input in two splits."""
+    for first, second in combinations([split for split in SPLITS if split in data.splits], 2):
+        here, there = data.splits[first], data.splits[second]
+        common = np.intersect1d(data.prints[here], data.prints[there])
+        if not len(common):
+            continue
+        count = int(np.isin(data.prints[there], common).sum())
+        examples = [
+            {first: _place(data, here, value), second: _place(data, there, value), "input": _shown(data, there, value)}
+            for value in common[:SHOWN]
+        ]
+        yield Finding(
+            "warning",
+            "duplicate-across-splits",
+            f"{count} of {len(there)} {second} rows are also in {first}: figures on {second} are too good by that.",
+            {"splits": [first, second], "count": count, "rows": len(there), "examples": examples},
+            f"Remove them from {first}.",
+        )
+
+
+def duplicates(data: Checked) -> Iterator[Finding]:
+    """The same input several times within a split."""
+    for split, rows in data.splits.items():
+        values, counts = np.unique(data.prints[rows], return_counts=True)
+        extra = int((counts - 1).sum())
+        if extra:
+            repeated = values[counts > 1][:SHOWN]
+            examples = [{"rows": _places(data, rows, value), "input": _shown(data, rows, value)} for value in repeated]
+            yield Finding(
+                "info" if extra < 0.01 * len(rows) else "warning",
+                "duplicate-rows",
+                f"{extra} of {len(rows)} {split} rows repeat the input of another {split} row.",
+                {"split": split, "count": extra, "rows": len(rows), "examples": examples},
+                "Keep one of each, unless the repetition is meant.",
+            )
+
+
+def conflicts(data: Checked) -> Iterator[Finding]:
+    """The same input with two labels."""
+    rows = data.rows
+    prints, inverse = np.unique(data.prints[rows], return_inverse=True)
+    if len(prints) == len(rows):
+        return
+    for target in data.shape.targets:
+        if target.kind == "regress":
+            continue
+        codes = data.answers[target.name].codes[rows]
+        low = np.full(len(prints), np.iinfo(np.int64).max)
+        high = np.full(len(prints), -1, np.int64)
+        np.minimum.at(low, inverse, codes)
+        np.maximum.at(high, inverse, codes)
+        torn = prints[low < high]
+        if not len(torn):
+            continue
+        values = data.answers[target.name].values
+        examples = []
+        for value in torn[:SHOWN]:
+            same = rows[data.prints[rows] == value][:SHOWN]
+            labels = [_said(values[code]) for code in data.answers[target.name].codes[same]]
+            examples.append(
+                {"rows": [str(data.frame.where(row)) for row in same], "labels": labels, "input": _input(data, same[0])}
+            )
+        yield Finding(
+            "warning",
+            "conflicting-labels",
+            f"Inputs that carry more than one value of {target.name!r}: {len(torn)}.",
+            {"target": target.name, "count": len(torn), "examples": examples},
+            "Decide on one label for each; a model cannot learn both.",
+        )
+
+
+def small_classes(data: Checked) -> Iterator[Finding]:
+    """Classes with fewer than two rows."""
+    for target in _labelled(data):
+        counts = data.answers[target.name].counts(data.rows, target)
+        small = {label: count for label, count in counts.items() if count < 2}
+        if small:
+            yield Finding(
+                "warning",
+                "small-classes",
+                f"{len(small)} classes of {target.name!r} have fewer than 2 rows: {_some(small)}.",
+                {"target": target.name, "counts": small},
+                "Collect more rows of them, merge them, or leave them out.",
+            )
+
+
+def absent_classes(data: Checked) -> Iterator[Finding]:
+    """Classes that a split lacks."""
+    for target in _labelled(data):
+        for split, rows in data.splits.items():
+            counts = data.answers[target.name].counts(rows, target)
+            absent = [label for label, count in counts.items() if not count]
+            if not absent:
+                continue
+            what = "cannot be learned" if split == "train" else "are not measured"
+            yield Finding(
+                "warning" if split != "validation" else "info",
+                "class-absent-from-split",
+                f"{len(absent)} of {len(counts)} classes of {target.name!r} have no row in {split} and {what}: "
+                f"{_some(absent)}.",
+                {"target": target.name, "split": split, "labels": absent},
+                "Check the splits, or let ukulele make them.",
+            )
+
+
+def imbalance(data: Checked) -> Iterator[Finding]:
+    """Classes of very unequal size."""
+    for target in _labelled(data):
+        counts = data.answers[target.name].counts(data.splits.get("train", data.rows), target)
+        counts = {label: count for label, count in counts.items() if count}
+        if len(counts) < 2:
+            continue
+        most, least = max(counts, key=lambda k: counts[k]), min(counts, key=lambda k: counts[k])
+        ratio = counts[most] / counts[least]
+        if ratio >= RATIO:
+            yield Finding(
+                "warning",
+                "imbalance",
+                f"{most!r} has {ratio:.0f} times as many rows as {least!r} ({counts[most]} and {counts[least]}).",
+                {"target": target.name, "ratio": ratio, "largest": most, "smallest": least, "counts": counts},
+                "Look at balanced accuracy and macro-F1; class weights are used in training.",
+            )
+
+
+def constant_columns(data: Checked) -> Iterator[Finding]:
+    """Columns with one value only."""
+    if len(data.frame) < 2:
+        return
+    constant = [name for name in data.frame.fields if _constant(data.frame, name)]
+    if constant:
+        inputs = [name for name in constant if name in data.shape.inputs]
+        yield Finding(
+            "warning" if inputs else "info",
+            "constant-column",
+            f"Columns with the same value in every row: {', '.join(constant)}.",
+            {"columns": constant},
+            "They carry no information." if not inputs else f"Name another input than {inputs[0]!r}.",
+        )
+
+
+def mojibake(data: Checked) -> Iterator[Finding]:
+    """Texts that were once decoded with the wrong encoding."""
+    if data.shape.image:
+        return
+    hit: list[int] = []
+    broken = re.compile(MOJIBAKE)
+    for batch, start in zip(data.frame.batches, data.frame.starts.tolist(), strict=False):
+        for name in data.shape.inputs:
+            found = pc.match_substring_regex(batch.column(name), MOJIBAKE)
+            hit += (np.flatnonzero(found.fill_null(False).to_numpy(zero_copy_only=False)) + start).tolist()
+    if hit:
+        rows = sorted(set(hit))
+        examples = []
+        for row in rows[:SHOWN]:
+            text = next(c[0] for c in data.frame.take(data.shape.inputs, np.array([row])) if broken.search(c[0] or ""))
+            match = broken.search(text)
+            at = match.start() if match else 0
+            examples.append({"row": str(data.frame.where(row)), "input": text[max(0, at - 40) : at + 40]})
+        yield Finding(
+            "warning",
+            "wrong-encoding",
+            f"Rows with characters left by a wrong encoding (such as “â€™” or “\ufffd”): {len(rows)}.",
+            {"count": len(rows), "examples": examples},
+            "Export the data again as UTF-8.",
+        )
+
+
+def _constant(frame: Frame, name: str) -> bool:
+    first = frame.batches[0].column(name)[0]
+    if not first.is_valid or first.as_py() in ("", []):
+        return all(batch.column(name).null_count == batch.num_rows for batch in frame.batches)
+    if not isinstance(first.as_py(), str):
+        return False
+    return all(pc.all(pc.equal(batch.column(name), first), skip_nulls=False).as_py() for batch in frame.batches)
+
+
+def _labelled(data: Checked) -> Sequence[Target]:
+    return [target for target in data.shape.targets if target.kind != "regress"]
+
+
+def _places(data: Checked, rows: Indices, value: np.uint64) -> list[str]:
+    return [str(data.frame.where(row)) for row in rows[data.prints[rows] == value][:SHOWN]]
+
+
+def _place(data: Checked, rows: Indices, value: np.uint64) -> str:
+    return _places(data, rows, value)[0]
+
+
+def _shown(data: Checked, rows: Indices, value: np.uint64) -> str:
+    return _input(data, rows[data.prints[rows] == value][0])
+
+
+def _input(data: Checked, row: int) -> str:
+    cells = [column[0] for column in data.frame.take(data.shape.inputs, np.array([row]))]
+    return " | ".join("<picture>" if isinstance(cell, bytes) else str(cell) for cell in cells)[:120]
+
+
+def _said(value: Any) -> str:
+    return "; ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _some(labels: Sequence[str] | Mapping[str, int]) -> str:
+    names = list(labels)
+    return ", ".join(map(repr, names[:SHOWN])) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

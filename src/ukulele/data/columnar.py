@@ -1,0 +1,132 @@
+"""Sources that are columns already: Parquet, DataFrames, lists and any stream of Arrow batches."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ukulele.data.frame import BATCH
+from ukulele.data.plain import cells, columns_of, plain, plain_type
+from ukulele.data.reader import Batch, Reader
+from ukulele.errors import DataError
+from ukulele.types import BadRow
+
+Classes = Mapping[str, Sequence[str]]
+
+
+def read_parquet(path: Path) -> Reader:
+    """A Parquet file, batch by batch; a row's line is its number.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged or has no columns.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: not a Parquet file that can be read ({error}).") from error
+    schema = file.schema_arrow
+    return read_arrow(schema, partial(file.iter_batches, batch_size=BATCH), _classes(schema))
+
+
+def read_arrow(schema: pa.Schema, batches: Any, classes: Classes) -> Reader:
+    """Arrow batches from `batches()`; `classes` names what integers stand for, by column."""
+    names = [name for name in schema.names if not name.startswith("__index_level_")]
+    fields = {name: pa.string() if name in classes else plain_type(schema.field(name).type) for name in names}
+    return Reader(fields, lambda _bad: _arrow(batches(), names, classes))
+
+
+def _arrow(batches: Iterable[pa.RecordBatch], names: Sequence[str], classes: Classes) -> Iterator[Batch]:
+    start = 1
+    for batch in batches:
+        columns = {name: plain(batch.column(name), classes.get(name, ())) for name in names}
+        yield Batch(columns, pa.array(range(start, start + batch.num_rows), pa.int64()))
+        start += batch.num_rows
+
+
+def _classes(schema: pa.Schema) -> Classes:
+    """The class names that Hugging Face writes beside a Parquet schema."""
+    try:
+        info = json.loads((schema.metadata or {})[b"huggingface"])
+        features = info["info"]["features"]
+        return {name: feature["names"] for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return {}
+
+
+def read_dataframe(frame: Any) -> Reader:
+    """A pandas DataFrame; a row's line is its number."""
+    columns: dict[str, pa.Array] = {}
+    for name in frame.columns:
+        try:
+            columns[str(name)] = plain(pa.Array.from_pandas(frame[name]))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+            values = [as_cell(value) for value in frame[name].tolist()]
+            columns[str(name)] = cells(values, columns_of([{"": value} for value in values]).get("", pa.string()))
+    return _in_memory({name: _one(array) for name, array in columns.items()}, len(frame))
+
+
+def read_list(items: Sequence[Any]) -> Reader:
+    """A list of dicts, or of tuples (input, target) or (input, input, target).
+
+    Raises
+    ------
+    DataError
+        If an item is neither or is of another length than the first.
+    """
+    records: list[Mapping[str, Any]] = []
+    for at, item in enumerate(items, 1):
+        names = {2: ("text", "label"), 3: ("text1", "text2", "label")}
+        if isinstance(item, Mapping):
+            records.append({str(key): as_cell(value) for key, value in item.items()})
+        elif isinstance(item, tuple | list) and len(item) in names and len(item) == len(items[0]):
+            records.append(dict(zip(names[len(item)], map(as_cell, item), strict=True)))
+        else:
+            raise DataError(
+                f"item {at} of the list is {type(item).__name__} {str(item)[:60]!r}.",
+                hint='Expected dicts such as {"text": …, "label": …} or tuples (text, label) of one length.',
+            )
+    return read_records(records)
+
+
+def read_records(records: Sequence[Mapping[str, Any]]) -> Reader:
+    """Dicts in memory."""
+    fields = columns_of(records)
+    return _in_memory(
+        {name: cells([r.get(name) for r in records], kind) for name, kind in fields.items()}, len(records)
+    )
+
+
+def _in_memory(columns: Mapping[str, pa.Array], size: int) -> Reader:
+    def batches(_bad: list[BadRow]) -> Iterator[Batch]:
+        for start in range(0, size, BATCH):
+            part = {name: array.slice(start, BATCH) for name, array in columns.items()}
+            yield Batch(part, pa.array(range(start + 1, min(start + BATCH, size) + 1), pa.int64()))
+
+    return Reader({name: array.type for name, array in columns.items()}, batches)
+
+
+def _one(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def as_cell(value: Any) -> Any:
+    """A cell of a Python container: pictures become lossless bytes, paths strings."""
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "save") and hasattr(value, "convert"):  # a PIL image
+        buffer = io.BytesIO()
+        (value if value.mode in ("RGB", "L", "RGBA", "1", "P", "LA", "I;16") else value.convert("RGB")).save(
+            buffer, "PNG"
+        )
+        return buffer.getvalue()
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value

@@ -1,0 +1,245 @@
+"""CSV and TSV, line by line, so that every fault has its line."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ukulele.data.frame import BATCH
+from ukulele.data.reader import Batch, Reader
+from ukulele.errors import DataError
+from ukulele.types import BadRow, Finding, Where
+
+DELIMITERS = ",\t;|"
+RESTARTS = 200
+SHOWN = 200  # characters of a bad row that are kept
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file is written: encoding, delimiter, quoting, header and where it ends."""
+
+    codec: str
+    dialect: dict[str, Any]
+    header: tuple[str, ...]
+    body: int  # lines up to the end of the header
+    findings: tuple[Finding, ...] = field(default=())
+
+
+def read_delimited(path: Path) -> Reader:
+    """A CSV or TSV file whose first row names the columns.
+
+    Raises
+    ------
+    DataError
+        If the file is empty or cannot be decoded.
+    """
+    layout = _layout(path)
+    return Reader({name: pa.string() for name in layout.header}, partial(_batches, path, layout), layout.findings)
+
+
+def encoding(path: Path) -> str:
+    """The encoding of a text file: UTF-8 unless its bytes say otherwise without doubt.
+
+    A byte order mark decides. A file none of whose non-ASCII lines is UTF-8 is Windows-1252; one where
+    some are is UTF-8 with damaged lines.
+    """
+    with path.open("rb") as file:
+        head = file.read(4096)
+        if head.startswith(b"\xef\xbb\xbf"):
+            return "utf-8-sig"
+        if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return "utf-16"
+        zeros = head.count(0)
+        if zeros > len(head) // 3:
+            return "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
+        file.seek(0)
+        good = bad = 0
+        while lines := file.readlines(1 << 20):
+            block = b"".join(lines)
+            if block.isascii():
+                continue
+            for line in lines:
+                if not line.isascii():
+                    fits = _fits(line, "utf-8")
+                    good, bad = good + fits, bad + (not fits and _fits(line, "cp1252"))
+            if good:
+                return "utf-8"
+    return "cp1252" if bad else "utf-8"
+
+
+def _fits(line: bytes, codec: str) -> bool:
+    try:
+        line.decode(codec)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _layout(path: Path) -> Layout:
+    codec = encoding(path)
+    with path.open(encoding=codec, errors="surrogateescape", newline="") as file, _long_fields():
+        sample = list(islice(file, 200))
+        if not any(line.strip() for line in sample):
+            raise DataError(f"{path}: the file is empty.", hint="Expected a header row and rows below it.")
+        dialect = _dialect(path, sample)
+        reader = csv.reader(sample, **dialect)
+        header = next(record for record in reader if any(cell.strip() for cell in record))
+    names, findings = _names(path, header)
+    if codec not in ("utf-8", "utf-8-sig"):
+        findings.append(
+            Finding(
+                "info",
+                "other-encoding",
+                f"{path.name} is not UTF-8; it was read as {codec}.",
+                {"file": str(path), "encoding": codec},
+                "If names or accents look wrong, save the file as UTF-8.",
+            )
+        )
+    return Layout(codec, dialect, names, reader.line_num, tuple(findings))
+
+
+def _names(path: Path, header: list[str]) -> tuple[tuple[str, ...], list[Finding]]:
+    names: list[str] = []
+    for at, cell in enumerate(header, 1):
+        plain = cell.encode("utf-8", "replace").decode().strip() or f"column {at}"
+        name, copy = plain, 1
+        while name in names:
+            copy += 1
+            name = f"{plain} ({copy})"
+        names.append(name)
+    renamed = [name for name, cell in zip(names, header, strict=True) if name != cell.strip()]
+    if not renamed:
+        return tuple(names), []
+    message = f"{path.name}: columns without a name of their own are called {', '.join(renamed)}."
+    return tuple(names), [Finding("info", "renamed-columns", message, {"columns": renamed})]
+
+
+def _dialect(path: Path, sample: list[str]) -> dict[str, Any]:
+    """The delimiter that cuts most rows of the sample into as many cells as the header."""
+    choices = "\t" if path.suffix.lower() == ".tsv" else DELIMITERS
+    best, most = choices[0], (0.0, 0)
+    for delimiter in choices:
+        records = [record for record in csv.reader(sample, delimiter=delimiter) if record]
+        width = len(records[0]) if records else 1
+        score = (sum(len(record) == width for record in records) / max(len(records), 1), width)
+        if width > 1 and score[0] > most[0] + 1e-9:
+            best, most = delimiter, score
+    plain = best == "\t" and _bare_quotes(sample)
+    return {"delimiter": best, "quoting": csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL}
+
+
+def _bare_quotes(sample: list[str]) -> bool:
+    """Whether quotes are ordinary characters: every line is whole, yet a cell opens a quote and leaves it open."""
+    rows = [line.rstrip("\r\n").split("\t") for line in sample if line.strip()]
+    if len({len(row) for row in rows}) != 1:
+        return False
+    return any(cell.startswith('"') and (len(cell) == 1 or not cell.endswith('"')) for row in rows for cell in row)
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+class _Tape:
+    """Lines on their way to the csv reader: remembers those of the present record, and whether the file is over."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self.held: list[str] = []
+        self.over = False
+        self._lines = lines
+
+    def __iter__(self) -> Iterator[str]:
+        held = None
+        for line in self._lines:
+            if held is not None:
+                self.held.append(held)
+                yield held
+            held = line
+        self.over = True
+        if held is not None:
+            self.held.append(held)
+            yield held
+
+
+def _batches(path: Path, layout: Layout, bad: list[BadRow]) -> Iterator[Batch]:
+    rows = _rows(path, layout, bad)
+    while chunk := list(islice(rows, BATCH)):
+        try:
+            yield _batch(layout, chunk)
+        except UnicodeEncodeError:
+            good = [row for row in chunk if _readable(path, row, layout, bad)]
+            if good:
+                yield _batch(layout, good)
+
+
+def _batch(layout: Layout, rows: list[tuple[int, list[str]]]) -> Batch:
+    columns = zip(*(record for _, record in rows), strict=True)
+    arrays = {name: pa.array(cells, pa.string()) for name, cells in zip(layout.header, columns, strict=True)}
+    return Batch(arrays, pa.array([line for line, _ in rows], pa.int64()))
+
+
+def _rows(path: Path, layout: Layout, bad: list[BadRow]) -> Iterator[tuple[int, list[str]]]:
+    """Rows of the right width with their first lines. Behind a stray quote, reading starts again at the next line."""
+    start: int | None = layout.body
+    for restart in range(RESTARTS + 1):
+        if start is None:
+            return
+        start = yield from _stretch(path, layout, start, bad)
+        if start is not None and restart == RESTARTS:
+            raise DataError(
+                f"{path}:{start}: more than {RESTARTS} quotes are opened and never closed.",
+                hint="Double quotes inside a quoted cell must be doubled.",
+            )
+
+
+def _stretch(
+    path: Path, layout: Layout, start: int, bad: list[BadRow]
+) -> Generator[tuple[int, list[str]], None, int | None]:
+    width, line = len(layout.header), start
+    with path.open(encoding=layout.codec, errors="surrogateescape", newline="") as file, _long_fields():
+        tape = _Tape(islice(file, start, None))
+        reader = csv.reader(tape, **layout.dialect)
+        for record in reader:
+            first, line = line + 1, start + reader.line_num
+            if line > first:
+                raw = "".join(tape.held)
+                if len(record) != width or (tape.over and raw.count('"') % 2):
+                    reason = "a quote is opened in this line and the cells behind it do not fit"
+                    bad.append(BadRow(Where(str(path), first), reason, _shown(tape.held[0])))
+                    return first
+            if len(record) == width:
+                yield first, record
+            elif record:
+                reason = f"{len(record)} cells where the header has {width}"
+                bad.append(BadRow(Where(str(path), first), reason, _shown(tape.held[0])))
+            tape.held.clear()
+    return None
+
+
+def _readable(path: Path, row: tuple[int, list[str]], layout: Layout, bad: list[BadRow]) -> bool:
+    """Whether a row could be decoded; undecodable bytes were kept as lone surrogates."""
+    line, record = row
+    content = layout.dialect["delimiter"].join(record)
+    if not any("\ud800" <= character <= "\udfff" for character in content):
+        return True
+    bad.append(BadRow(Where(str(path), line), "not UTF-8", _shown(content)))
+    return False
+
+
+def _shown(content: str) -> str:
+    return content.rstrip("\r\n")[:SHOWN].encode("utf-8", "surrogateescape").decode("utf-8", "replace")

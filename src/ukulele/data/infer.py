@@ -1,0 +1,248 @@
+"""What a table asks, guessed from names and cells. Every guess becomes a note; options overrule all of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ukulele.data.frame import Frame
+from ukulele.data.options import ReadOptions
+from ukulele.data.plain import STRINGS
+from ukulele.data.rows import FALSE, TRUE, labels_of, number
+from ukulele.errors import DataError
+from ukulele.tools.pictures import SUFFIXES
+from ukulele.types import Target
+
+Kind = Literal["classify", "multilabel", "regress"]
+
+TARGETS = (
+    "label", "labels", "target", "targets", "class", "classes", "category", "sentiment", "intent", "emotion",
+    "emotions", "similarity", "score", "rating", "stars", "topic", "tag", "tags", "section", "polarity",
+    "toxicity", "genre", "species", "y",
+)  # fmt: skip
+TEXTS = (
+    "text", "sentence", "review", "content", "body", "message", "comment", "tweet", "utterance", "query",
+    "question", "document", "article", "description", "headline", "title", "summary",
+)  # fmt: skip
+PAIRS = (
+    ("sentence1", "sentence2"), ("text1", "text2"), ("premise", "hypothesis"), ("question1", "question2"),
+    ("text_a", "text_b"), ("sentence_a", "sentence_b"), ("query", "passage"), ("query", "document"),
+    ("question", "sentence"), ("question", "answer"), ("s1", "s2"),
+)  # fmt: skip
+IMAGES = ("image", "img", "picture", "photo", "path", "file", "filename", "file_name", "image_path")
+SAMPLE = 1000
+FEW = 30  # distinct whole numbers up to which they are taken for classes
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What is read from which columns. `flags` are the 0/1 columns of a multilabel target."""
+
+    modality: Literal["text", "pair", "image"]
+    inputs: tuple[str, ...]
+    targets: tuple[Target, ...]  # labels still empty, but for 0/1 columns
+    notes: tuple[str, ...]
+
+
+def infer(frame: Frame, options: ReadOptions, folder: bool) -> Guess:
+    """Columns, modality and kind of task of a table (`folder`: of pictures).
+
+    Raises
+    ------
+    DataError
+        If a named column is missing, no target is found, or the target looks like an identifier.
+    """
+    for name in (*options.target, *options.inputs, options.group, options.time, options.split):
+        if name is not None:
+            require(frame, name)
+    notes: list[str] = []
+    if folder:
+        notes.append("Input: pictures; the target is the folder each lies in.")
+        return Guess("image", ("path",), (Target("label", "classify"),), tuple(notes))
+    wanted = options.target or _target(frame, options, notes)
+    inputs = options.inputs or _inputs(frame, wanted, options)
+    if len(inputs) > 2:
+        raise DataError(f"{len(inputs)} input columns were given.", hint="Expected one, or two for pairs.")
+    if overlap := set(inputs) & set(wanted):
+        raise DataError(
+            f"column {overlap.pop()!r} is both input and target.", hint="Name them with --text and --target."
+        )
+    pictures = [name for name in inputs if is_picture(frame, name)]
+    if pictures and len(inputs) > 1:
+        raise DataError(f"column {pictures[0]!r} holds pictures; pairs are of texts.", hint="Name one input column.")
+    modality: Literal["text", "pair", "image"] = "image" if pictures else "pair" if len(inputs) == 2 else "text"
+    if not options.inputs:
+        notes.append(f"Input: {modality}, from column {' and '.join(map(repr, inputs))} (change it with --text).")
+    targets = _targets(frame, wanted, options, notes)
+    return Guess(modality, tuple(inputs), targets, tuple(notes))
+
+
+def require(frame: Frame, name: str) -> None:
+    """Refuse a column that is not there, and name the nearest ones."""
+    if name in frame.fields:
+        return
+    lower = {column.lower(): column for column in frame.fields}
+    near = [lower[match] for match in difflib.get_close_matches(name.lower(), list(lower), 3, 0.5)]
+    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise DataError(f"there is no column {name!r}.", hint=f"{hint}The columns are: {', '.join(frame.fields)}.")
+
+
+def is_picture(frame: Frame, name: str) -> bool:
+    """Whether a column holds pictures: bytes, or names of picture files."""
+    if frame.fields[name] == pa.binary():
+        return True
+    cells = [cell for cell in sample(frame, name) if isinstance(cell, str) and cell.strip()]
+    ends = sum(any(cell.lower().endswith(suffix) for suffix in SUFFIXES) and "\n" not in cell for cell in cells)
+    return bool(cells) and ends >= 0.9 * len(cells)
+
+
+def sample(frame: Frame, name: str) -> list[Any]:
+    """Cells from all over a column."""
+    rows = np.unique(np.linspace(0, len(frame) - 1, min(SAMPLE, len(frame))).astype(np.int64))
+    return frame.take([name], rows)[0]
+
+
+def kind_of(frame: Frame, name: str) -> Kind:
+    """Classes, several labels or a number, from the cells of a column.
+
+    Raises
+    ------
+    DataError
+        If nearly every row has another value that is no measurement: an identifier or free text.
+    """
+    if frame.fields[name] == STRINGS:
+        return "multilabel"
+    counts = count(frame, name)
+    values, total = list(counts), sum(counts.values())
+    numbers = [number(value) for value in values]
+    numeric = sum(n for n, x in zip(counts.values(), numbers, strict=True) if x is not None) >= 0.8 * max(total, 1)
+    found = [x for x in numbers if x is not None]
+    if numeric and any(not x.is_integer() for x in found) and len(found) > 10:
+        return "regress"
+    if not numeric and any(";" in value for value in values):
+        parts = {label for value in values for label in labels_of([value]) or ()}
+        if len(parts) <= max(0.5 * total, 10):
+            return "multilabel"
+    distinct = len(values) > 0.9 * total and total >= 10
+    if distinct and (not numeric or _counter(found)):
+        what = "an identifier" if numeric else "an identifier or free text"
+        raise DataError(
+            f"column {name!r} looks like {what}: {len(values)} different values in {total} rows.",
+            hint=f"Name the target with --target. The columns are: {', '.join(frame.fields)}.",
+        )
+    return "regress" if numeric and len(found) > FEW and not _dense(found, total) else "classify"
+
+
+def count(frame: Frame, name: str) -> dict[str, int]:
+    """How often each cell of a string column occurs; empty ones left out, blanks at the ends dropped."""
+    column = frame.chunked(name)
+    counts: dict[str, int] = {}
+    for entry in pc.value_counts(column).to_pylist():
+        if entry["values"] is not None and (cell := str(entry["values"]).strip()):
+            counts[cell] = counts.get(cell, 0) + entry["counts"]
+    return counts
+
+
+def is_flag(frame: Frame, name: str) -> bool:
+    """Whether all cells are 0 or 1."""
+    if frame.fields[name] != pa.string():
+        return False
+    if not all(cell is None or str(cell).strip().lower() in TRUE | FALSE | {""} for cell in sample(frame, name)[:50]):
+        return False
+    cells = {cell.lower() for cell in count(frame, name)}
+    return bool(cells) and cells <= TRUE | FALSE
+
+
+def _counter(found: Sequence[float]) -> bool:
+    """Whether numbers merely count the rows."""
+    whole = all(x.is_integer() for x in found)
+    return whole and len(found) > 1 and max(found) - min(found) <= 1.2 * len(found)
+
+
+def _dense(found: Sequence[float], total: int) -> bool:
+    """Whether whole numbers are the codes of classes: 0 … K-1 or 1 … K, several rows each."""
+    return min(found) in (0, 1) and max(found) - min(found) == len(found) - 1 and total >= 5 * len(found)
+
+
+def _spare(frame: Frame, options: ReadOptions) -> list[str]:
+    taken = {options.group, options.time, options.split or "split", *options.inputs}
+    return [name for name in frame.fields if name not in taken]
+
+
+def _target(frame: Frame, options: ReadOptions, notes: list[str]) -> tuple[str, ...]:
+    spare = _spare(frame, options)
+    lower = {name.lower(): name for name in reversed(spare)}
+    known = next((lower[name] for name in TARGETS if name in lower), None)
+    if known is not None:
+        notes.append(f"Target: column {known!r}, by its name (change it with --target).")
+        return (known,)
+    flags = [name for name in spare if is_flag(frame, name)]
+    if len(flags) > 1:
+        notes.append(f"Target: several labels, from the 0/1 columns {', '.join(flags)} (change it with --target).")
+        return tuple(flags)
+    inputs = set(options.inputs or _by_name(frame, spare))
+    rest = [name for name in spare if name not in inputs and frame.fields[name] != pa.binary()]
+    if not rest or len(spare) + len(options.inputs) < 2:
+        raise DataError(
+            "no target column found.", hint=f"Name it with --target. The columns are: {', '.join(frame.fields)}."
+        )
+    notes.append(f"Target: column {rest[-1]!r}, the last one (change it with --target).")
+    return (rest[-1],)
+
+
+def _inputs(frame: Frame, targets: Iterable[str], options: ReadOptions) -> tuple[str, ...]:
+    spare = [name for name in _spare(frame, options) if name not in set(targets)]
+    if named := _by_name(frame, spare):
+        return named
+    lengths = {name: _length(frame, name) for name in spare if frame.fields[name] == pa.string()}
+    texts = {name: length for name, length in lengths.items() if length > 0}
+    if not texts:
+        raise DataError(
+            "no column of texts or pictures found.",
+            hint=f"Name it with --text. The columns are: {', '.join(frame.fields)}.",
+        )
+    return (max(texts, key=lambda name: texts[name]),)
+
+
+def _by_name(frame: Frame, spare: Sequence[str]) -> tuple[str, ...]:
+    """Input columns known by their names or, for pictures, by their cells."""
+    pictures = [name for name in spare if frame.fields[name] == pa.binary()]
+    pictures += [name for name in spare if name.lower() in IMAGES and is_picture(frame, name)]
+    if pictures:
+        return (pictures[0],)
+    lower = {name.lower(): name for name in reversed(spare)}
+    for first, second in PAIRS:
+        if first in lower and second in lower:
+            return lower[first], lower[second]
+    found = [lower[name] for name in TEXTS if name in lower]
+    if not found:
+        found = [name for name in spare if frame.fields[name] == pa.string() and is_picture(frame, name)]
+    return tuple(found[:1])
+
+
+def _length(frame: Frame, name: str) -> float:
+    """The mean length of the cells that are no numbers."""
+    cells = [cell for cell in sample(frame, name) if isinstance(cell, str)]
+    return sum(len(cell) for cell in cells if number(cell) is None) / max(len(cells), 1)
+
+
+def _targets(frame: Frame, wanted: Sequence[str], options: ReadOptions, notes: list[str]) -> tuple[Target, ...]:
+    if options.task is not None and options.task not in get_args(Kind):
+        raise DataError(f"there is no task {options.task!r}.", hint=f"Expected one of {', '.join(get_args(Kind))}.")
+    if len(wanted) > 1 and all(is_flag(frame, name) for name in wanted):
+        notes.append(f"Task: several labels, one 0/1 column each: {', '.join(wanted)}.")
+        return (Target("labels", "multilabel", tuple(wanted)),)
+    targets: list[Target] = []
+    for name in wanted:
+        kind: Kind = options.task or kind_of(frame, name)  # type: ignore[assignment]
+        targets.append(Target(name, kind))
+        if options.task is None:
+            said = {"classify": "one class a row", "multilabel": "several labels a row", "regress": "a number"}[kind]
+            notes.append(f"Task: {said}, from the cells of {name!r} (change it with --task).")
+    return tuple(targets)

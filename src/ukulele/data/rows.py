@@ -1,0 +1,127 @@
+"""Rows as a light view of a frame: an index, and how a row is made when it is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ukulele.data.frame import FILE, LINE, Frame, Indices
+from ukulele.types import Row, Target, Where
+
+READ_AHEAD = 1024
+TRUE = frozenset({"1", "true", "yes", "1.0"})
+FALSE = frozenset({"0", "false", "no", "0.0"})
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a row is made of: its input columns, whether they hold pictures, and its targets."""
+
+    inputs: tuple[str, ...]
+    image: bool = False
+    targets: tuple[Target, ...] = ()
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """Rows of a frame in any order. Nothing is held but the index."""
+
+    frame: Frame
+    shape: Shape
+    index: Indices
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, index: int) -> Row:
+        at = range(len(self.index))[index]
+        return next(self._read(self.index[at : at + 1]))
+
+    def __iter__(self) -> Iterator[Row]:
+        for start in range(0, len(self.index), READ_AHEAD):
+            yield from self._read(self.index[start : start + READ_AHEAD])
+
+    def take(self, indices: Sequence[int]) -> TableRows:
+        """The rows at `indices`, in that order."""
+        return TableRows(self.frame, self.shape, self.index[np.asarray(indices, np.int64)])
+
+    def column(self, name: str) -> list[Any]:
+        """One column of the source for every row."""
+        return self.frame.take([name], self.index)[0]
+
+    def _read(self, rows: Indices) -> Iterator[Row]:
+        sources = {target.name: columns_of(target, self.frame) for target in self.shape.targets}
+        names = list(dict.fromkeys([*self.shape.inputs, *(c for cs in sources.values() for c in cs), FILE, LINE]))
+        cells = dict(zip(names, self.frame.take(names, rows), strict=True))
+        files = [self.frame.files[file] for file in cells[FILE]]
+        inputs = [cells[name] for name in self.shape.inputs]
+        if self.shape.image:
+            inputs = [[picture(cell, file) for cell, file in zip(column, files, strict=True)] for column in inputs]
+        values = {
+            target.name: [
+                value_of(target)(given) for given in zip(*(cells[c] for c in sources[target.name]), strict=True)
+            ]
+            for target in self.shape.targets
+        }
+        for at, (file, line) in enumerate(zip(files, cells[LINE], strict=True)):
+            answers = {name: column[at] for name, column in values.items()}
+            yield Row(tuple(column[at] for column in inputs), answers, Where(file, line or None))
+
+
+def picture(cell: str | bytes, file: str) -> Path | bytes:
+    """The picture a cell holds: its bytes, or a path relative to the file that names it."""
+    return cell if isinstance(cell, bytes) else Path(file).parent / cell
+
+
+def columns_of(target: Target, frame: Frame) -> tuple[str, ...]:
+    """The columns a target is read from: its own, or one 0/1 column a label."""
+    if target.name not in frame.fields and target.kind == "multilabel" and target.labels:
+        return target.labels
+    return (target.name,)
+
+
+def value_of(target: Target) -> Callable[[tuple[Any, ...]], Any]:
+    """How the cells of a row become the value of a target: a label, a tuple of labels, a number or None."""
+    match target.kind:
+        case "regress":
+            return lambda cells: number(cells[0])
+        case "classify":
+            return lambda cells: (cells[0] or "").strip() or None
+        case "multilabel":
+            return lambda cells: labels_of(cells, target.labels)
+
+
+def number(cell: Any) -> float | None:
+    """A cell as a finite number, or None.
+
+    >>> number(" 1.5 "), number("n/a"), number("inf")
+    (1.5, None, None)
+    """
+    try:
+        value = float(cell)
+    except (TypeError, ValueError):
+        return None
+    return value if np.isfinite(value) else None
+
+
+def labels_of(cells: Sequence[Any], labels: Sequence[str] = ()) -> tuple[str, ...] | None:
+    """Several labels: from a `;`-separated cell, a list, or one 0/1 cell a label.
+
+    >>> labels_of(["joy; anger"]), labels_of(["1", "0"], ["joy", "anger"]), labels_of([""])
+    (('joy', 'anger'), ('joy',), None)
+    """
+    if len(cells) > 1:
+        flags = [str(cell).strip().lower() for cell in cells]
+        if not all(flag in TRUE or flag in FALSE for flag in flags):
+            return None
+        return tuple(label for label, flag in zip(labels, flags, strict=True) if flag in TRUE)
+    (cell,) = cells
+    if cell is None:
+        return None
+    parts = cell if isinstance(cell, list) else cell.split(";")
+    found = tuple(dict.fromkeys(part.strip() for part in parts if part and part.strip()))
+    return found if found or isinstance(cell, list) else None

@@ -1,0 +1,156 @@
+"""From whatever the user names to one frame: a file, a folder, a data set of the hub, a DataFrame, a list."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ukulele.data.columnar import read_dataframe, read_list
+from ukulele.data.folders import find_pictures
+from ukulele.data.frame import FILE, Frame
+from ukulele.data.store import FORMATS, store, store_files
+from ukulele.errors import DataError
+from ukulele.types import SPLITS, BadRow, Finding, Split
+
+NAMES: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("dev", "val", "valid", "validation", "validate", "eval", "develop"), "validation"),
+    **dict.fromkeys(("test", "testing", "holdout", "heldout"), "test"),
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A source as a frame. `given` is each row's split as its place in SPLITS (-1: none, -2: left out), if it has any."""
+
+    name: str
+    frame: Frame
+    given: NDArray[np.int8] | None = None
+    bad: tuple[BadRow, ...] = ()
+    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    pictures: bool = False  # a folder of pictures: columns "path" and "label"
+
+
+def load(source: Any, cache: Path | None) -> Loaded:
+    """Read any source.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or it cannot be read.
+    """
+    if isinstance(source, str | Path):
+        path = Path(source).expanduser()
+        if path.is_file():
+            return _file(path, cache)
+        if path.is_dir():
+            return _folder(path, cache)
+        return _hub(str(source), path, cache)
+    module = type(source).__module__.partition(".")[0]
+    if module == "pandas":
+        return _memory(read_dataframe(source), "DataFrame")
+    if module == "datasets":
+        from ukulele.data.hub import readers_of
+
+        return _splits_of(readers_of(source), "datasets", None, None)
+    if isinstance(source, list | tuple):
+        if not source:
+            raise DataError("the list is empty.", hint="Expected rows such as (text, label).")
+        return _memory(read_list(source), "list")
+    raise DataError(
+        f"cannot read rows from {type(source).__name__}.",
+        hint="Expected a path, a DataFrame, or a list of (text, label) or of dicts.",
+    )
+
+
+def split_name(text: str) -> Split | None:
+    """The split that a file, folder or cell names.
+
+    >>> split_name("dev"), split_name("train-00000-of-00002"), split_name("reviews")
+    ('validation', 'train', None)
+    """
+    words = re.split(r"[-_. ]+", text.strip().lower())
+    return next((NAMES[word] for word in words if word in NAMES), None)
+
+
+def _memory(reader: Any, name: str) -> Loaded:
+    stored = store(lambda: [reader], (f"<{name}>",), None, None)
+    return Loaded("data", stored.frame, bad=stored.bad, findings=stored.findings)
+
+
+def _file(path: Path, cache: Path | None) -> Loaded:
+    stored = store_files([path], cache)
+    return Loaded(path.stem, stored.frame, None, stored.bad, (), stored.findings)
+
+
+def _folder(path: Path, cache: Path | None) -> Loaded:
+    if any((path / name).exists() for name in ("dataset_dict.json", "dataset_info.json")):
+        from ukulele.data.hub import load_saved
+
+        return _splits_of(load_saved(path), path.name, str(path.resolve()), cache)
+    found = find_pictures(path)
+    tables = sorted(p for p in path.iterdir() if p.suffix.lower() in FORMATS and not p.name.startswith("."))
+    named = [p for p in tables if split_name(p.stem)]
+    tabular = named or (tables if len(tables) == 1 else [])
+    if len(set(found.labels)) > 1 or (found.labels and not tabular):
+        return _pictures(path, found)
+    if not tabular:
+        listed = ", ".join(p.name for p in sorted(path.iterdir())[:6]) or "nothing"
+        raise DataError(
+            f"{path}: no data set found in this folder; it holds {listed}.",
+            hint="Expected train.csv and test.csv (or .tsv, .jsonl, .parquet), or one folder of pictures a class.",
+        )
+    stored = store_files(tabular, cache)
+    left = [p.name for p in tables if p not in tabular]
+    notes = [f"Files of {path.name}: {', '.join(p.name for p in tabular)}."]
+    notes += [f"Not read, for their names are no splits: {', '.join(left)}."] * bool(left)
+    splits = [split_name(p.stem) for p in tabular]
+    given = _given(stored.frame, splits) if any(splits) else None
+    return Loaded(path.resolve().name, stored.frame, given, stored.bad, tuple(notes), stored.findings)
+
+
+def _given(frame: Frame, splits: Sequence[Split | None]) -> NDArray[np.int8]:
+    codes = np.array([-1 if split is None else SPLITS.index(split) for split in splits], np.int8)
+    return codes[frame.whole(FILE)] if len(frame) else np.zeros(0, np.int8)
+
+
+def _pictures(path: Path, found: Any) -> Loaded:
+    findings: tuple[Finding, ...] = ()
+    if found.stray:
+        message = f"{len(found.stray)} files in {path.name} are no pictures of a class and were left out."
+        advice = "Remove them, or move pictures into the folder of their class."
+        findings = (
+            Finding("info", "stray-files", message, {"count": len(found.stray), "files": found.stray[:20]}, advice),
+        )
+    splits = [None if name is None else split_name(name) for name in found.splits]
+    given = np.array([-1 if s is None else SPLITS.index(s) for s in splits], np.int8) if any(splits) else None
+    return Loaded(path.resolve().name, found.frame, given, (), (), findings, pictures=True)
+
+
+def _splits_of(readers: Any, name: str, key: str | None, cache: Path | None) -> Loaded:
+    """Data sets of the `datasets` library: readers by split name, and a fingerprint."""
+    by_name, fingerprint = readers
+    stored = store(lambda: list(by_name.values()), tuple(f"{name}[{s}]" for s in by_name), [key, fingerprint], cache)
+    splits = [split_name(split) for split in by_name]
+    given = _given(stored.frame, splits) if len(by_name) > 1 or "test" in by_name else None
+    return Loaded(name, stored.frame, given, stored.bad, (), stored.findings)
+
+
+def _hub(source: str, path: Path, cache: Path | None) -> Loaded:
+    folder = path.parent
+    near = difflib.get_close_matches(path.name, [p.name for p in folder.iterdir()], 3) if folder.is_dir() else []
+    is_id = re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", source) and path.suffix.lower() not in FORMATS
+    if is_id and not near and ("/" not in source or not folder.is_dir()):
+        from ukulele.data.hub import load_hub
+
+        return _splits_of(load_hub(source), source, source, cache)
+    hint = f"Did you mean {' or '.join(str(folder / name) for name in near)}?" if near else "Check the path."
+    raise DataError(f"{source}: no such file or folder.", hint=hint)
