@@ -120,7 +120,7 @@ def text_record():
         "plan": {
             "strategy": "finetune",
             "cut": "block5",
-            "text": "1. probe: head, closed form\n2. adamw, up to 10 epochs, batch 32: block6 2e-05, block5 1.9e-05, head 2e-04",
+            "text": "1. probe: head, closed form\n2. adamw, up to 10 epochs, batch 32: block6 2e-05, head 2e-04",
             "phases": [],
         },
         "candidates": candidates,
@@ -135,7 +135,7 @@ def text_record():
             "against": "tf-idf",
             "metric": "accuracy",
             "difference": estimate(0.0631, 0.0187, method="paired bootstrap, 2,000 draws"),
-            "sentence": "Transfer helped: accuracy is 0.884, which is 0.063 better than TF-IDF with logistic regression.",
+            "sentence": "Transfer helped: accuracy is 0.884, which is 0.063 better than that of word counts.",
         },
         "gain_over_probe": {
             "outcome": "helped",
@@ -287,7 +287,7 @@ def image_record():
             "against": "colour and gradients",
             "metric": "accuracy",
             "difference": estimate(0.011, 0.024, 432, method="paired bootstrap, 2,000 draws"),
-            "sentence": "Inconclusive: on 432 test rows the model cannot be told apart from colour and gradient histograms.",
+            "sentence": "Inconclusive: on 432 test rows the model cannot be told apart from colour histograms.",
         },
         "gain_over_probe": None,
         "layers": [
