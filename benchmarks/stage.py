@@ -1,0 +1,91 @@
+"""Lay data out so that every program reads the same files, and so that a test split is opened only when asked.
+
+A staged folder holds train, test and (but for `train_and_test`) dev or val. With `final` they are the real ones.
+Without, they are a rehearsal made from the other parts alone: "test" is the real dev split (or a part of train, where
+there is none) and "dev" a part of train, drawn with a fixed seed.
+"""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+SEED = 20240229
+PICTURES = {".jpg", ".jpeg", ".png"}
+
+
+def csv_splits(source: Path, target: Path, final: bool) -> Path:
+    """Stage a folder of train.csv, dev.csv and test.csv."""
+    target.mkdir(parents=True, exist_ok=True)
+    if final:
+        for name in ("train", "dev", "test"):
+            (target / f"{name}.csv").symlink_to((source / f"{name}.csv").resolve())
+        return target
+    (target / "test.csv").symlink_to((source / "dev.csv").resolve())
+    with (source / "train.csv").open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    with (source / "dev.csv").open(newline="", encoding="utf-8") as file:
+        size = sum(1 for _ in csv.reader(file)) - 1
+    random.Random(SEED).shuffle(rows)
+    write(target / "dev.csv", header, rows[:size])
+    write(target / "train.csv", header, rows[size:])
+    return target
+
+
+def write(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def picture_splits(source: Path, target: Path, final: bool) -> Path:
+    """Stage a folder of one folder a class, without splits: 70 / 15 / 15 %, stratified, equal files on one side."""
+    classes = {folder.name: pictures(folder) for folder in sorted(source.iterdir()) if folder.is_dir()}
+    parts = split(classes, {"test": 0.15, "val": 0.15})
+    return link(parts if final else rehearsal(parts["train"]), target)
+
+
+def train_and_test(source: Path, target: Path, final: bool) -> Path:
+    """Stage a set of train/<class> and val/<class> alone: val is the test, and validation is left to the program."""
+    folders = {name: {c.name: pictures(c) for c in sorted((source / name).iterdir())} for name in ("train", "val")}
+    if final:
+        return link({"train": folders["train"], "test": folders["val"]}, target)
+    return link(split(folders["train"], {"test": 0.25}), target)
+
+
+def rehearsal(train: Mapping[str, Sequence[Path]]) -> dict[str, dict[str, list[Path]]]:
+    return split(train, {"test": 0.15, "val": 0.15})
+
+
+def pictures(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+
+
+def split(classes: Mapping[str, Sequence[Path]], shares: Mapping[str, float]) -> dict[str, dict[str, list[Path]]]:
+    """Cut every class by `shares`; what is left is train. Files with equal bytes go together, whatever their class."""
+    parts: dict[str, dict[str, list[Path]]] = {name: {c: [] for c in classes} for name in (*shares, "train")}
+    sides: dict[str, str] = {}
+    for label, files in classes.items():
+        groups: dict[str, list[Path]] = defaultdict(list)
+        for path in files:
+            groups[sha256(path.read_bytes()).hexdigest()].append(path)
+        digests = sorted(groups)
+        random.Random(f"{SEED} {label}").shuffle(digests)
+        wanted = {name: round(share * len(files)) for name, share in shares.items()}
+        for digest in digests:
+            open_side = next((name for name in shares if len(parts[name][label]) < wanted[name]), "train")
+            parts[sides.setdefault(digest, open_side)][label] += groups[digest]
+    return parts
+
+
+def link(parts: Mapping[str, Mapping[str, Sequence[Path]]], target: Path) -> Path:
+    for name, classes in parts.items():
+        for label, files in classes.items():
+            folder = target / name / label
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in files:
+                (folder / path.name).symlink_to(path.resolve())
+    return target
