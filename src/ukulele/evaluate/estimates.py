@@ -1,0 +1,120 @@
+"""Numbers with intervals, and whether one model is better than another."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ukulele.tools.bootstrap import draws_for, interval, resamples
+from ukulele.types import Estimate, Metric, Task, Verdict
+
+SLICES = 50  # the most frequent values of a column that get figures of their own
+
+
+def estimates(task: Task, table: NDArray[np.float64]) -> dict[str, Estimate]:
+    """Every metric of a task with its 95 % interval, by percentile bootstrap over rows.
+
+    Parameters
+    ----------
+    task
+        Gives the metrics.
+    table
+        Row statistics (n, k) from `Task.table`; a row whose first column is NaN has no true value.
+
+    Returns
+    -------
+    dict
+        By metric, the deciding one first. A metric that is not defined on these rows is left out: the ROC-AUC
+        of a single class.
+    """
+    table = table[~np.isnan(table[:, 0])]
+    ones = np.ones(len(table))
+    values = {metric: metric.value(table, ones) for metric in task.metrics}
+    defined = [metric for metric, value in values.items() if not np.isnan(value)]
+    draws = draws_for(table.size)
+    drawn = [[metric.value(table, counts) for metric in defined] for counts in _resamples(len(table), draws, defined)]
+    found = {}
+    for metric, column in zip(defined, np.array(drawn).reshape(-1, len(defined)).T, strict=True):
+        low, high = interval(column)
+        found[metric.name] = Estimate(values[metric], low, high, len(table), _method(draws))
+    return found
+
+
+def _resamples(n: int, draws: int, wanted: Sequence[Metric]) -> Any:
+    return resamples(n, draws) if wanted else ()
+
+
+def _method(draws: int, paired: bool = False) -> str:
+    return f"{'paired ' if paired else ''}percentile bootstrap over rows, {draws:,} draws, 95 %"
+
+
+def compare(metric: Metric, ours: NDArray[np.float64], theirs: NDArray[np.float64], against: str) -> Verdict:
+    """Whether our answers are better than theirs on the same rows, by paired bootstrap.
+
+    Parameters
+    ----------
+    metric
+        What decides. The difference is signed so that positive is better, also where lower values are.
+    ours, theirs
+        Row statistics (n, k) of the same rows in the same order.
+    against
+        The name of the other model.
+
+    Returns
+    -------
+    Verdict
+        "helped" or "hurt" where the 95 % interval of the difference excludes 0, else "inconclusive".
+    """
+    if len(ours) != len(theirs):
+        raise ValueError(f"tables of different rows: {len(ours)} and {len(theirs)}")
+    known = ~np.isnan(ours[:, 0])
+    ours, theirs = ours[known], theirs[known]
+    sign = 1.0 if metric.higher_is_better else -1.0
+
+    def gap(counts: NDArray[np.float64]) -> float:
+        return sign * (metric.value(ours, counts) - metric.value(theirs, counts))
+
+    n, draws = len(ours), draws_for(2 * ours.size)
+    value = gap(np.ones(n))
+    if np.isnan(value):
+        return Verdict(
+            "inconclusive", against, metric.name, Estimate(0.0, 0.0, 0.0, n, "the metric is not defined on these rows")
+        )
+    low, high = interval([gap(counts) for counts in resamples(n, draws)])
+    outcome: Literal["helped", "hurt", "inconclusive"] = "inconclusive"
+    if low > 0:
+        outcome = "helped"
+    elif high < 0:
+        outcome = "hurt"
+    return Verdict(outcome, against, metric.name, Estimate(value, low, high, n, _method(draws, paired=True)))
+
+
+def slices(task: Task, table: NDArray[np.float64], values: Sequence[Any], column: str) -> list[dict[str, Any]]:
+    """The metrics of each subgroup of the rows, as plain JSON, the largest first.
+
+    Parameters
+    ----------
+    task, table
+        As for `estimates`.
+    values
+        The group of each row (n,).
+    column
+        Where the groups come from, to be named.
+    """
+    groups = np.array(["(empty)" if value is None or value == "" else str(value) for value in values], dtype=object)
+    common = Counter(groups.tolist()).most_common(SLICES)
+    found = []
+    for group, n in common:
+        test = plain(estimates(task, table[groups == group]))
+        found.append({"column": column, "value": group, "n": n, "test": test})
+    return found
+
+
+def plain(found: Mapping[str, Estimate]) -> dict[str, dict[str, Any]]:
+    """Estimates as plain JSON."""
+    return {name: asdict(estimate) for name, estimate in found.items()}

@@ -1,0 +1,44 @@
+"""The bootstrap: how much a number would vary if the rows had been drawn again (Efron, 1979)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+DRAWS, FEWEST = 1000, 200
+CELLS = 150_000_000  # numbers read over all draws, beyond which fewer are made
+
+
+def draws_for(cells: int) -> int:
+    """How many draws: 1,000, or down to 200 where a table is so large that they would take minutes.
+
+    >>> draws_for(10_000), draws_for(10_000_000)
+    (1000, 200)
+    """
+    return int(np.clip(CELLS // max(cells, 1), FEWEST, DRAWS))
+
+
+def resamples(n: int, draws: int = DRAWS, seed: int = 0) -> Iterator[NDArray[np.float64]]:
+    """How often each of `n` rows is drawn (n,), for each of `draws` draws of n rows with replacement.
+
+    The same `n`, `draws` and `seed` give the same draws, so two models can be compared on them in pairs.
+    """
+    generator = np.random.default_rng(seed)
+    for _ in range(draws):
+        yield np.bincount(generator.integers(0, n, n), minlength=n).astype(np.float64)
+
+
+def interval(values: Sequence[float] | NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of the draws' values; draws in which the number is not defined are left out.
+
+    >>> interval(range(101))
+    (2.5, 97.5)
+    """
+    defined = np.asarray(values, np.float64)
+    defined = defined[~np.isnan(defined)]
+    if not len(defined):
+        return float("nan"), float("nan")
+    low, high = np.quantile(defined, ((1 - level) / 2, (1 + level) / 2))
+    return float(low), float(high)
