@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ukulele.data.checks import Answers
+from ukulele.data.answers import Answers
 from ukulele.data.decoded import Decoded
 from ukulele.data.frame import Frame, Indices
 from ukulele.data.near import merged, near_pictures, near_texts

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
+from ukulele.data.answers import Answers
 from ukulele.data.frame import Frame, Indices
 from ukulele.data.near import Prints
-from ukulele.data.rows import Shape, columns_of, value_of
+from ukulele.data.rows import Shape
 from ukulele.types import SPLITS, Finding, Split, Target
 
 SHOWN = 5
@@ -38,43 +38,6 @@ class Checked:
         return np.concatenate(list(self.splits.values()))
 
 
-@dataclass(frozen=True)
-class Answers:
-    """A target's distinct values, and for each row of the frame the place of its own among them (-1: none)."""
-
-    codes: NDArray[np.int64]
-    values: tuple[Any, ...]
-
-    def counts(self, rows: Indices, target: Target) -> dict[str, int]:
-        """Rows of each label."""
-        found = dict.fromkeys(target.labels, 0)
-        for value, n in zip(
-            self.values, np.bincount(self.codes[rows], minlength=len(self.values)).tolist(), strict=True
-        ):
-            for label in (value,) if isinstance(value, str) else value or ():
-                if n:
-                    found[label] = found.get(label, 0) + n
-        return found
-
-
-def answers(frame: Frame, target: Target) -> Answers:
-    """The values of a target for every row."""
-    columns = columns_of(target, frame)
-    parse = value_of(target)
-    places: dict[Any, int] = {}
-    codes = np.empty(len(frame), np.int64)
-    seen: dict[Any, int] = {}
-    for start, cells in frame.blocks(columns):
-        for row, record in enumerate(zip(*cells, strict=True), start):
-            key = record if not isinstance(record[0], list) else tuple(record[0])
-            code = seen.get(key)
-            if code is None:
-                value = parse(record)
-                code = seen[key] = -1 if value is None else places.setdefault(value, len(places))
-            codes[row] = code
-    return Answers(codes, tuple(places))
-
-
 def check(data: Checked) -> tuple[Finding, ...]:
     """All checks of a whole data set."""
     return tuple(
@@ -88,7 +51,7 @@ def leaks(data: Checked) -> Iterator[Finding]:
     """The same input in two splits."""
     for first, second in combinations([split for split in SPLITS if split in data.splits], 2):
         here, there = data.splits[first], data.splits[second]
-        common = np.intersect1d(data.prints[here], data.prints[there])
+        common = np.intersect1d(_distinct(data.prints[here])[0], _distinct(data.prints[there])[0], assume_unique=True)
         if not len(common):
             continue
         count = int(np.isin(data.prints[there], common).sum())
@@ -108,7 +71,7 @@ def leaks(data: Checked) -> Iterator[Finding]:
 def duplicates(data: Checked) -> Iterator[Finding]:
     """The same input several times within a split."""
     for split, rows in data.splits.items():
-        values, counts = np.unique(data.prints[rows], return_counts=True)
+        values, counts = _distinct(data.prints[rows])
         extra = int((counts - 1).sum())
         if extra:
             repeated = values[counts > 1][:SHOWN]
@@ -125,9 +88,11 @@ def duplicates(data: Checked) -> Iterator[Finding]:
 def conflicts(data: Checked) -> Iterator[Finding]:
     """The same input with two labels."""
     rows = data.rows
-    prints, inverse = np.unique(data.prints[rows], return_inverse=True)
-    if len(prints) == len(rows):
+    repeated, counts = _distinct(data.prints[rows])
+    rows = rows[np.isin(data.prints[rows], repeated[counts > 1])]
+    if not len(rows):
         return
+    prints, inverse = np.unique(data.prints[rows], return_inverse=True)
     for target in data.shape.targets:
         if target.kind == "regress":
             continue
@@ -250,6 +215,13 @@ def mojibake(data: Checked) -> Iterator[Finding]:
             {"count": len(rows), "examples": examples},
             "Export the data again as UTF-8.",
         )
+
+
+def _distinct(prints: Prints) -> tuple[Prints, Indices]:
+    """Different values, sorted, and how often each occurs."""
+    ordered = np.sort(prints)
+    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    return ordered[first], np.diff(np.append(first, len(ordered)))
 
 
 def _constant(frame: Frame, name: str) -> bool:

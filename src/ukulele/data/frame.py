@@ -48,21 +48,26 @@ class Frame:
         """A column of provenance as one array."""
         return np.concatenate([batch.column(name).to_numpy() for batch in self.batches])
 
+    def gather(self, name: str, rows: Indices) -> pa.Array:
+        """Cells of a column, of any rows in any order."""
+        if not len(rows):
+            return pa.array([], self.batches[0].schema.field(name).type if self.batches else pa.null())
+        owners = np.searchsorted(self.starts, rows, side="right") - 1
+        if owners[0] == owners[-1] and (owners == owners[0]).all():
+            local = rows - self.starts[owners[0]]
+            column = self.batches[owners[0]].column(name)
+            straight = local[-1] - local[0] == len(rows) - 1 and bool((np.diff(local) == 1).all())
+            return column.slice(local[0], len(rows)) if straight else column.take(pa.array(local))
+        order = np.argsort(owners, kind="stable")
+        parts = [
+            self.batches[owner].column(name).take(pa.array(rows[order][owners[order] == owner] - self.starts[owner]))
+            for owner in np.unique(owners)
+        ]
+        return pa.concat_arrays(parts).take(pa.array(np.argsort(order)))
+
     def take(self, names: Sequence[str], rows: Indices) -> list[list[Any]]:
         """Cells as Python values, column by column, of any rows in any order."""
-        owners = np.searchsorted(self.starts, rows, side="right") - 1
-        if len(rows) and owners[0] == owners[-1] and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
-            batch, first = self.batches[owners[0]], int(rows[0] - self.starts[owners[0]])
-            return [batch.column(name).slice(first, len(rows)).to_pylist() for name in names]
-        columns: list[list[Any]] = [[None] * len(rows) for _ in names]
-        for owner in np.unique(owners):
-            places = np.flatnonzero(owners == owner)
-            local = pa.array(rows[places] - self.starts[owner])
-            for column, name in zip(columns, names, strict=True):
-                values = self.batches[owner].column(name).take(local).to_pylist()
-                for place, value in zip(places.tolist(), values, strict=True):
-                    column[place] = value
-        return columns
+        return [self.gather(name, rows).to_pylist() for name in names]
 
     def blocks(self, names: Sequence[str]) -> Iterator[tuple[int, list[list[Any]]]]:
         """All rows in stretches: the first row's index, and the cells as Python values, column by column."""

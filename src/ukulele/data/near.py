@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
@@ -17,19 +18,12 @@ HASHES, BANDS = 32, 8
 SHINGLE = 5  # bytes
 ALIKE = 0.85  # share of MinHash values that agree: an estimate of the Jaccard similarity of the shingles
 BITS = 6  # of 128 in which the difference hashes of one picture may differ
+CHUNK = 4096
 NEIGHBOURS = 4  # rows of a bucket are compared with the next few
 Prints = NDArray[np.uint64]
 
-_WORDS = re.compile(r"\W+")
-
-
-def normal(text: str) -> str:
-    """A text without case, punctuation and spacing.
-
-    >>> normal("Good,  GOOD film!")
-    'good good film'
-    """
-    return _WORDS.sub(" ", text.casefold()).strip()
+_LETTERS = np.array([ord(chr(b).lower()) if chr(b).isalnum() or b > 127 else 32 for b in range(256)], np.uint8)
+_LETTERS[128:] = np.arange(128, 256)  # bytes of characters beyond ASCII stand for themselves
 
 
 def fingerprints(frame: Frame, columns: Sequence[str]) -> Prints:
@@ -49,47 +43,67 @@ def near_texts(frame: Frame, columns: Sequence[str], rows: Indices) -> Indices:
     least 0.85 by MinHash with banding. After A. Broder, "On the resemblance and containment of
     documents" (1997).
     """
-    exact = np.empty(len(rows), np.uint64)
     signatures = np.empty((len(rows), HASHES), np.uint32)
-    for start in range(0, len(rows), 4096):
-        cells = frame.take(columns, rows[start : start + 4096])
-        texts = [" | ".join(normal(cell or "") for cell in row) for row in zip(*cells, strict=True)]
-        exact[start : start + len(texts)] = [xxhash.xxh3_64_intdigest(text.encode()) for text in texts]
-        signatures[start : start + len(texts)] = minhash(texts)
-    width = HASHES // BANDS
-    pairs = list(_bucketed(exact, exact))
+    for start in range(0, len(rows), CHUNK):
+        cells = [frame.gather(name, rows[start : start + CHUNK]).fill_null("") for name in columns]
+        signatures[start : start + CHUNK] = minhash(cells[0] if len(cells) == 1 else pair(*cells))
+    bands = np.ascontiguousarray(signatures).view(np.uint64).reshape(len(rows), BANDS, -1)
+    keys = bands[:, :, 0] * np.uint64(0x9E3779B97F4A7C15) ^ bands[:, :, 1]
+    whole = np.bitwise_xor.reduce(keys * np.arange(1, 2 * BANDS, 2, dtype=np.uint64), axis=1)
+    pairs = list(_bucketed(whole, whole))
     for band in range(BANDS):
-        part = np.ascontiguousarray(signatures[:, band * width : (band + 1) * width]).view(np.uint64)
-        keys = part[:, 0] * np.uint64(0x9E3779B97F4A7C15) ^ part[:, 1]
-        for left, right in _bucketed(keys, exact):
+        for left, right in _bucketed(keys[:, band], whole):
             alike = (signatures[left] == signatures[right]).mean(axis=1) >= ALIKE
             pairs.append((left[alike], right[alike]))
     return _components(pairs, len(rows))
 
 
-def minhash(texts: Sequence[str]) -> NDArray[np.uint32]:
-    """MinHash signatures, (texts, 32): equal values are as frequent as shared shingles."""
-    data = [text.encode().ljust(SHINGLE) for text in texts]
-    lengths = np.array([len(text) - SHINGLE + 1 for text in data])
-    everything = np.frombuffer(b"".join(data) + b" " * SHINGLE, np.uint8).astype(np.uint64)
-    size = len(everything) - SHINGLE
-    packed = np.zeros(size, np.uint64)
+def pair(first: pa.Array, second: pa.Array) -> pa.Array:
+    """Two texts as one."""
+    return pc.binary_join_element_wise(first, second, " | ")
+
+
+def minhash(texts: pa.Array) -> NDArray[np.uint32]:
+    """MinHash signatures, (texts, 32): equal values are as frequent as shared shingles.
+
+    Case, punctuation and the width of spaces do not count.
+
+    >>> one, two = minhash(pa.array(["Good,  GOOD film!", "good good film"]))
+    >>> bool((one == two).all())
+    True
+    """
+    data, lengths = _letters(texts)
+    counts = np.maximum(lengths - SHINGLE - 1, 1)  # shingles that start at a letter
+    starts = np.cumsum(lengths) - lengths
+    everything = np.concatenate([data, np.zeros(SHINGLE, np.uint8)]).astype(np.uint64)
+    packed = np.zeros(len(data) + 1, np.uint64)
     for shift in range(SHINGLE):
-        packed = packed << np.uint64(8) | everything[shift : shift + size]
-    starts = np.concatenate([[0], np.cumsum(lengths + SHINGLE - 1)[:-1]])
-    inside = np.zeros(size + 1, np.int32)  # shingles across the border of two texts do not count
-    np.add.at(inside, starts, 1)
-    np.add.at(inside, starts + lengths, -1)
-    kept = packed[np.cumsum(inside[:-1]) > 0]
-    mixed = ((kept * np.uint64(0xFF51AFD7ED558CCD)) >> np.uint64(32)).astype(np.uint32)
-    offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        packed = packed << np.uint64(8) | everything[shift : shift + len(packed)]
+    offsets = np.cumsum(counts) - counts
+    places = np.arange(counts.sum()) + np.repeat(starts - offsets, counts)
+    mixed = ((packed[places] * np.uint64(0xFF51AFD7ED558CCD)) >> np.uint64(32)).astype(np.uint32)
+    value = np.empty_like(mixed)
     factors = np.random.default_rng(0).integers(1, 2**32, (HASHES, 2), dtype=np.uint32) | np.uint32(1)
     signature = np.empty((len(texts), HASHES), np.uint32)
     for at, (factor, offset) in enumerate(factors):
-        value = (mixed ^ offset) * factor
-        value = (value ^ value >> np.uint32(15)) * np.uint32(0x85EBCA6B)
+        np.bitwise_xor(mixed, offset, out=value)
+        np.multiply(value, factor, out=value)
         signature[:, at] = np.minimum.reduceat(value, offsets)
     return signature
+
+
+def _letters(texts: pa.Array) -> tuple[NDArray[np.uint8], Indices]:
+    """All texts as one run of lower-case bytes, a space between words and several behind each text; their lengths."""
+    ended = pc.binary_join_element_wise(pc.utf8_lower(texts), " " * SHINGLE, " ")
+    ends = np.frombuffer(ended.buffers()[1], np.int32, len(ended) + 1).astype(np.int64)
+    data = _LETTERS[np.frombuffer(ended.buffers()[2] or b"", np.uint8)[: ends[-1]]]
+    space = data == 32
+    kept = np.ones(len(data), bool)
+    kept[1:] = ~(space[1:] & space[:-1])
+    kept[:1] = ~space[:1]
+    kept[(ends[1:, None] - np.arange(1, SHINGLE + 1)).ravel()] = True
+    sums = np.concatenate([[0], np.cumsum(kept)])[ends]
+    return data[kept], np.diff(sums)
 
 
 def near_pictures(content: Prints, difference: NDArray[np.uint64]) -> Indices:
@@ -118,7 +132,9 @@ def merged(first: Indices, second: Indices) -> Indices:
 
 def _bucketed(keys: Prints, order: NDArray[np.uint64] | Indices) -> Iterator[tuple[Indices, Indices]]:
     """Pairs of rows with equal keys, each with its next neighbours in `order`."""
-    rows = np.lexsort((order, keys))
+    ordered = np.sort(keys)
+    rows = np.flatnonzero(np.isin(keys, ordered[1:][ordered[1:] == ordered[:-1]]))
+    rows = rows[np.lexsort((order[rows], keys[rows]))]
     for step in range(1, NEIGHBOURS + 1):
         left, right = rows[:-step], rows[step:]
         equal = keys[left] == keys[right]

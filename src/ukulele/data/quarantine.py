@@ -5,40 +5,62 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ukulele.data.answers import Answers
 from ukulele.data.decoded import Decoded
-from ukulele.data.frame import FILE, LINE, Frame
+from ukulele.data.frame import Frame
 from ukulele.data.rows import Shape, columns_of, labels_of, number
 from ukulele.errors import DataError
 from ukulele.tools.files import write_atomic
-from ukulele.types import BadRow, Finding, Target, Where
+from ukulele.types import BadRow, Finding, Target
 
 Check = Callable[[Sequence[Any]], str]
 """The cells of a row to what is wrong with them, "" for nothing."""
 
 
-def faulty_rows(frame: Frame, shape: Shape, decoded: Decoded | None = None) -> dict[int, BadRow]:
+def faulty_rows(
+    frame: Frame, shape: Shape, answers: Mapping[str, Answers], decoded: Decoded | None = None
+) -> dict[int, BadRow]:
     """The rows of a frame that cannot be used, with the first reason each: its input, then its targets."""
     checks: list[tuple[tuple[str, ...], Check]] = []
     if not shape.image:
         checks += [((name,), _empty_text(name)) for name in shape.inputs]
     checks += [(columns_of(target, frame), _target_check(target)) for target in shape.targets]
-    names = list(dict.fromkeys([*shape.inputs, *(name for columns, _ in checks for name in columns), FILE, LINE]))
-    at = {name: place for place, name in enumerate(names)}
-    picked = [([at[name] for name in columns], check) for columns, check in checks]
+    names = list(dict.fromkeys([*shape.inputs, *(name for columns, _ in checks for name in columns)]))
+    rows = np.flatnonzero(_suspects(frame, shape, answers, decoded))
     bad: dict[int, BadRow] = {}
-    for start, cells in frame.blocks(names):
-        for row, record in enumerate(zip(*cells, strict=True), start):
-            reason = decoded.faults[row] if decoded else ""
-            for places, check in picked:
-                reason = reason or check([record[place] for place in places])
-            if reason:
-                where = Where(frame.files[record[at[FILE]]], record[at[LINE]] or None)
-                bad[row] = BadRow(where, reason, _content(record[:-2]))
+    for row, record in zip(rows.tolist(), zip(*frame.take(names, rows), strict=True), strict=True):
+        cells = dict(zip(names, record, strict=True))
+        reason = decoded.faults[row] if decoded else ""
+        for columns, check in checks:
+            reason = reason or check([cells[name] for name in columns])
+        if reason:
+            bad[row] = BadRow(frame.where(row), reason, _content(record))
     return bad
+
+
+def _suspects(frame: Frame, shape: Shape, answers: Mapping[str, Answers], decoded: Decoded | None) -> NDArray[np.bool_]:
+    """Rows that may be bad, found column by column."""
+    suspect = np.array([bool(fault) for fault in decoded.faults]) if decoded else np.zeros(len(frame), bool)
+    for name in () if shape.image else shape.inputs:
+        trimmed = pc.utf8_trim_whitespace(frame.chunked(name))
+        suspect |= pc.equal(pc.binary_length(trimmed), 0).fill_null(True).to_numpy()
+    for target in shape.targets:
+        found, known = answers[target.name], frozenset(target.labels)
+        strange = [bool(known) and not known.issuperset(_labels(value)) for value in found.values]
+        suspect |= np.array([*strange, True])[found.codes]  # -1, no answer, is the last
+    return suspect
+
+
+def _labels(value: Any) -> tuple[str, ...]:
+    return value if isinstance(value, tuple) else (value,) if isinstance(value, str) else ()
 
 
 def _empty_text(name: str) -> Check:

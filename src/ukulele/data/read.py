@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ukulele.data import quarantine
+from ukulele.data.answers import Answers, answers
 from ukulele.data.assign import assign
-from ukulele.data.checks import Answers, Checked, answers, check
+from ukulele.data.checks import Checked, check
 from ukulele.data.decoded import Decoded, decode_all
 from ukulele.data.frame import Indices
 from ukulele.data.infer import infer, require
@@ -159,7 +160,8 @@ def read_labelled(
 def _usable(loaded: Loaded, shape: Shape, cache: Path | None, max_bad: float) -> Usable:
     frame = loaded.frame
     decoded = decode_all(frame, shape.inputs[0], cache) if shape.image and len(frame) else None
-    faulty = quarantine.faulty_rows(frame, shape, decoded) if len(frame) else {}
+    values = {target.name: answers(frame, target) for target in shape.targets}
+    faulty = quarantine.faulty_rows(frame, shape, values, decoded) if len(frame) else {}
     skipped = loaded.given is not None and (loaded.given == -2)
     out = np.zeros(len(frame), bool) | skipped
     faulty = {row: bad for row, bad in faulty.items() if not out[row]}
@@ -170,7 +172,6 @@ def _usable(loaded: Loaded, shape: Shape, cache: Path | None, max_bad: float) ->
     good = np.flatnonzero(~out)
     if not len(good):
         raise DataError(f"{loaded.name}: there are no rows that can be used.", hint=str(bad[0].reason) if bad else "")
-    values = {target.name: answers(frame, target) for target in shape.targets}
     return Usable(loaded, shape, good, bad, total, values, decoded)
 
 

@@ -28,7 +28,7 @@ NAMES: dict[str, Split] = {
 
 @dataclass(frozen=True)
 class Loaded:
-    """A source as a frame. `given` is each row's split as its place in SPLITS (-1: none, -2: left out), if it has any."""
+    """A source as a frame; `given` is the split of each row as its place in SPLITS (-1: none, -2: left out)."""
 
     name: str
     frame: Frame

@@ -1,0 +1,50 @@
+"""What the rows answer: each target's distinct values, and which row has which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ukulele.data.frame import Frame, Indices
+from ukulele.data.rows import columns_of, value_of
+from ukulele.types import Target
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A target's distinct values, and for each row of the frame the place of its own among them (-1: none)."""
+
+    codes: NDArray[np.int64]
+    values: tuple[Any, ...]
+
+    def counts(self, rows: Indices, target: Target) -> dict[str, int]:
+        """Rows of each label."""
+        found = dict.fromkeys(target.labels, 0)
+        for value, n in zip(
+            self.values, np.bincount(self.codes[rows], minlength=len(self.values)).tolist(), strict=True
+        ):
+            for label in (value,) if isinstance(value, str) else value or ():
+                if n:
+                    found[label] = found.get(label, 0) + n
+        return found
+
+
+def answers(frame: Frame, target: Target) -> Answers:
+    """The values of a target for every row."""
+    columns = columns_of(target, frame)
+    parse = value_of(target)
+    places: dict[Any, int] = {}
+    codes = np.empty(len(frame), np.int64)
+    seen: dict[Any, int] = {}
+    for start, cells in frame.blocks(columns):
+        for row, record in enumerate(zip(*cells, strict=True), start):
+            key = record if not isinstance(record[0], list) else tuple(record[0])
+            code = seen.get(key)
+            if code is None:
+                value = parse(record)
+                code = seen[key] = -1 if value is None else places.setdefault(value, len(places))
+            codes[row] = code
+    return Answers(codes, tuple(places))
