@@ -63,7 +63,7 @@ def encode(inputs: Sequence[tuple[Any, ...]], draws: Sequence[int], view: View) 
     if workers < 2:
         return [{"x": seen(source, draw, view)} for source, draw in pairs]
     with ThreadPoolExecutor(workers) as pool:  # Pillow lets go of the interpreter's lock while it works
-        return [{"x": x} for x in pool.map(lambda pair: seen(*pair, view), pairs)]
+        return [{"x": x} for x in pool.map(lambda pair: seen(pair[0], pair[1], view), pairs)]
 
 
 def seen(source: Any, draw: int, view: View) -> Tensor:

@@ -9,7 +9,7 @@ import socket
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,8 @@ def load(request: Request) -> Model:
 def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes]) -> Model:
     """Make a model again from its recipe, with weights yet to be loaded into `net`."""
     del assets  # image models carry none
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in recipe.items()}
-    del values["family"]
+    values: dict[str, Any] = {field.name: recipe[field.name] for field in fields(Source)}
+    values |= {key: tuple(values[key]) for key in ("size", "mean", "std")}  # JSON made lists of them
     source = Source(**values)
     card = Card(origin=f"timm {source.architecture}")
     return _model(source.architecture, _network(source, 0), source, card)
@@ -144,7 +144,7 @@ def _file(path: Path) -> tuple[Source, Card]:
         raise ModelError(f"{path}: no such file.", hint=_nearby(path))
     told = _metadata(path)
     _check_architecture(told.get("architecture"), path, EXAMPLE)
-    settings = dict(told)
+    settings: dict[str, Any] = dict(told)
     try:
         for key in ("mean", "std"):
             if key in told:
@@ -284,7 +284,11 @@ def _download(name: str, source: Source) -> nn.Module:
 
     known = timm.get_pretrained_cfg(_plain(name))
     if known is None or not (known.hf_hub_id or known.url):
-        raise ModelError(f"{name!r} has no pre-trained weights.", hint=_suggestions(_plain(name)))
+        raise ModelError(
+            f"timm has no pre-trained weights for {name!r}.",
+            hint="Name a local .safetensors file of it, train it with `--strategy scratch`, or take another: "
+            + _suggestions(_plain(name)),
+        )
     if known.hf_hub_id and known.hf_hub_id not in _cached() and not _online():
         raise ModelError(f"The weights of {name!r} are not here, and the hub cannot be reached.", hint=_reachable())
     try:
@@ -317,6 +321,8 @@ def _model(name: str, net: nn.Module, source: Source, card: Card) -> Model:
 
 def _width(net: nn.Module, size: tuple[int, int]) -> int:
     """Numbers a row behind the last stage."""
+    if layout(net) is not None:
+        return int(net.head_hidden_size)  # type: ignore[arg-type]
     training = net.training
     with torch.inference_mode():
         found = net.eval()(torch.zeros(1, 3, *size)).flatten(1).shape[1]

@@ -65,7 +65,10 @@ class Link(nn.Sequential):
 
     def forward(self, live: Tensors) -> Tensors:
         """Map "x"; hand on the rest."""
-        return {**live, "x": super().forward(live["x"])}
+        x = live["x"]
+        for module in self:
+            x = module(x)
+        return {**live, "x": x}
 
 
 class Stem(nn.Module):
@@ -134,8 +137,8 @@ def stages(net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> tuple
     a cut has stored. A network of a class that `TABLE` does not know is one stage.
     """
     for module in net.modules():
-        if hasattr(module, "inplace"):
-            module.inplace = False
+        if "inplace" in vars(module):
+            vars(module)["inplace"] = False
     cuts = TABLE.get(type(net).__name__)
     if cuts is None:
         return (Stage("body", Whole(net, mean, std), {"pooled": Field()}),)
