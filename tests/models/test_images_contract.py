@@ -48,7 +48,10 @@ def recipe(architecture: str, side: int, args: dict) -> dict:
     }
 
 
-@pytest.fixture(scope="module", params=CASES)
+SLOW = {"densenet121", "repvgg_a0", "resnetv2_18", "regnetx_002", "vit_base_patch16_siglip_gap_224", "vgg11_bn"}
+
+
+@pytest.fixture(scope="module", params=[pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in CASES])
 def model(request: pytest.FixtureRequest) -> Model:
     made = images.build(recipe(request.param, *CASES[request.param]), {})
     generator = torch.Generator().manual_seed(1)
