@@ -1,5 +1,15 @@
-"""Ukulele: transfer learning that proves it paid."""
+"""Ukulele: transfer learning that proves it paid.
+
+>>> import ukulele as uke
+>>> sorted(uke.__all__)
+['Run', 'UkuleleError', '__version__', 'check', 'fit', 'load']
+"""
 
 from __future__ import annotations
 
 __version__ = "0.1.0"
+
+from ukulele.api import Run, check, fit, load
+from ukulele.errors import UkuleleError
+
+__all__ = ["Run", "UkuleleError", "__version__", "check", "fit", "load"]

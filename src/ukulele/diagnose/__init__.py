@@ -1,0 +1,6 @@
+"""What the numbers of a run say about the data and the training, as Findings."""
+
+from ukulele.diagnose.overfitting import gap, training
+from ukulele.diagnose.reading import damaged_cache, lengths
+
+__all__ = ["damaged_cache", "gap", "lengths", "training"]

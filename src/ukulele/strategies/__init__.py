@@ -1,0 +1,62 @@
+"""Facts about data and model, and the user's wishes, to a Plan. One strategy a file; names are looked up here alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from ukulele.errors import PlanError
+from ukulele.strategies import finetune, full, probe, scratch
+from ukulele.strategies.facts import Facts, Wishes
+from ukulele.types import Phase, Plan
+
+STRATEGIES: Mapping[str, Callable[[Facts, Wishes], Plan]] = {
+    "probe": probe.plan,
+    "finetune": finetune.plan,
+    "full": full.plan,
+    "scratch": scratch.plan,
+}
+
+__all__ = ["STRATEGIES", "Facts", "Plan", "Wishes", "in_words", "make"]
+
+
+def make(name: str, facts: Facts, wishes: Wishes) -> Plan:
+    """The plan of a strategy.
+
+    Raises
+    ------
+    PlanError
+        If there is no such strategy, or it cannot do what is wished.
+    """
+    if name not in STRATEGIES:
+        raise PlanError(f"no strategy {name!r}.", hint=f"Choose one of: auto, {', '.join(STRATEGIES)}.")
+    return STRATEGIES[name](facts, wishes)
+
+
+def in_words(plan: Plan, facts: Facts, stop: str | None = None) -> str:
+    """A plan as a sentence for people.
+
+    >>> from ukulele.types import Group, Phase
+    >>> facts = Facts("text", 100, ("embed", "block0", "pool"), frozenset({"pool"}), 8)
+    >>> in_words(Plan("x", (Phase((Group("head.*", 1e-4), Group("block0.*", 1e-4)), epochs=3),)), facts)
+    'train the head and block0 for up to 3 epochs in batches of 32, rates 0.0001 to 0.0001; frozen: embed'
+    """
+    return "; then ".join(_phase_in_words(phase, facts, stop) for phase in plan.phases) or "as it is"
+
+
+def _phase_in_words(phase: Phase, facts: Facts, stop: str | None) -> str:
+    where = f" behind {stop}" if stop else ""
+    if phase.optimiser == "probe":
+        return f"fit the head to its optimum on the frozen model's features{where}"
+    trained = [s for s in facts.stages if s not in facts.bare and any(fnmatchcase(f"{s}.x", g.names) for g in phase.groups)]
+    frozen = [s for s in facts.stages if s not in facts.bare and s not in trained]
+    rates = [group.rate for group in phase.groups]
+    what = " and ".join(["the head", *([_span(trained)] if trained else [])])
+    return (
+        f"train {what} for up to {phase.epochs} epochs in batches of {phase.batch}, "
+        f"rates {min(rates):.3g} to {max(rates):.3g}" + (f"; frozen: {_span(frozen)}" if frozen else "")
+    )
+
+
+def _span(stages: Sequence[str]) -> str:
+    return stages[0] if len(stages) == 1 else f"{stages[0]} … {stages[-1]}"

@@ -1,0 +1,33 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint slow clean
+
+demo: .venv/installed
+	$(BIN)/uke demo
+
+test: .venv/developed
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not slow"
+
+slow: .venv/developed
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow
+
+lint: .venv/developed
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[offline]"
+	touch $@
+
+.venv/developed: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[offline,pandas,hub,dev]"
+	touch $@ .venv/installed
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,179 @@
+"""`uke predict` and `uke evaluate`: rows in, answers or scores out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from rich.console import Console
+
+from ukulele import data, evaluate
+from ukulele.errors import DataError, RunError
+from ukulele.predict import Predictor
+from ukulele.tools.files import disk_error
+from ukulele.types import Row, Target
+
+TABLES = {".csv", ".tsv", ".jsonl", ".json", ".parquet", ".ndjson"}
+
+
+def answer_to(
+    run: Path,
+    given: Sequence[str],
+    target: Path | None,
+    columns: tuple[str, ...],
+    machine: tuple[str, str],
+    consoles: tuple[Console, Console],
+) -> None:
+    """Read what is given, answer, and write CSV or JSONL to `target`, or lines to the screen."""
+    out, err = consoles
+    predictor = Predictor.load(run, *machine)
+    rows, bad = gather(given, predictor, columns)
+    for row in bad:
+        err.print(f"set aside {row.where}: {row.reason}", style="yellow", markup=False, soft_wrap=True)
+    began, count = time.perf_counter(), 0
+    answers = zip(rows, predictor.stream(row.inputs for row in rows), strict=True)
+    lines = (_line(row, answer) for row, answer in answers)
+    if target is None:
+        for line in lines:
+            out.print(_sentence(line), markup=False, soft_wrap=True)
+            count += 1
+    else:
+        count = _save(target, lines)
+        seconds = time.perf_counter() - began
+        err.print(f"{count} rows in {seconds:.1f} s, {count / max(seconds, 1e-9):,.0f} rows/s: {target}", markup=False, soft_wrap=True)
+    if not count:
+        raise DataError("nothing to answer: no row could be read.", hint="Name texts, pictures, a folder or a file of rows.")
+
+
+def gather(given: Sequence[str], predictor: Predictor, columns: tuple[str, ...]) -> tuple[list[Row], list[Any]]:
+    """Rows from texts, files of rows, pictures and folders, in the order given, and those that cannot be read."""
+    rows: list[Row] = []
+    bad: list[Any] = []
+    texts: list[str] = []
+
+    def flush() -> None:
+        if texts:
+            width = len(predictor.columns)
+            if len(texts) % width:
+                raise DataError(f"{len(texts)} texts were given; this model takes {width} a row.")
+            pairs: list[Any] = [tuple(texts[i : i + width]) for i in range(0, len(texts), width)]
+            read, _ = data.read_inputs(pairs, predictor.columns, predictor.modality)
+            rows.extend(read)
+            texts.clear()
+
+    for one in given:
+        path = Path(one)
+        looks_like_file = path.suffix.lower() in TABLES or predictor.modality == "image"
+        if not looks_like_file and not (len(one) < 256 and path.is_file()):
+            texts.append(one)
+            continue
+        flush()
+        if not path.exists():
+            raise DataError(f"no such file: {one}", hint=f"Looked in {Path.cwd()}.")
+        read, aside = data.read_inputs(path, columns or predictor.columns, predictor.modality)
+        rows.extend(read)
+        bad.extend(aside)
+    flush()
+    return rows, bad
+
+
+def _line(row: Row, answer: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    line: dict[str, Any] = {"row": str(row.where)}
+    texts = [value for value in row.inputs if isinstance(value, str)]
+    line |= {f"text{i or ''}": text for i, text in enumerate(texts)}
+    for task, found in answer.items():
+        prefix = "" if len(answer) == 1 else f"{task}."
+        line |= {f"{prefix}{name}": value for name, value in found.items()}
+    return line
+
+
+def _sentence(line: Mapping[str, Any]) -> str:
+    shown = line.get("text", line["row"])
+    answers = []
+    for name, value in line.items():
+        kind = name.split(".")[-1]
+        if kind in {"label", "labels"}:
+            answers.append(value if isinstance(value, str) else "; ".join(value) or "(none)")
+        elif kind == "value":
+            answers.append(f"{value:.4g}")
+        elif kind == "probability":
+            answers.append(f"{value:.3f}")
+    return f"{'  '.join(answers)}\t{shown if len(shown) < 100 else shown[:99] + '…'}"
+
+
+def _save(target: Path, lines: Iterable[Mapping[str, Any]]) -> int:
+    """Write lines by the ending of the name: .csv, .tsv, .jsonl or .json."""
+    kind = target.suffix.lower()
+    if kind not in {".csv", ".tsv", ".jsonl", ".json"}:
+        raise DataError(f"--out {target}: .csv, .tsv or .jsonl was expected.")
+    count = 0
+    part = target.with_name(f".{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8", newline="") as file:
+            for count, line in enumerate(_written(lines, file, kind), 1):  # noqa: B007
+                del line
+        part.replace(target)
+    except OSError as error:
+        raise disk_error(target, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def _written(lines: Iterable[Mapping[str, Any]], file: IO[str], kind: str) -> Iterator[Mapping[str, Any]]:
+    writer: Any = None
+    for line in lines:
+        if kind in {".jsonl", ".json"}:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        else:
+            flat = _flat(line)
+            if writer is None:
+                writer = csv.DictWriter(file, list(flat), delimiter="\t" if kind == ".tsv" else ",")
+                writer.writeheader()
+            writer.writerow(flat)
+        yield line
+
+
+def _flat(line: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in line.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name.removesuffix('ies')}y {key}" if name.endswith("ies") else f"{name} {key}": v for key, v in value.items()}
+        elif isinstance(value, list | tuple):
+            flat[name] = ";".join(map(str, value))
+        else:
+            flat[name] = value
+    return flat
+
+
+def evaluate_on(run: Path, source: str, slice_by: str | None) -> dict[str, Any]:
+    """Scores of a run's model on labelled rows, by metric and, where asked, by slice.
+
+    Raises
+    ------
+    RunError
+        If the run holds no model.
+    DataError
+        If the rows cannot be used.
+    """
+    predictor = Predictor.load(run)
+    targets = tuple(Target(name, task.kind, tuple(getattr(task, "labels", ()))) for name, task in predictor.tasks.items())  # type: ignore[arg-type]
+    rows, bad = data.read_labelled(source, predictor.columns, targets, predictor.modality)
+    if not len(rows):
+        raise RunError(f"{source} has no row that can be scored.", hint=str(bad[0].reason) if bad else "")
+    raw = predictor.raw([row.inputs for row in rows])
+    found: dict[str, Any] = {"rows": len(rows), "set_aside": len(bad), "test": {}}
+    for name, task in predictor.tasks.items():
+        table = task.table(task.decode(raw[name]), [row.targets[name] for row in rows])
+        found["test"] |= evaluate.plain(evaluate.estimates(task, table))
+        if slice_by is not None:
+            found["slices"] = evaluate.slices(task, table, rows.column(slice_by), slice_by)
+    for row in bad[:5]:
+        print(f"set aside {row.where}: {row.reason}", file=sys.stderr)
+    return found

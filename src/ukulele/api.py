@@ -1,0 +1,122 @@
+"""The public functions: what `import ukulele as uke` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ukulele.config import options_from
+from ukulele.errors import PlanError
+from ukulele.runs.folder import next_folder, read_record
+from ukulele.types import Dataset, Hear
+
+if TYPE_CHECKING:
+    from ukulele.predict import Predictor
+
+
+class Run:
+    """A finished run: its record, its model, its report."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.record: dict[str, Any] = read_record(self.path)
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The model, loaded when first needed and checked against its own examples."""
+        from ukulele.predict import Predictor
+
+        return Predictor.load(self.path)
+
+    def predict(self, rows: Iterable[Any]) -> list[dict[str, Any]]:
+        """Answers for texts, pairs of texts, or pictures (paths, bytes, PIL images), in their order.
+
+        With one task an answer is a dict of `label`, `probability` and `probabilities` (classes), `labels`
+        and `probabilities` (several labels) or `value` (a number); with several, a dict of those by task.
+        """
+        inputs = [row if isinstance(row, tuple) else (_picture(row, self.predictor.modality),) for row in rows]
+        answers = list(self.predictor.stream(inputs))
+        if len(self.predictor.tasks) > 1:
+            return answers
+        return [next(iter(answer.values())) for answer in answers]
+
+    def report(self) -> Path:
+        """The report's page, written anew from the record."""
+        from ukulele import report
+
+        page = self.path / "report.html"
+        report.write(self.record, page)
+        return page
+
+    def __repr__(self) -> str:
+        verdict = self.record.get("verdict") or {}
+        return f"Run({str(self.path)!r}, {self.record['chosen']}, {verdict.get('outcome', 'no verdict')})"
+
+
+def fit(
+    data: Any, *, out: str | Path | None = None, resume: str | Path | None = None, hear: Hear | None = None, **options: Any
+) -> Run:
+    """Fit, prove and pack a model.
+
+    Parameters
+    ----------
+    data
+        A path, a hub id, a pandas DataFrame, a list of dicts, or a list of (text, label).
+    out
+        The run's folder; runs/NAME-N by default.
+    resume
+        The folder of a run to go on with; all other options are then those of that run.
+    hear
+        Is called with every event.
+    **options
+        Those of `uke fit`, with underscores: `target="label"`, `strategy="finetune"`, `epochs=3`, …
+
+    Raises
+    ------
+    UkuleleError
+        Whatever is wrong, said in the user's words.
+    """
+    from ukulele.pipeline import fit as run
+
+    plain = {k: [v] if k in {"target", "text", "track"} and isinstance(v, str) else v for k, v in options.items()}
+    if isinstance(plain.get("freeze"), int):
+        plain["freeze"] = str(plain["freeze"])
+    if resume is not None and options:
+        raise PlanError("a resumed run keeps its own options.", hint=f"Leave out: {', '.join(options)}.")
+    asked = options_from(plain)
+    folder = Path(resume or out or next_folder(source_name(data)))
+    return Run(run(data, asked, folder, hear or _silent, resume=resume is not None, command=f"ukulele.fit({source_name(data)!r}, …)"))
+
+
+def check(data: Any, **options: Any) -> Dataset:
+    """Read and check a data set, and train nothing: splits, notes, findings and the rows set aside."""
+    from ukulele.pipeline import check as run
+
+    plain = {k: [v] if k in {"target", "text"} and isinstance(v, str) else v for k, v in options.items()}
+    return run(data, options_from(plain))
+
+
+def load(path: str | Path) -> Run:
+    """A run that was finished before."""
+    return Run(path)
+
+
+def source_name(data: Any) -> str:
+    """What to call a data set."""
+    if isinstance(data, str | Path):
+        path = Path(data)
+        return path.resolve().stem or str(data)
+    return type(data).__name__.lower()
+
+
+def _silent(_event: Any) -> None:
+    return None
+
+
+def _picture(value: Any, modality: str) -> Any:
+    return Path(value) if modality == "image" and isinstance(value, str) else value
+
+
+__all__ = ["Run", "check", "fit", "load", "source_name"]

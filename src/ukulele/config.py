@@ -1,0 +1,125 @@
+"""What a run was asked to do: every option of `uke fit`, checked, as plain data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from ukulele.data.options import ReadOptions
+from ukulele.errors import PlanError
+
+METRICS = (
+    "accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "log_loss", "roc_auc",
+    "subset_accuracy", "r2", "rmse", "mae", "pearson", "spearman",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """The options of a run, with their defaults. Plain JSON, so that a run can be repeated and resumed."""
+
+    # data
+    target: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
+    task: Literal["classify", "multilabel", "regress"] | None = None
+    group: str | None = None
+    time: str | None = None
+    split: str | None = None
+    max_bad: float = 0.05
+    slice: str | None = None
+    # model
+    model: str | None = None
+    layer: str = "auto"
+    max_length: int | None = None
+    long: Literal["cut", "chunk"] = "cut"
+    # strategy
+    strategy: str = "auto"
+    freeze: str = "auto"
+    epochs: int | None = None
+    rate: float | None = None
+    batch: int | None = None
+    views: int | None = None
+    patience: int | None = None
+    metric: str | None = None
+    class_weights: Literal["auto", "balanced", "none"] = "auto"
+    controls: Literal["none", "cheap", "all"] = "cheap"
+    seed: int = 0
+    # where and how
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: int | None = None
+    cache: str | None = None
+    cache_budget: float = 20.0  # GiB
+    track: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"--{name.replace('_', '-')} {value}: at least {least} was expected"
+            for name, least in (("epochs", 1), ("batch", 1), ("views", 0), ("patience", 1), ("threads", 1))
+            if (value := getattr(self, name)) is not None and value < least
+        ]
+        if not 0 <= self.max_bad <= 1:
+            faults.append(f"--max-bad {self.max_bad}: a share between 0 and 1 was expected")
+        if self.rate is not None and not self.rate > 0:
+            faults.append(f"--rate {self.rate}: a rate above 0 was expected")
+        if self.metric is not None and self.metric not in METRICS:
+            faults.append(f"--metric {self.metric}: one of {', '.join(METRICS)} was expected")
+        if not (self.freeze in {"auto", "all", "none"} or self.freeze.isdigit()):
+            faults.append(f"--freeze {self.freeze}: a number of stages, all, none or auto was expected")
+        faults += [
+            f"--{name.replace('_', '-')} {getattr(self, name)}: one of {', '.join(allowed)} was expected"
+            for name, allowed in CHOICES.items()
+            if getattr(self, name) not in allowed
+        ]
+        if faults:
+            raise PlanError("these options cannot be used:\n- " + "\n- ".join(faults))
+
+    @property
+    def reading(self) -> ReadOptions:
+        """The part of them that the readers look at."""
+        return ReadOptions(
+            target=self.target,
+            inputs=self.text,
+            task=self.task,
+            group=self.group,
+            time=self.time,
+            split=self.split,
+            max_bad=self.max_bad,
+            seed=self.seed,
+        )
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where tables and features are kept: --cache, $UKULELE_CACHE, or the user's cache folder."""
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        return Path(self.cache or os.environ.get("UKULELE_CACHE") or f"{base}/ukulele").expanduser()
+
+    @property
+    def frozen(self) -> int | str:
+        """`freeze` as a number where it is one."""
+        return int(self.freeze) if self.freeze.isdigit() else self.freeze
+
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "long": ("cut", "chunk"),
+    "class_weights": ("auto", "balanced", "none"),
+    "controls": ("none", "cheap", "all"),
+    "precision": ("auto", "fp32", "bf16"),
+    "strategy": ("auto", "probe", "finetune", "full", "scratch"),
+}
+
+
+def options_from(plain: Mapping[str, Any]) -> FitOptions:
+    """The options that `FitOptions.plain` wrote; what this version does not know is an error."""
+    known = {field.name for field in fields(FitOptions)}
+    unknown = sorted(set(plain) - known)
+    if unknown:
+        raise PlanError(f"unknown options: {', '.join(unknown)}.", hint="See `uke fit --help`.")
+    return FitOptions(**{k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()})

@@ -1,0 +1,37 @@
+"""What the one pass through the data showed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ukulele.types import Finding
+
+
+def lengths(limit: int | None, tokens: Sequence[int]) -> list[Finding]:
+    """Texts that are longer than the model takes."""
+    if limit is None:
+        return []
+    long = sum(length >= limit for length in tokens)
+    if not long:
+        return []
+    share = long / len(tokens)
+    return [
+        Finding(
+            "warning" if share > 0.05 else "info",
+            "texts-cut",
+            f"{long} of {len(tokens)} training texts ({share:.1%}) fill the model's {limit} tokens: what follows is not read.",
+            {"rows": long, "limit": limit},
+            "If the ends matter: --long chunk reads everything, in pieces; --max-length takes more where the model can.",
+        )
+    ]
+
+
+def damaged_cache(blocks: int) -> Finding:
+    """Cache files that were found damaged, thrown away and computed again."""
+    return Finding(
+        "warning",
+        "cache-damaged",
+        f"{blocks} damaged file(s) of the feature cache were thrown away and computed again.",
+        {"blocks": blocks},
+        "Once is chance; if it happens again, check the disk, or empty the cache: uke cache --clear.",
+    )

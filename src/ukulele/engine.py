@@ -1,0 +1,153 @@
+"""Where the loop runs: device, precision, processes and trackers, through accelerate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ukulele.types import Loss
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from ukulele.train import Part
+
+Precision = Literal["fp32", "bf16"]
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """The device to use: the one asked for, else cuda, then mps, then the CPU."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def choose_precision(wanted: str, device: str) -> Precision:
+    """bf16 where the hardware multiplies it natively, else fp32; or the one asked for."""
+    if wanted in {"fp32", "bf16"}:
+        return "bf16" if wanted == "bf16" else "fp32"
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if device == "cpu":
+        flags = torch.backends.cpu.get_cpu_capability() if hasattr(torch.backends, "cpu") else ""
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return "bf16" if native and flags != "DEFAULT" else "fp32"
+    return "fp32"
+
+
+class Engine:
+    """One process of a run. Alone it needs nothing of accelerate; under a launcher it joins the others."""
+
+    def __init__(self, device: str, precision: Precision, save_every: float = 60.0) -> None:
+        self.device, self._precision, self._save_every = device, precision, save_every
+        self._last_save = time.monotonic()
+        self._accelerator = _launched(precision, device)
+        if self._accelerator is not None:
+            self.device = str(self._accelerator.device)
+
+    @property
+    def rank(self) -> int:
+        """The number of this process."""
+        return int(self._accelerator.process_index) if self._accelerator else 0
+
+    @property
+    def world(self) -> int:
+        """How many processes there are."""
+        return int(self._accelerator.num_processes) if self._accelerator else 1
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Wait for the other processes."""
+        if self._accelerator:
+            self._accelerator.wait_for_everyone()
+
+    def wrap(self, above: nn.Module) -> nn.Module:
+        """The module whose forward the loop calls: wrapped for several processes."""
+        if self._accelerator is None:
+            return above
+        wrapped: nn.Module = self._accelerator.prepare_model(above)
+        return wrapped
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Autocast to bf16, or nothing."""
+        if self._precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.split(":")[0], torch.bfloat16)
+
+    def share(self, numbers: Sequence[int]) -> Sequence[int]:
+        """This process's rows of a step; at least one, so that every process takes part in it."""
+        if self.world == 1:
+            return numbers
+        return numbers[self.rank :: self.world] or numbers[:1]
+
+    def place(self, part: Part) -> Part:
+        """A part on the device."""
+        if self.device == "cpu":
+            return part
+        live = {k: v.to(self.device, non_blocking=True) for k, v in part.live.items()}
+        targets = {t: {k: v.to(self.device, non_blocking=True) for k, v in f.items()} for t, f in part.targets.items()}
+        return replace(part, live=live, targets=targets)
+
+    def mean(self, loss: Loss) -> Tensor:
+        """The mean over all processes' rows, scaled so that averaged gradients come out right."""
+        count = loss.counts.sum().float()
+        if self._accelerator is None:
+            return loss.sums.sum() / count.clamp(min=1)
+        total = self._accelerator.reduce(count, "sum")
+        return loss.sums.sum() * self.world / total.clamp(min=1)
+
+    def shown(self, loss: Tensor) -> Tensor:
+        """The loss of all processes' rows."""
+        return loss.detach() if self._accelerator is None else self._accelerator.reduce(loss.detach(), "mean")
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients of the loss."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def saves_now(self) -> bool:
+        """Whether so much time has passed that the state should be written down."""
+        if time.monotonic() - self._last_save < self._save_every:
+            return False
+        self._last_save = time.monotonic()
+        return True
+
+
+class Tracker:
+    """TensorBoard, W&B or MLflow, fed with numbers by step."""
+
+    def __init__(self, names: Sequence[str], folder: str, project: str, config: Mapping[str, Any]) -> None:
+        from accelerate import Accelerator
+
+        self._accelerator = Accelerator(cpu=True, log_with=list(names), project_dir=folder)
+        self._accelerator.init_trackers(project, config=dict(config))
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """One step's numbers."""
+        self._accelerator.log(dict(values), step=step)
+
+    def close(self) -> None:
+        """Flush."""
+        self._accelerator.end_training()
+
+
+def _launched(precision: Precision, device: str) -> Accelerator | None:
+    """An Accelerator where a launcher (accelerate launch, torchrun) started several processes."""
+    import os
+
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return None
+    from accelerate import Accelerator
+
+    return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", cpu=device == "cpu")

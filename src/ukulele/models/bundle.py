@@ -1,0 +1,156 @@
+"""A bundle: a folder of safetensors and JSON that holds a trained model whole. Loading runs no pickle,
+no remote code, no network.
+
+    bundle.json          format, recipe, card, what it was trained for, SHA-256 of every other file
+    weights.safetensors  the network's and the heads' tensors
+    assets/              what the recipe needs: the tokenizer
+    golden.json          raw inputs and the answers expected for them
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ukulele import __version__
+from ukulele.errors import RunError
+from ukulele.tools.files import disk_error, write_atomic, write_json
+from ukulele.types import Card, Model
+
+BUNDLE_FILE = "bundle.json"
+FORMAT = 1
+WEIGHTS = "weights.safetensors"
+Build = Callable[[Mapping[str, Any], Mapping[str, bytes]], Model]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a bundle's folder holds: the model with its weights, the heads' tensors by task, and plain facts."""
+
+    model: Model
+    heads: Mapping[str, Mapping[str, Tensor]]
+    about: Mapping[str, Any]
+    golden: Mapping[str, Any]
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a path is a bundle, or a run folder that holds one."""
+    return (path / BUNDLE_FILE).is_file() or (path / "bundle" / BUNDLE_FILE).is_file()
+
+
+def write_bundle(
+    folder: Path, model: Model, heads: Mapping[str, nn.Module], about: Mapping[str, Any], golden: Mapping[str, Any]
+) -> None:
+    """Write a bundle beside its place and then put it there, so that it is whole or absent."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        (part / "assets").mkdir(parents=True)
+        tensors = {f"net.{name}": value for name, value in model.net.state_dict().items()}
+        for task, head in heads.items():
+            tensors |= {f"head.{task}.{name}": value for name, value in head.state_dict().items()}
+        save_file(_apart(tensors), part / WEIGHTS)
+        for name, content in model.assets.items():
+            write_atomic(part / "assets" / name, content)
+        write_json(part / "golden.json", golden)
+        card = {"card": asdict(model.card), "name": model.name}
+        files = {str(path.relative_to(part)): _sha256(path) for path in sorted(part.rglob("*")) if path.is_file()}
+        facts = {"format": FORMAT, "ukulele": __version__, "recipe": model.recipe, **card, "about": about, "files": files}
+        write_json(part / BUNDLE_FILE, facts)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    except SafetensorError as error:
+        raise disk_error(folder, OSError(str(error))) from error
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def read_bundle(path: Path, build: Build) -> Bundle:
+    """Read a bundle, or the one in a run folder.
+
+    Raises
+    ------
+    RunError
+        If it is missing, damaged, or was written by a newer version.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = path if (path / BUNDLE_FILE).is_file() else path / "bundle"
+    facts = _facts(folder)
+    for name, expected in facts["files"].items():
+        file = folder / name
+        if not file.is_file() or _sha256(file) != expected:
+            raise RunError(
+                f"{file} is {'damaged' if file.is_file() else 'missing'}: its SHA-256 is not the one in {BUNDLE_FILE}.",
+                hint="Copy the bundle again from where it came, or repeat the run (`uke fit … --resume RUN`).",
+            )
+    assets = {file.name: file.read_bytes() for file in (folder / "assets").iterdir()}
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{folder / WEIGHTS} cannot be read: {error}") from error
+    model = build(facts["recipe"], assets)
+    model.net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
+    heads: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("head."):
+            task = next(t for t in facts["about"]["tasks"] if name.startswith(f"head.{t}."))
+            heads.setdefault(task, {})[name.removeprefix(f"head.{task}.")] = value
+    card = Card(**{**facts["card"], "parents": tuple(facts["card"]["parents"])})
+    golden = json.loads((folder / "golden.json").read_text("utf-8"))
+    return Bundle(_named(model, facts["name"], card), heads, facts["about"], golden)
+
+
+def _named(model: Model, name: str, card: Card) -> Model:
+    from dataclasses import replace
+
+    return replace(model, name=name, card=card)
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    file = folder / BUNDLE_FILE
+    try:
+        facts = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(f"{folder} holds no model: {BUNDLE_FILE} is missing.", hint="Name a run's folder or its bundle.") from error
+    except (ValueError, OSError) as error:
+        raise RunError(f"{file} is damaged: {error}") from error
+    if not isinstance(facts, dict) or not isinstance(facts.get("format"), int) or "recipe" not in facts:
+        raise RunError(f"{file} is damaged: it does not describe a bundle.")
+    if facts["format"] > FORMAT:
+        raise RunError(
+            f"{file} was written by ukulele {facts.get('ukulele')} in format {facts['format']}; "
+            f"this is {__version__}, which reads formats up to {FORMAT}.",
+            hint="pip install --upgrade ukulele",
+        )
+    return facts
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that share no storage, as safetensors wants them."""
+    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fill(head: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put a bundle's tensors into a fresh head."""
+    with torch.no_grad():
+        head.load_state_dict(dict(tensors))

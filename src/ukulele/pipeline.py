@@ -1,0 +1,275 @@
+"""The story, top to bottom: from a labelled data set to a proven model. A newcomer can read this page first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ukulele import data, diagnose, evaluate, features, models, report, strategies, tasks
+from ukulele.attempt import Context, Outcome, attempt
+from ukulele.config import FitOptions, options_from
+from ukulele.engine import Engine, Tracker, choose_device, choose_precision
+from ukulele.errors import RunError
+from ukulele.layers import best_layer
+from ukulele.pack import pack
+from ukulele.record import Story, make_record, signed
+from ukulele.runs import RunFolder
+from ukulele.strategies import Facts, Wishes, controls, scratch
+from ukulele.tools.files import write_json
+from ukulele.types import Candidate, Dataset, Event, Finding, Hear, Said, Split, Stepped, Task, Verdict
+
+TAPPED_ROWS = 20_000  # up to here every stage's summary of every row is stored
+
+
+def fit(source: Any, options: FitOptions, folder: Path, hear: Hear, *, resume: bool = False, command: str = "") -> Path:
+    """Fit, prove and pack a model; the run's folder.
+
+    Parameters
+    ----------
+    source
+        A path, a hub id, a DataFrame or a list of rows.
+    options
+        What was asked. When resuming, those of the run are used instead.
+    folder
+        Where the run is kept.
+    hear
+        Is told of everything as it happens.
+    resume
+        Go on with the run in `folder`.
+    command
+        What the user typed, for the report.
+
+    Raises
+    ------
+    UkuleleError
+        Whatever is wrong with the data, the model, the plan or the disk, said in the user's words.
+    """
+    device = choose_device(options.device)
+    engine = Engine(device, choose_precision(options.precision, device))
+    if resume:
+        run = RunFolder.resume(folder, writes=engine.main)
+        options = options_from(run.manifest["options"])
+    else:
+        run = RunFolder.create(folder, options.plain(), writes=engine.main)
+    try:
+        return _fit(source, options, run, engine, hear, command)
+    finally:
+        run.close()
+
+
+def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear: Hear, command: str) -> Path:
+    began = time.time()
+    tell = _telling(run, hear, options)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+
+    dataset = read(source, options, run, tell)
+    dtype = run.decide("precision", lambda: choose_precision(options.precision, engine.device))
+    cache = features.Cache(options.cache_folder, int(options.cache_budget * 2**30))
+    asked = {target.name: make_task(target.name, dataset, options) for target in dataset.targets}
+    context = Context(options, dataset, asked, cache, engine, dtype, run, tell, _taps(dataset, options))
+
+    rungs = ladder(context)
+    chosen = choose(rungs, context)
+    shown = [*rungs, *prove(chosen, context)]
+    tell(Said("scoring on the test rows"))
+    story = Story(context, shown, chosen, _verdict(shown, chosen), _gain(rungs, chosen), command, time.time() - began)
+    record = make_record(story, _findings(context, chosen))
+    if engine.main:
+        pack(run.path / "bundle", chosen, context, record)
+        write_json(run.path / "record.json", record)
+        report.write(record, run.path / "report.html")
+    return run.path
+
+
+# ---------------------------------------------------------------- read
+
+
+def read(source: Any, options: FitOptions, run: RunFolder, hear: Hear) -> Dataset:
+    """Read, check and split the data; what was inferred is said, what was set aside is listed."""
+    dataset = data.read(source, options.reading, options.cache_folder)
+    for note in dataset.notes:
+        hear(Said(note))
+    for finding in dataset.findings:
+        hear(Said(finding.message, "info" if finding.severity == "info" else "warning"))
+    data.write_quarantine(run.path / "quarantine.csv", dataset.quarantine)
+    now = features.data_key(dataset)
+    if run.decide("data", lambda: now) != now:
+        raise RunError(
+            f"the data are not those that {run.path} was begun with.", hint="Begin a new run, or bring the old data back."
+        )
+    return dataset
+
+
+def make_task(name: str, dataset: Dataset, options: FitOptions) -> Task:
+    """What is asked of a target: class weights follow the metric, unless they are asked for."""
+    target = next(t for t in dataset.targets if t.name == name)
+    fair = options.metric in {"balanced_accuracy", "macro_f1"} and target.kind == "classify"
+    weigh = options.class_weights == "balanced" or (options.class_weights == "auto" and fair)
+    values = [row.targets[name] for row in dataset.splits["train"]]
+    return tasks.make(target, values, options.metric, "balanced" if weigh else None)
+
+
+# ---------------------------------------------------------------- the ladder
+
+
+def ladder(context: Context) -> list[Outcome]:
+    """The candidates that were asked for, each fitted: the probe first, then the dearer strategy."""
+    options = context.options
+    name = options.model or models.DEFAULTS[context.data.modality]
+    facts, wishes = survey(name, context), wishes_of(options)
+    asked = {"auto": ("probe", "finetune"), "probe": ("probe",), "scratch": ("scratch",)}
+    outcomes = []
+    for strategy in asked.get(options.strategy, ("probe", options.strategy)):
+        plan = strategies.make(strategy, facts, wishes)
+        candidate = Candidate(strategy, name, plan, pretrained=strategy != "scratch")
+        if strategy == "probe":
+            candidate = replace(candidate, stop=choose_layer(candidate, context))
+        elif strategy == "scratch":
+            candidate = tuned_scratch(candidate, context)
+        context.hear(Said(f"{strategy}: {strategies.in_words(candidate.plan, facts, candidate.stop)}"))
+        outcomes.append(attempt(candidate, context))
+    return outcomes
+
+
+def survey(name: str, context: Context) -> Facts:
+    """The facts that strategies look at."""
+    model, _ = context.load(Candidate("survey", name, strategies.Plan("survey", seed=context.options.seed)))
+    bare = frozenset(s.name for s in model.stages if next(s.module.parameters(), None) is None)
+    rows = len(context.data.splits["train"])
+    return Facts(context.data.modality, rows, tuple(s.name for s in model.stages), bare, model.width)
+
+
+def wishes_of(options: FitOptions) -> Wishes:
+    """The options that strategies look at."""
+    o = options
+    return Wishes(o.frozen, o.epochs, o.rate, o.batch, o.views, o.patience, None, o.seed)
+
+
+def choose_layer(candidate: Candidate, context: Context) -> str | None:
+    """The stage whose summary the probe stands on: the last, or an inner one that is clearly better."""
+    match context.options.layer:
+        case "last":
+            return None
+        case "auto":
+            return context.run.decide("layer", lambda: best_layer(candidate, context)) if context.taps else None
+        case stage:
+            return stage
+
+
+def _taps(dataset: Dataset, options: FitOptions) -> bool:
+    few = len(dataset.splits["train"]) <= TAPPED_ROWS
+    return options.layer == "auto" and few and options.strategy != "scratch"
+
+
+def choose(rungs: Sequence[Outcome], context: Context) -> Outcome:
+    """The dearest rung that was asked for; for `auto` the dearest that gains on validation."""
+    best = rungs[0]
+    for rung in rungs[1:]:
+        gain = compare(rung, best, "validation")
+        text = f"{signed(gain)} {gain.metric} over the {best.candidate.name} on validation"
+        if context.options.strategy == "auto" and not gain.difference.value > 0:
+            rung.why = f"{text}: not worth its cost"
+        else:
+            rung.why, best = text, rung
+        context.hear(Said(f"{rung.candidate.name}: {rung.why}"))
+    return best
+
+
+# ---------------------------------------------------------------- the proof
+
+
+def prove(chosen: Outcome, context: Context) -> list[Outcome]:
+    """The controls that were asked for, each fitted as the rungs were."""
+    options, wishes = context.options, wishes_of(context.options)
+    if options.controls == "none":
+        return []
+    facts = survey(chosen.candidate.model, context)
+    candidates = list(controls.cheap(facts, wishes))
+    if options.controls == "all" and chosen.candidate.pretrained:
+        plan = scratch.plan(facts, replace(wishes, rate=None, freeze=None))
+        own = Candidate("scratch", chosen.candidate.model, plan, "control", pretrained=False)
+        candidates.append(tuned_scratch(own, context))
+    for candidate in candidates:
+        context.hear(Said(f"control: {candidate.name}"))
+    return [attempt(candidate, context) for candidate in candidates]
+
+
+def tuned_scratch(candidate: Candidate, context: Context) -> Candidate:
+    """The candidate at the rate that validation likes best after a third of the epochs."""
+    if context.options.rate is not None and candidate.role == "rung":
+        return candidate
+
+    def search() -> float:
+        scores = {}
+        for plan in scratch.search(candidate.plan, context.data.modality):
+            rate = plan.phases[0].groups[0].rate
+            context.hear(Said(f"scratch: trying a rate of {rate:g}"))
+            outcome = attempt(replace(candidate, name=f"{candidate.name}-{rate:g}", plan=plan), context)
+            scores[rate] = outcome.feed.judge(outcome.cut)[1]
+        return max(scores, key=lambda rate: scores[rate])
+
+    return replace(candidate, plan=scratch.at_rate(candidate.plan, context.run.decide("scratch rate", search)))
+
+
+def compare(ours: Outcome, theirs: Outcome, split: Split) -> Verdict:
+    """The paired comparison of two candidates by the metric that decides, on the same rows."""
+    name = next(iter(ours.tasks))
+    return evaluate.compare(
+        ours.tasks[name].metrics[0], ours.table(split, name), theirs.table(split, name), theirs.candidate.name
+    )
+
+
+def _verdict(shown: Sequence[Outcome], chosen: Outcome) -> Verdict | None:
+    """Against the best control without pre-training, picked on validation, on the test rows."""
+    rivals = [o for o in shown if not o.candidate.pretrained and o is not chosen]
+    if not rivals or not chosen.candidate.pretrained:
+        return None
+    rival = max(rivals, key=lambda o: compare(o, chosen, "validation").difference.value)
+    return compare(chosen, rival, "test")
+
+
+def _gain(rungs: Sequence[Outcome], chosen: Outcome) -> Verdict | None:
+    probe = next((rung for rung in rungs if rung.candidate.name == "probe"), None)
+    return None if probe is None or probe is chosen else compare(chosen, probe, "test")
+
+
+# ---------------------------------------------------------------- around it
+
+
+def _findings(context: Context, chosen: Outcome) -> list[Finding]:
+    name = next(iter(chosen.tasks))
+    found = [*context.data.findings, *diagnose.training(chosen.history)]
+    found += diagnose.lengths(chosen.model.limit, chosen.feed.source("train", 0).lengths().tolist())
+    if context.cache.damaged:
+        found.append(diagnose.damaged_cache(len(context.cache.damaged)))
+    task = chosen.tasks[name]
+    metric = task.metrics[0].name
+    train, validation = (evaluate.estimates(task, chosen.table(s, name))[metric] for s in ("train", "validation"))
+    return [*found, *diagnose.gap(metric, train, validation)]
+
+
+def _telling(run: RunFolder, hear: Hear, options: FitOptions) -> Hear:
+    tracker = Tracker(options.track, str(run.path), "ukulele", {"run": run.path.name}) if options.track else None
+    count = 0
+
+    def tell(event: Event) -> None:
+        nonlocal count
+        run.log(event)
+        hear(event)
+        if tracker is not None and isinstance(event, Stepped):
+            count += 1
+            numbers: Mapping[str, float] = {f"loss/{task}": loss for task, loss in event.losses.items()}
+            tracker.log(numbers, count)
+
+    return tell
+
+
+def check(source: Any, options: FitOptions) -> Dataset:
+    """Read and check a data set, and train nothing."""
+    return data.read(source, options.reading, options.cache_folder)

@@ -1,0 +1,129 @@
+"""Answers for new rows, from a bundle: the same preprocessing as in training, by construction."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from ukulele import models, tasks
+from ukulele.engine import choose_device, choose_precision
+from ukulele.errors import ModelError, RunError
+from ukulele.features.encode import Frozen, Pass, by_length, longest
+from ukulele.models.bundle import fill, read_bundle
+from ukulele.tools.collate import collate
+from ukulele.types import Head, Model, Task
+
+WINDOW = 2048  # rows among which texts of like length are put together
+TOLERANCE = 2e-3  # of a golden example's numbers: libraries and processors differ in the last bits
+
+
+class Predictor:
+    """A trained model with its heads and tasks."""
+
+    def __init__(
+        self, model: Model, heads: Mapping[str, Head], asked: Mapping[str, Task], about: Mapping[str, Any],
+        precision: str = "fp32", device: str = "cpu",
+    ) -> None:  # fmt: skip
+        self.model, self.heads, self.tasks, self.about = model, heads, asked, about
+        self.device = device
+        self._frozen = Frozen(model, Pass(len(model.stages), dtype=precision, device=device))
+        self._ragged = any(field.axis for field in model.inputs.values())
+        for head in heads.values():
+            if isinstance(head, nn.Module):
+                head.eval().to(device)
+
+    @classmethod
+    def load(cls, path: Path, precision: str = "auto", device: str = "auto", *, verify: bool = True) -> Self:
+        """The model of a run or bundle.
+
+        Raises
+        ------
+        RunError
+            If it is missing, damaged, newer than this version, or answers its own examples otherwise than it
+            did when it was made.
+        """
+        bundle = read_bundle(path, models.build)
+        about = bundle.about
+        try:
+            asked = {name: tasks.load(plain) for name, plain in about["tasks"].items()}
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{path} holds a task that this version does not know: {error}") from error
+        heads = {name: task.head(bundle.model) for name, task in asked.items()}
+        for name, head in heads.items():
+            if isinstance(head, nn.Module):
+                fill(head, bundle.heads.get(name, {}))
+        if verify:
+            _verify(path, cls(bundle.model, heads, asked, about), bundle.golden)
+        where = choose_device(device)
+        return cls(bundle.model, heads, asked, about, choose_precision(precision, where), where)
+
+    @property
+    def modality(self) -> str:
+        """text, pair or image."""
+        return str(self.about["modality"])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that were the input in training."""
+        return tuple(self.about["columns"])
+
+    def answer(self, inputs: Sequence[tuple[Any, ...]]) -> list[dict[str, Any]]:
+        """Plain answers by task for some rows, in their order."""
+        raw = self.raw(inputs)
+        plain = {name: task.plain(task.decode(raw[name])) for name, task in self.tasks.items()}  # type: ignore[attr-defined]
+        return [{name: plain[name][i] for name in plain} for i in range(len(inputs))]
+
+    def raw(self, inputs: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
+        """Raw answers by task."""
+        found: dict[str, list[Any]] = {name: [None] * len(inputs) for name in self.tasks}
+        encoded = self.model.encode(inputs, [0] * len(inputs)) if inputs else []
+        lengths = [longest(row, self.model.inputs) if self._ragged else 1 for row in encoded]
+        fields = self.model.live(len(self.model.stages))
+        for numbers in by_length(lengths):
+            rows = self._frozen.run([encoded[i] for i in numbers])
+            live = {k: v.to(self.device) for k, v in collate(rows, fields).items()}
+            with torch.inference_mode():
+                for name, task in self.tasks.items():
+                    for number, one in zip(numbers, self.heads[name].predict(live, task.decoding), strict=True):
+                        found[name][number] = one
+        return found
+
+    def stream(self, inputs: Iterable[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+        """Plain answers by task, row after row, a window of rows in memory."""
+        rows = iter(inputs)
+        window = WINDOW if self._ragged else 256
+        while some := list(islice(rows, window)):
+            yield from self.answer(some)
+
+
+def _verify(path: Path, predictor: Predictor, golden: Mapping[str, Any]) -> None:
+    inputs = [
+        tuple(v if isinstance(v, str) else base64.b64decode(v["png"]) for v in given) for given in golden["inputs"]
+    ]
+    try:
+        found = predictor.answer(inputs)
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise ModelError(f"{path} cannot answer its own examples: {error}") from error
+    if not _close(found, golden["answers"]):
+        raise RunError(
+            f"{path} answers its own examples otherwise than when it was made.",
+            hint="The libraries here may differ too much from those it was made with; see versions in its record.json.",
+        )
+
+
+def _close(found: Any, expected: Any) -> bool:
+    match found, expected:
+        case dict(), dict():
+            return found.keys() == expected.keys() and all(_close(found[k], expected[k]) for k in found)
+        case list(), list():
+            return len(found) == len(expected) and all(map(_close, found, expected))
+        case float() | int(), float() | int():
+            return bool(abs(found - expected) <= TOLERANCE * max(1.0, abs(expected)))
+        case _:
+            return bool(found == expected)

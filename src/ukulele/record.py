@@ -1,0 +1,267 @@
+"""The whole run as plain JSON: `record.json`, of which the report is a pure function."""
+
+from __future__ import annotations
+
+import base64
+import os
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
+from typing import Any
+
+import psutil
+
+from ukulele import __version__, evaluate, features, strategies
+from ukulele.attempt import Context, Outcome, peak_memory
+from ukulele.errors import DataError
+from ukulele.strategies import Facts
+from ukulele.tools.pictures import open_picture
+from ukulele.types import Finding, Row, Split, Verdict
+
+FORMAT = 1
+LIBRARIES = ("torch", "transformers", "timm", "tokenizers", "scikit-learn", "accelerate", "safetensors", "numpy")
+MISTAKES = 12
+DOTS = 1000
+THUMBNAIL = 160  # pixels
+
+
+@dataclass(frozen=True)
+class Story:
+    """What is left of a run when it is done."""
+
+    context: Context
+    shown: Sequence[Outcome]
+    chosen: Outcome
+    verdict: Verdict | None
+    gain: Verdict | None
+    command: str
+    seconds: float
+
+
+def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
+    """The record; see docs/record.md for every field."""
+    context, chosen = story.context, story.chosen
+    name, task = next(iter(chosen.tasks.items()))
+    run = context.run
+    table = chosen.table("test", name)
+    answers = task.decode(chosen.answers("test", name))
+    scored = {o.candidate.name: scores(o, "test") for o in story.shown}
+    return {
+        "format": FORMAT,
+        "ukulele": __version__,
+        "run": _run(story),
+        "task": {"name": name, "kind": task.kind, "labels": list(getattr(task, "labels", ())), "metric": task.metrics[0].name},
+        "data": _data(context, name),
+        "model": _model(chosen),
+        "chosen": chosen.candidate.name,
+        "plan": _plan(chosen, context),
+        "candidates": [_candidate(o, scored[o.candidate.name], context) for o in story.shown],
+        "test": scored[chosen.candidate.name],
+        "controls": [
+            {"name": o.candidate.name, "test": scored[o.candidate.name], "seconds": o.cost.seconds}
+            for o in story.shown
+            if o is not chosen
+        ],
+        "verdict": _verdict(story.verdict, chosen, story),
+        "gain_over_probe": _verdict(story.gain, chosen, story),
+        "cost": {
+            **_cost(chosen),
+            "peak_memory_bytes": max(chosen.cost.peak_memory_bytes, peak_memory()),
+            "run_seconds": story.seconds,
+        },
+        "findings": [asdict(finding) for finding in findings],
+        "layers": run.manifest.get("layers", []),
+        **evaluate.details(task, table, answers),
+        "mistakes": _mistakes(chosen, context, name),
+        "slices": _slices(context, task, table),
+        "quarantine": [
+            {"file": bad.where.file, "line": bad.where.line, "reason": bad.reason} for bad in context.data.quarantine[:20]
+        ],
+    }
+
+
+def scores(outcome: Outcome, split: Split) -> dict[str, Any]:
+    """Every metric on a split, as plain JSON with intervals."""
+    found: dict[str, Any] = {}
+    for name, task in outcome.tasks.items():
+        found |= evaluate.plain(evaluate.estimates(task, outcome.table(split, name)))
+    return found
+
+
+def signed(verdict: Verdict) -> str:
+    """A difference with its interval, for people.
+
+    >>> from ukulele.types import Estimate
+    >>> signed(Verdict("helped", "tfidf", "accuracy", Estimate(0.031, 0.01, 0.052, 100, "")))
+    '+0.031 (0.010 to 0.052)'
+    """
+    d = verdict.difference
+    return f"{d.value:+.3f} ({d.low:.3f} to {d.high:.3f})"
+
+
+def _run(story: Story) -> dict[str, Any]:
+    context, run = story.context, story.context.run
+    began = datetime.fromtimestamp(run.manifest["began"], UTC).isoformat(timespec="seconds")
+    return {
+        "name": run.path.resolve().name,
+        "folder": str(run.path),
+        "command": story.command,
+        "started": began,
+        "seconds": story.seconds,
+        "seed": context.options.seed,
+        "options": context.options.plain(),
+        "versions": {"python": platform.python_version()} | {library: _version(library) for library in LIBRARIES},
+        "hashes": {"data": run.manifest["decisions"]["data"], "model": features.weights_hash(story.chosen.model.net)},
+        "machine": {
+            "cpu": _processor(),
+            "cores": os.cpu_count(),
+            "memory_bytes": psutil.virtual_memory().total,
+            "device": context.engine.device,
+            "precision": context.dtype,
+        },
+    }
+
+
+def _data(context: Context, name: str) -> dict[str, Any]:
+    data = context.data
+    short = {"train": "train", "validation": "val", "test": "test"}
+    target = next(t for t in data.targets if t.name == name)
+    classes: dict[str, dict[str, int]] = {}
+    if target.kind != "regress":
+        for split, rows in data.splits.items():
+            counts: Counter[str] = Counter()
+            for row in rows:
+                value = row.targets[name]
+                counts.update(value if isinstance(value, tuple) else () if value is None else (value,))
+            classes[short[split]] = {label: counts[label] for label in target.labels}
+    return {
+        "name": data.name,
+        "modality": data.modality,
+        "inputs": list(data.columns),
+        "rows": {short[split]: len(rows) for split, rows in data.splits.items()},
+        "quarantined": len(data.quarantine),
+        "classes": classes,
+        "notes": list(data.notes),
+    }
+
+
+def _model(chosen: Outcome) -> dict[str, Any]:
+    card = chosen.model.card
+    return {
+        "name": chosen.model.name,
+        "origin": card.origin,
+        "source_task": card.source_task,
+        "licence": card.licence,
+        "parents": list(card.parents),
+        "parameters": chosen.cost.total_parameters,
+        "stages": [stage.name for stage in chosen.model.stages],
+        "stop": chosen.candidate.stop,
+    }
+
+
+def _facts(outcome: Outcome, context: Context) -> Facts:
+    bare = frozenset(s.name for s in outcome.model.stages if next(s.module.parameters(), None) is None)
+    stages = tuple(s.name for s in outcome.model.stages)
+    return Facts(context.data.modality, len(context.data.splits["train"]), stages, bare, outcome.model.width)
+
+
+def _plan(outcome: Outcome, context: Context) -> dict[str, Any]:
+    stages = outcome.model.stages
+    plan = outcome.candidate.plan
+    return {
+        **asdict(plan),
+        "cut": stages[outcome.cut].name if outcome.cut < len(stages) else None,
+        "frozen_stages": outcome.cut,
+        "strength": outcome.strength,
+        "text": strategies.in_words(plan, _facts(outcome, context), outcome.candidate.stop),
+    }
+
+
+def _candidate(outcome: Outcome, test: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    candidate = outcome.candidate
+    folds = outcome.cross_validation
+    return {
+        "name": candidate.name,
+        "role": candidate.role,
+        "model": outcome.model.name,
+        "pretrained": candidate.pretrained,
+        "plan": strategies.in_words(candidate.plan, _facts(outcome, context), candidate.stop),
+        "why": outcome.why,
+        "validation": scores(outcome, "validation"),
+        "test": test,
+        "cross_validation": None if folds is None else {"value": folds[0], "error": folds[1]},
+        "cost": _cost(outcome),
+        "history": outcome.history,
+    }
+
+
+def _cost(outcome: Outcome) -> dict[str, Any]:
+    return {**asdict(outcome.cost), "phases": [list(phase) for phase in outcome.cost.phases]}
+
+
+def _verdict(verdict: Verdict | None, chosen: Outcome, story: Story) -> dict[str, Any] | None:
+    if verdict is None:
+        return None
+    against = next(o for o in story.shown if o.candidate.name == verdict.against)
+    more = chosen.cost.seconds - against.cost.seconds
+    what = {"helped": "helped", "hurt": "hurt", "inconclusive": "cannot be told to have helped"}[verdict.outcome]
+    better = "better" if verdict.difference.value > 0 else "worse"
+    subject = "Transfer" if verdict is story.verdict else "Fine-tuning"
+    sentence = (
+        f"{subject} {what}: the {chosen.candidate.name} is {abs(verdict.difference.value):.3f} {better} in "
+        f"{verdict.metric} than {verdict.against} (95 % interval {verdict.difference.low:+.3f} to "
+        f"{verdict.difference.high:+.3f}, {verdict.difference.n} test rows), for {abs(more):.0f} seconds "
+        f"{'more' if more > 0 else 'less'}."
+    )
+    return {**asdict(verdict), "sentence": sentence}
+
+
+def _mistakes(chosen: Outcome, context: Context, name: str) -> list[dict[str, Any]]:
+    task = chosen.tasks[name]
+    rows = context.data.splits["test"]
+    found = evaluate.mistakes(task, task.decode(chosen.answers("test", name)), chosen.feed.values("test", name), MISTAKES)
+    return [
+        {"where": str(rows[m["row"]].where), "input": _shown(rows[m["row"]]), **{k: v for k, v in m.items() if k != "row"}}
+        for m in found
+    ]
+
+
+def _shown(row: Row) -> Any:
+    if all(isinstance(value, str) for value in row.inputs):
+        texts = [value if len(value) <= 600 else value[:599] + "…" for value in row.inputs]
+        return texts[0] if len(texts) == 1 else texts
+    try:
+        picture = open_picture(row.inputs[0], at_least=THUMBNAIL)
+    except DataError:
+        return "(picture cannot be read)"
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    buffer = BytesIO()
+    picture.save(buffer, "JPEG", quality=80)
+    return {"thumbnail": "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()}
+
+
+def _slices(context: Context, task: Any, table: Any) -> list[dict[str, Any]]:
+    column = context.options.slice
+    if column is None:
+        return []
+    values = context.data.splits["test"].column(column)
+    return list(evaluate.slices(task, table, values, column))
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,195 @@
+"""One run's folder: everything that was asked, decided, seen and made.
+
+    manifest.json      options, decisions, versions
+    events.jsonl       what the run did, line by line
+    checkpoints/       a candidate under way: a state from which it goes on bit-identical
+    results/           a candidate that is done: its weights and answers
+    quarantine.csv     rows that were set aside
+    record.json        the whole run as plain data; report.html is a function of it
+    bundle/            the model
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from ukulele import __version__
+from ukulele.errors import RunError
+from ukulele.tools.files import disk_error, load_tree, save_tree, write_json
+from ukulele.types import Event, Place, Progress, Saved
+
+FORMAT = 1
+
+
+class RunFolder:
+    """A run's folder, held by one process at a time."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any], *, writes: bool = True) -> None:
+        self.path, self.manifest, self._writes = path, manifest, writes
+        self._lock: IO[str] | None = None
+        self._events: IO[str] | None = None
+        self._began = time.time()
+        if writes:
+            self._hold()
+
+    @classmethod
+    def create(cls, path: Path, options: Mapping[str, Any], *, writes: bool = True) -> RunFolder:
+        """A new run.
+
+        Raises
+        ------
+        RunError
+            If there is one already.
+        """
+        if (path / "manifest.json").exists():
+            raise RunError(
+                f"{path} already holds a run.",
+                hint=f"Go on with it (--resume {path}), or choose another folder with --out.",
+            )
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(f"{path} exists and is no empty folder.", hint="Choose another folder with --out.")
+        manifest = {"format": FORMAT, "ukulele": __version__, "options": dict(options), "decisions": {}, "began": time.time()}
+        run = cls(path, manifest, writes=writes)
+        run.save_manifest()
+        return run
+
+    @classmethod
+    def resume(cls, path: Path, *, writes: bool = True) -> RunFolder:
+        """A run that was begun before.
+
+        Raises
+        ------
+        RunError
+            If there is none, or it is damaged, newer than this version, or under way in another process.
+        """
+        file = path / "manifest.json"
+        try:
+            manifest = json.loads(file.read_text("utf-8"))
+            if manifest["format"] > FORMAT:
+                raise RunError(f"{path} was begun by a newer version of ukulele.", hint="pip install --upgrade ukulele")
+        except FileNotFoundError as error:
+            raise RunError(f"{path} holds no run to resume: {file.name} is missing.") from error
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise RunError(f"{file} is damaged: {error}", hint="Begin a new run.") from error
+        return cls(path, manifest, writes=writes)
+
+    def _hold(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("w")
+            self._events = (self.path / "events.jsonl").open("a", encoding="utf-8")
+        except OSError as error:
+            raise disk_error(self.path, error) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(f"{self.path} is in use by another process.", hint="Wait for it, or choose another --out.") from error
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        for file in (self._events, self._lock):
+            if file is not None:
+                file.close()
+
+    def save_manifest(self) -> None:
+        """Write the manifest down."""
+        if self._writes:
+            write_json(self.path / "manifest.json", self.manifest)
+
+    def decide(self, what: str, how: Callable[[], Any]) -> Any:
+        """A decision that need not come out the same twice (by a clock, by hardware): made once, then replayed."""
+        decisions = self.manifest["decisions"]
+        if what not in decisions:
+            decisions[what] = how()
+            self.save_manifest()
+        return decisions[what]
+
+    def log(self, event: Event) -> None:
+        """A line in events.jsonl. States and counted rows are not logged."""
+        if self._events is None or isinstance(event, Saved | Progress):
+            return
+        line = {"at": round(time.time(), 3), "event": type(event).__name__.lower(), **asdict(event)}
+        try:
+            self._events.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._events.flush()
+        except OSError as error:
+            raise disk_error(self.path / "events.jsonl", error) from error
+
+    # ------------------------------------------------------------ candidates
+
+    def checkpoint(self, candidate: str, saved: Saved, extra: Mapping[str, Any]) -> None:
+        """Write down where a candidate stands."""
+        if self._writes:
+            tree = {"place": asdict(saved.place), "state": saved.state, "extra": extra}
+            save_tree(self._file("checkpoints", candidate), tree)
+
+    def latest(self, candidate: str) -> tuple[Saved, dict[str, Any]] | None:
+        """Where a candidate stood, if it was begun; a damaged checkpoint is an error that names itself."""
+        tree = self._read("checkpoints", candidate)
+        if tree is None:
+            return None
+        return Saved(Place(**tree["place"]), tree["state"]), tree["extra"]
+
+    def save_result(self, candidate: str, tree: Mapping[str, Any]) -> None:
+        """Write down what a candidate came to; its checkpoint is no longer needed."""
+        if self._writes:
+            save_tree(self._file("results", candidate), tree)
+            self._file("checkpoints", candidate).unlink(missing_ok=True)
+
+    def result(self, candidate: str) -> dict[str, Any] | None:
+        """What a candidate came to, if it is done."""
+        return self._read("results", candidate)
+
+    def _file(self, kind: str, candidate: str) -> Path:
+        return self.path / kind / f"{re.sub(r'[^A-Za-z0-9._-]', '_', candidate)}.safetensors"
+
+    def _read(self, kind: str, candidate: str) -> dict[str, Any] | None:
+        file = self._file(kind, candidate)
+        if not file.exists():
+            return None
+        try:
+            return load_tree(file)
+        except (ValueError, OSError) as error:
+            raise RunError(
+                f"{file} is damaged: {error}", hint=f"Remove it (rm {file}) and resume: that part is done again."
+            ) from error
+
+
+def next_folder(name: str, parent: Path = Path("runs")) -> Path:
+    """runs/NAME-1, or the next number that is free."""
+    clean = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
+    number = 1
+    while (parent / f"{clean}-{number}").exists():
+        number += 1
+    return parent / f"{clean}-{number}"
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record of a finished run.
+
+    Raises
+    ------
+    RunError
+        If there is none, or it is damaged.
+    """
+    file = path / "record.json"
+    try:
+        record = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError as error:
+        unfinished = (path / "manifest.json").exists()
+        hint = f"Finish it: uke fit DATA --resume {path}" if unfinished else "Name a run's folder, as `uke fit` printed it."
+        raise RunError(f"{path} holds no finished run: record.json is missing.", hint=hint) from error
+    except (ValueError, OSError) as error:
+        raise RunError(f"{file} is damaged: {error}") from error
+    if not isinstance(record, dict) or "format" not in record:
+        raise RunError(f"{file} is damaged: it is no record of a run.")
+    if record["format"] > FORMAT:
+        raise RunError(f"{file} was written by a newer version of ukulele.", hint="pip install --upgrade ukulele")
+    return record

@@ -1,0 +1,116 @@
+"""What a phase trains: its groups resolved to parameters, the cut that follows, and all faults of a plan at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import Tensor, nn
+
+from ukulele.errors import PlanError
+from ukulele.types import Head, Model, Phase, Plan
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The cut, the optimiser's groups, and all parameters in them."""
+
+    cut: int
+    groups: tuple[dict[str, Any], ...]
+    parameters: tuple[nn.Parameter, ...]
+
+
+def owners(model: Model, heads: Mapping[str, Head]) -> dict[nn.Parameter, tuple[str, int]]:
+    """Every parameter's full name and stage; a tied one belongs to its lowest stage."""
+    found: dict[nn.Parameter, tuple[str, int]] = {}
+    for index, stage in enumerate(model.stages):
+        for name, parameter in stage.module.named_parameters():
+            found.setdefault(parameter, (f"{stage.name}.{name}", index))
+    for task, head in heads.items():
+        if isinstance(head, nn.Module):
+            for name, parameter in head.named_parameters():
+                found.setdefault(parameter, (f"head.{task}.{name}", len(model.stages)))
+    return found
+
+
+def select(model: Model, heads: Mapping[str, Head], phase: Phase) -> Selection:
+    """Resolve a phase; parameters it trains require a gradient afterwards, all others do not."""
+    known = owners(model, heads)
+    chosen: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for parameter, (name, _) in known.items():
+        match = match_group(phase, name)
+        parameter.requires_grad_(match is not None)
+        if match is not None:
+            chosen.setdefault((match, parameter.ndim > 1), []).append(parameter)
+    trained = [p for group in chosen.values() for p in group]
+    cut = min((known[p][1] for p in trained), default=len(model.stages))
+    groups = tuple(
+        {"params": params, "rate": phase.groups[index].rate, "decays": decays}
+        for (index, decays), params in sorted(chosen.items(), key=lambda item: item[0])
+    )
+    return Selection(cut, groups, tuple(trained))
+
+
+def changing(model: Model, heads: Mapping[str, Head], phases: Sequence[Phase]) -> dict[str, Tensor]:
+    """Every tensor that some phases can change, by its full name: parameters they train, and BatchNorm's
+    statistics above the cut where a phase trains those.
+    """
+    known = owners(model, heads)
+    found: dict[str, Tensor] = {}
+    for phase in phases:
+        taken = {p: at for p, at in known.items() if match_group(phase, at[0]) is not None}
+        found |= {name: parameter.detach() for parameter, (name, _) in taken.items()}
+        if phase.norm == "trained":
+            cut = min((stage for _, stage in taken.values()), default=len(model.stages))
+            for stage in model.stages[cut:]:
+                found |= {f"{stage.name}.{name}": buffer for name, buffer in stage.module.named_buffers()}
+    return found
+
+
+def put(target: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    """Copy values into the tensors of the same names."""
+    for name, value in values.items():
+        target[name].copy_(value)
+
+
+def match_group(phase: Phase, name: str) -> int | None:
+    """The number of the first group whose pattern matches."""
+    return next((i for i, group in enumerate(phase.groups) if fnmatchcase(name, group.names)), None)
+
+
+def check(model: Model, heads: Mapping[str, Head], plan: Plan) -> None:
+    """Find every fault of a plan before its first step.
+
+    Raises
+    ------
+    PlanError
+        With all faults in one message.
+    """
+    names = [name for name, _ in owners(model, heads).values()]
+    faults: list[str] = []
+    for number, phase in enumerate(plan.phases, 1):
+        if phase.epochs < 1 or phase.batch < 1:
+            faults.append(f"phase {number}: {phase.epochs} epochs of batches of {phase.batch}; both must be at least 1")
+        if not any(match_group(phase, name) is not None for name in names):
+            faults.append(f"phase {number}: nothing is trained")
+        faults += [_unmatched(number, group.names, names) for group in phase.groups if not _matches(group.names, names)]
+        faults += [
+            f"phase {number}: a rate of {group.rate} for {group.names!r}; it must be above 0"
+            for group in phase.groups
+            if not group.rate > 0
+        ]
+    if faults:
+        raise PlanError(f"the plan {plan.strategy!r} cannot be carried out:\n- " + "\n- ".join(faults))
+
+
+def _matches(pattern: str, names: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in names)
+
+
+def _unmatched(number: int, pattern: str, names: Sequence[str]) -> str:
+    stages = list(dict.fromkeys(name.split(".")[0] for name in names))
+    near = difflib.get_close_matches(pattern.split(".")[0], stages, 1)
+    return f"phase {number}: {pattern!r} matches no parameter" + (f" (did you mean {near[0]}.*?)" if near else "")

@@ -1,0 +1,131 @@
+"""What a person sees while a run goes on: events to lines and one progress bar. No torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ukulele.types import SPLITS, Dataset, Event, Judged, Said, Saved, Stepped
+from ukulele.types import Progress as Counted
+
+
+class Screen:
+    """Hears events. A context manager: the bar goes when the work is done."""
+
+    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+        self.console, self._quiet = console, quiet
+        self._bar = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            console=console, transient=True, disable=quiet or not console.is_terminal,
+        )  # fmt: skip
+        self._task: int | None = None
+        self._what = ""
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def hear(self, event: Event) -> None:
+        """One event."""
+        match event:
+            case Said(text, severity):
+                style = "yellow" if severity == "warning" else "dim"
+                self._say(f"{text}", style)
+            case Counted(what, done, total):
+                self._advance(what, done, total)
+            case Stepped(place, of, epochs, losses, rows) if rows:
+                loss = sum(losses.values())
+                self._advance(f"train · loss {loss:.3f}", place.epoch * of + place.step + 1, of * epochs)
+            case Judged(place, loss, score, best):
+                self._say(f"  epoch {place.epoch}: validation loss {loss:.4f}, score {score:.4f}{' · best' if best else ''}", "dim")
+            case Saved() | Stepped():
+                pass
+
+    def _say(self, text: str, style: str) -> None:
+        if not self._quiet:
+            self.console.print(f"[{time.monotonic() - self._began:6.1f} s] {text}", style=style, markup=False, highlight=False)
+
+    def _advance(self, what: str, done: int, total: int) -> None:
+        kind = what.split(" · ")[0]
+        if self._task is None or kind != self._what:
+            if self._task is not None:
+                self._bar.remove_task(self._task)  # type: ignore[arg-type]
+            self._task, self._what = self._bar.add_task(what, total=total), kind
+        self._bar.update(self._task, description=what, completed=done, total=total)  # type: ignore[arg-type]
+        if done >= total and self._task is not None:
+            self._bar.remove_task(self._task)  # type: ignore[arg-type]
+            self._task = None
+
+
+def summary(record: Mapping[str, Any], path: Path) -> str:
+    """What a finished run prints: the verdict, the figures, where the report and the model are."""
+    metric = record["task"]["metric"]
+    lines = [record["verdict"]["sentence"]] if record.get("verdict") else []
+    if record.get("gain_over_probe"):
+        lines.append(record["gain_over_probe"]["sentence"])
+    lines.append("")
+    width = max(len(c["name"]) for c in record["candidates"]) + 2
+    for candidate in record["candidates"]:
+        mark = "*" if candidate["name"] == record["chosen"] else " "
+        lines.append(f"{mark} {candidate['name']:{width}} {interval(candidate['test'].get(metric))}  {candidate['cost']['seconds']:7.1f} s")
+    worst = [f for f in record["findings"] if f["severity"] != "info"]
+    lines.append(f"  ({metric} on {record['data']['rows']['test']} test rows, 95 % intervals; * is the model that was packed)")
+    lines += ["", *(f"! {finding['message']}" for finding in worst[:5])]
+    if len(worst) > 5:
+        lines.append(f"! and {len(worst) - 5} more findings in the report")
+    lines += [f"report  {path / 'report.html'}", f"model   {path / 'bundle'}", f'try it  uke predict {path} "…"']
+    return "\n".join(lines)
+
+
+def interval(estimate: Mapping[str, Any] | None) -> str:
+    """A number and its interval."""
+    if not estimate or estimate["value"] is None:
+        return "    -"
+    return f"{estimate['value']:.4f} ({estimate['low']:.4f} to {estimate['high']:.4f})"
+
+
+def estimates(scores: Mapping[str, Any], console: Console) -> None:
+    """Scores by metric, and by slice."""
+    console.print(f"{scores['rows']} rows, {scores['set_aside']} set aside", markup=False)
+    rows = [("all", name, interval(value)) for name, value in scores["test"].items()]
+    for part in scores.get("slices", ()):
+        rows += [(f"{part['column']} = {part['value']} ({part['n']})", name, interval(v)) for name, v in part["test"].items()]
+    table(console, ("rows", "metric", "value (95 % interval)"), rows)
+
+
+def checked(dataset: Dataset, console: Console) -> None:
+    """What was read, and what is wrong with it."""
+    for note in dataset.notes:
+        console.print(note, markup=False, soft_wrap=True)
+    sizes = ", ".join(f"{len(dataset.splits[split]):,} {split}" for split in SPLITS if split in dataset.splits)
+    console.print(f"rows: {sizes}; set aside: {len(dataset.quarantine)}", markup=False)
+    for finding in sorted(dataset.findings, key=lambda f: ("error", "warning", "info").index(f.severity)):
+        style = {"error": "red", "warning": "yellow", "info": "dim"}[finding.severity]
+        console.print(f"{finding.severity}: {finding.message}", style=style, markup=False, soft_wrap=True)
+        if finding.advice:
+            console.print(f"    {finding.advice}", markup=False, soft_wrap=True)
+    for bad in dataset.quarantine[:10]:
+        console.print(f"set aside {bad.where}: {bad.reason}", style="yellow", markup=False, soft_wrap=True)
+    if len(dataset.quarantine) > 10:
+        console.print(f"and {len(dataset.quarantine) - 10} more; --quarantine FILE lists all", markup=False)
+
+
+def table(console: Console, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Rows under a header."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for name in header:
+        drawn.add_column(name, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(str(cell).replace("[", r"\[") for cell in row))
+    console.print(drawn)

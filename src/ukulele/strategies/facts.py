@@ -1,0 +1,80 @@
+"""What strategies look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ukulele.errors import PlanError
+from ukulele.types import Group, Phase
+
+
+@dataclass(frozen=True)
+class Facts:
+    """About the data and the model, in plain numbers."""
+
+    modality: str
+    rows: int
+    stages: tuple[str, ...]  # names, from the stem to the pool
+    bare: frozenset[str]  # stages without a parameter
+    width: int
+    probes: bool = True  # whether the heads can be fitted in closed form
+
+    def pattern(self, stage: str) -> str:
+        """The parameters of a stage."""
+        return f"{stage}.*"
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user asked for; None leaves it to the strategy."""
+
+    freeze: int | str | None = None  # stages from the bottom, "all", "none" or "auto"
+    epochs: int | None = None
+    rate: float | None = None
+    batch: int | None = None
+    views: int | None = None
+    patience: int | None = None
+    decay: float | None = None
+    seed: int = 0
+
+
+def frozen_stages(facts: Facts, freeze: int | str | None, default: int) -> int:
+    """How many stages, from the bottom, stay as they are.
+
+    Raises
+    ------
+    PlanError
+        If there are not as many.
+    """
+    trainable = [i for i, name in enumerate(facts.stages) if name not in facts.bare]
+    most = trainable[-1] if trainable else 0
+    match freeze:
+        case None | "auto":
+            return min(default, most)
+        case "none":
+            return 0
+        case "all":
+            return len(facts.stages)
+        case int() if 0 <= freeze <= len(facts.stages):
+            return freeze
+    raise PlanError(
+        f"--freeze {freeze} does not suit this model: it has {len(facts.stages)} stages ({', '.join(facts.stages)}).",
+        hint=f"Choose 0 to {len(facts.stages)}, all, none or auto.",
+    )
+
+
+def falling(facts: Facts, frozen: int, rate: float, decay: float) -> tuple[Group, ...]:
+    """A group a stage, rates falling by `decay` from the top stage towards the stem."""
+    trained = [name for name in facts.stages[frozen:] if name not in facts.bare]
+    return tuple(Group(facts.pattern(name), rate * decay**depth) for depth, name in enumerate(reversed(trained)))
+
+
+def probe_first(facts: Facts) -> tuple[Phase, ...]:
+    """The phase that puts the probe's optimum into the heads, where they can be fitted so."""
+    return (Phase((Group("head.*", 1.0),), "probe"),) if facts.probes else ()
+
+
+def balanced_batch(rows: int, most: Sequence[int] = (8, 16, 32)) -> int:
+    """A batch that gives small sets enough steps."""
+    return most[0] if rows < 200 else most[1] if rows < 1000 else most[2]

@@ -1,0 +1,34 @@
+"""Fine-tuning the last stages: the head from the probe, then the top with falling rates.
+
+LP-FT (Kumar et al., 2022, arXiv:2202.10054); discriminative rates (Howard & Ruder, 2018, arXiv:1801.06146).
+"""
+
+from __future__ import annotations
+
+from ukulele.strategies.facts import Facts, Wishes, balanced_batch, falling, frozen_stages, probe_first
+from ukulele.types import Group, Phase, Plan
+
+RATE = {"text": 1e-4, "pair": 1e-4, "image": 3e-4}
+LAYER_DECAY = {"text": 0.95, "pair": 0.95, "image": 0.8}
+
+
+def plan(facts: Facts, wishes: Wishes) -> Plan:
+    """Two phases: the probe, then head and top stages by AdamW with warm-up, decay and early stopping."""
+    frozen = frozen_stages(facts, wishes.freeze, default=len(facts.stages) // 2)
+    return Plan("finetune", (*probe_first(facts), tuning(facts, wishes, frozen)), views=wishes.views or 1, seed=wishes.seed)
+
+
+def tuning(facts: Facts, wishes: Wishes, frozen: int) -> Phase:
+    """The phase that trains the stages above `frozen`, starting from the head that is there."""
+    small = (2e-5 if facts.width >= 768 else RATE[facts.modality]) if facts.modality != "image" else RATE["image"]
+    rate = wishes.rate or small
+    stages = falling(facts, frozen, rate, LAYER_DECAY[facts.modality])
+    epochs = wishes.epochs or (20 if facts.rows < 1000 else 10 if facts.rows < 5000 else 5)
+    return Phase(
+        groups=(Group("head.*", rate), *stages),
+        optimiser="adamw",
+        epochs=epochs,
+        batch=wishes.batch or balanced_batch(facts.rows),
+        decay=0.01 if wishes.decay is None else wishes.decay,
+        patience=wishes.patience or 3,
+    )

@@ -1,0 +1,36 @@
+"""From random weights: the control that says what pre-training is worth, and a legitimate way to make a source model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ukulele.strategies.facts import Facts, Wishes, balanced_batch
+from ukulele.types import Group, Phase, Plan
+
+RATES = {"text": (1e-4, 3e-4, 1e-3), "pair": (1e-4, 3e-4, 1e-3), "image": (3e-4, 1e-3, 3e-3)}
+
+
+def plan(facts: Facts, wishes: Wishes) -> Plan:
+    """One phase: everything at one rate, BatchNorm's statistics included."""
+    views = wishes.views if wishes.views is not None else (0 if facts.modality == "image" else 1)
+    phase = Phase(
+        groups=(Group("*", wishes.rate or RATES[facts.modality][1]),),
+        epochs=wishes.epochs or (40 if facts.rows < 1000 else 20 if facts.rows < 5000 else 8),
+        batch=wishes.batch or balanced_batch(facts.rows),
+        decay=0.01 if wishes.decay is None else wishes.decay,
+        norm="trained",
+        patience=wishes.patience or 5,
+    )
+    return Plan("scratch", (phase,), views=views, seed=wishes.seed)
+
+
+def search(base: Plan, modality: str) -> tuple[Plan, ...]:
+    """The same plan at several rates and a third of its epochs, to choose the rate by on validation."""
+    epochs = max(1, base.phases[0].epochs // 3)
+    shorter = replace(base, phases=(replace(base.phases[0], epochs=epochs),))
+    return tuple(at_rate(shorter, rate) for rate in RATES[modality])
+
+
+def at_rate(base: Plan, rate: float) -> Plan:
+    """The same plan at another rate."""
+    return replace(base, phases=(replace(base.phases[0], groups=(Group("*", rate),)),))
