@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ukulele.report.phrases import duration, interval, number, real
-from ukulele.report.svg import Axis, axis, log_axis, plot, tag
+from ukulele.report.svg import SHORTEST, Axis, axis, plot, tag, time_axis
 
 Estimates = Sequence[Mapping[str, Any]]
 STRIP = 26  # pixels
@@ -19,7 +19,7 @@ def span(estimates: Estimates, zero: bool = False) -> Axis | None:
     """One axis for several estimates with their intervals; None if there is no number among them."""
     found = [real(e.get(end)) for e in estimates for end in ("low", "value", "high")]
     values = [value for value in found if value is not None]
-    return axis("", [*values, 0.0] if zero else values, at_most=4) if values else None
+    return axis("", [*values, 0.0] if zero else values) if values else None
 
 
 def whisker(estimate: Mapping[str, Any], on: Axis | None, style: str = "", zero: bool = False) -> Markup:
@@ -43,7 +43,7 @@ def scale(on: Axis | None) -> Markup:
     if on is None:
         return Markup("")
     marks = [
-        tag("text", number(t), x=on.x(t), y="14", text_anchor="middle") for t in on.ticks[:: 1 + len(on.ticks) // 5]
+        tag("text", on.text(t), x=on.x(t), y="14", text_anchor="middle") for t in on.ticks[:: -(-len(on.ticks) // 3)]
     ]
     return tag("svg", tag("g", *marks, class_="tick"), width="100%", height="20", class_="strip", aria_hidden="true")
 
@@ -74,17 +74,17 @@ def cost_quality(points: Sequence[Mapping[str, Any]], metric: str) -> Markup:
     if len(usable) < 2:
         return Markup("")
     height = 260
-    x = log_axis("seconds, logarithmic", [p["seconds"] for p in usable], write=duration)
+    x = time_axis(p["seconds"] for p in usable)
     reach = [p["test"].get(end) for p in usable for end in ("low", "value", "high")]
     y = axis(metric, [value for value in map(real, reach) if value is not None])
     heights = _apart([float(y.y(p["test"]["value"], height)) for p in usable], least=17)
     marks = [_cost_point(p, x, y, height, at) for p, at in zip(usable, heights, strict=True)]
     told = "; ".join(f"{p['name']}: {number(p['test']['value'])} in {duration(p['seconds'])}" for p in usable)
-    return plot(f"{metric} against seconds. {told}", x, y, marks, height)
+    return plot(f"{metric} against time. {told}", x, y, marks, height)
 
 
 def _cost_point(point: Mapping[str, Any], x: Axis, y: Axis, height: int, text_at: float) -> Markup:
-    estimate, seconds = point["test"], max(point["seconds"], 1e-3)
+    estimate, seconds = point["test"], max(point["seconds"], SHORTEST)
     at, left = x.x(seconds), x.place(seconds) > 0.55
     kind = "chosen" if point["chosen"] else "control" if point["control"] else "rung"
     marks = []
@@ -125,7 +125,7 @@ def curves(history: Sequence[Mapping[str, Any]], series: Sequence[tuple[str, str
     whole = tuple(tick for tick in x.ticks if tick == round(tick) and tick >= 1)
     x = Axis("epoch", x.low, x.high, whole or (1.0,), write=lambda value: f"{value:.0f}")
     found = [real(h.get(key)) for h in history for _, key, _ in drawn]
-    y = axis(name, [value for value in found if value is not None], at_most=4)
+    y = axis(name, [value for value in found if value is not None])
     marks = [_phase_borders(history, x, height)]
     marks += [_line(history, key, i, (x, y), height) for i, key, _ in drawn]
     told = "; ".join(f"{called}: " + ", ".join(number(h.get(key)) for h in history) for _, key, called in drawn)
@@ -161,26 +161,25 @@ def _line(history: Sequence[Mapping[str, Any]], key: str, which: int, axes: tupl
 
 def calibration(bins: Sequence[Mapping[str, Any]]) -> Markup:
     """How often answers given with a confidence are right; on the diagonal is perfect."""
-    known = [
-        b for b in bins if real(b.get("confidence")) is not None and real(b.get("accuracy")) is not None and b.get("n")
-    ]
-    if not known:
+    known = [(real(b.get("n")), real(b.get("confidence")), real(b.get("accuracy"))) for b in bins]
+    points = [(n, c, a) for n, c, a in known if n is not None and n > 0 and c is not None and a is not None]
+    if not points:
         return Markup("")
     height = 260
     ticks = (0.0, 0.25, 0.5, 0.75, 1.0)
     x, y = Axis("confidence", 0, 1, ticks, write=_percent), Axis("share that is right", 0, 1, ticks, write=_percent)
-    most = max(float(b["n"]) for b in known)
+    most = max(n for n, _, _ in points)
     marks = [tag("line", x1="0", y1=height, x2="100%", y2=0, class_="diagonal")]
-    for b in known:
-        at, up = x.x(b["confidence"]), y.y(b["accuracy"], height)
-        marks.append(tag("line", x1=at, x2=at, y1=y.y(b["confidence"], height), y2=up, class_="gap"))
-        marks.append(tag("circle", cx=at, cy=up, r=f"{3 + 6 * (b['n'] / most) ** 0.5:.1f}", class_="dot"))
-    told = "; ".join(f"{_percent(b['confidence'])} sure, {_percent(b['accuracy'])} right, {b['n']} rows" for b in known)
+    for n, confidence, accuracy in points:
+        at, up = x.x(confidence), y.y(accuracy, height)
+        marks.append(tag("line", x1=at, x2=at, y1=y.y(confidence, height), y2=up, class_="gap"))
+        marks.append(tag("circle", cx=at, cy=up, r=f"{3 + 6 * (n / most) ** 0.5:.1f}", class_="dot"))
+    told = "; ".join(f"{_percent(c)} sure, {_percent(a)} right, {n:.0f} rows" for n, c, a in points)
     return plot(f"Calibration. {told}", x, y, marks, height)
 
 
-def _percent(value: object) -> str:
-    return f"{100 * (real(value) or 0):.0f} %"
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %"
 
 
 def scatter(points: Sequence[Sequence[Any]]) -> Markup:
@@ -217,7 +216,7 @@ def confusion_map(labels: Sequence[str], counts: Sequence[Sequence[Any]]) -> Mar
                         width="1",
                         height="1",
                         class_=style,
-                        fill_opacity=f"{0.15 + 0.85 * value / total:.2f}",
+                        fill_opacity=f"{0.4 + 0.6 * value / total:.2f}",
                     )
                 )
     n = len(labels)

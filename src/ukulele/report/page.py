@@ -36,7 +36,7 @@ def view(record: Mapping[str, Any]) -> dict[str, Any]:
         "training": quality.training(record),
         "confusion": rows.confusion(record),
         "calibration": _calibration(record),
-        "scatter": charts.scatter(_list(record.get("scatter"))),
+        "scatter": charts.scatter([p for p in phrases.listed(record.get("scatter")) if isinstance(p, list | tuple)]),
         "classes": rows.per_class(record),
         "mistakes": rows.mistakes(record),
         "slices": quality.slices(record),
@@ -58,10 +58,6 @@ def _check(record: Mapping[str, Any]) -> None:
         raise RunError(
             f"the record lacks {', '.join(missing)}.", hint="The run may have been stopped: uke fit … --resume RUN"
         )
-
-
-def _list(value: object) -> list[Any]:
-    return [item for item in value if isinstance(item, list | tuple)] if isinstance(value, list | tuple) else []
 
 
 def _run(record: Mapping[str, Any]) -> dict[str, str]:
@@ -115,8 +111,8 @@ def _no_verdict(record: Mapping[str, Any]) -> str:
 
 def _metric(record: Mapping[str, Any]) -> str:
     test = table(record["test"])
-    asked = table(record["task"]).get("metric")
-    return str(asked) if asked in test else next(iter(test), str(asked or "score"))
+    asked = str(table(record["task"]).get("metric") or "score")
+    return asked if asked in test else next(iter(test), asked)
 
 
 capital = phrases.capital
@@ -161,7 +157,7 @@ def _figures(record: Mapping[str, Any]) -> list[dict[str, str]]:
     if phrases.real(cost.get("peak_memory_bytes")) is not None:
         figures.append({"name": "Peak memory", "value": phrases.size(cost["peak_memory_bytes"]), "note": ""})
     if speed is not None:
-        figures.append({"name": "Prediction", "value": f"{phrases.large(speed)} / s", "note": "rows a second"})
+        figures.append({"name": "Prediction", "value": phrases.large(speed), "note": "rows a second"})
     return figures
 
 
@@ -169,7 +165,7 @@ def _findings(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     order = list(SEVERITIES)
     found = [
         {
-            "severity": f.get("severity") if f.get("severity") in SEVERITIES else "info",
+            "severity": f["severity"] if str(f.get("severity")) in SEVERITIES else "info",
             "word": SEVERITIES.get(str(f.get("severity")), "Note"),
             "code": phrases.plain(f.get("code")),
             "message": phrases.plain(f.get("message")),
@@ -189,7 +185,7 @@ def _calibration(record: Mapping[str, Any]) -> dict[str, Any] | None:
     if not chart:
         return None
     temperature = phrases.real(block.get("temperature"))
-    return {"chart": chart, "temperature": None if temperature is None else phrases.number(temperature)}
+    return {"chart": chart, "temperature": None if temperature is None else phrases.plain(temperature)}
 
 
 def _repeat(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,7 +211,6 @@ def _repeat(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sources(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     model = table(record["model"])
-    parents = model.get("parents")
     facts = [
         ("Model", phrases.plain(model.get("name"))),
         ("Origin", phrases.plain(model.get("origin"))),
@@ -223,6 +218,6 @@ def _sources(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Licence", phrases.plain(model.get("licence"))),
         ("Parameters", phrases.large(model.get("parameters"))),
         ("Stages", phrases.plain(model.get("stages"))),
-        *(("Made from", phrases.plain(parent)) for parent in (parents if isinstance(parents, list | tuple) else [])),
+        *(("Made from", phrases.plain(parent)) for parent in phrases.listed(model.get("parents"))),
     ]
     return [(name, value) for name, value in facts if value not in (phrases.ABSENT, "")]

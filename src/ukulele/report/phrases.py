@@ -118,8 +118,8 @@ def large(value: object) -> str:
 def duration(seconds: object) -> str:
     """A stretch of time in the units one would say.
 
-    >>> duration(0.21), duration(41.3), duration(187), duration(7260)
-    ('0.21 s', '41 s', '3 min 7 s', '2 h 1 min')
+    >>> duration(0.21), duration(41.3), duration(187), duration(7200)
+    ('0.21 s', '41 s', '3 min 7 s', '2 h')
     """
     found = real(seconds)
     if found is None:
@@ -130,8 +130,8 @@ def duration(seconds: object) -> str:
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+        return f"{whole // 60} min {whole % 60} s".removesuffix(" 0 s")
+    return f"{whole // 3600} h {whole % 3600 // 60} min".removesuffix(" 0 min")
 
 
 def size(of_bytes: object) -> str:
@@ -174,7 +174,7 @@ def plain(value: object) -> str:
         case int():
             return f"{value:,}" if abs(value) >= 10_000 else str(value)
         case float():
-            return number(value)
+            return f"{value:.4g}".replace("-", "−")
         case list() | tuple() if all(isinstance(item, str | int | float) for item in value):
             return ", ".join(plain(item) for item in value)
         case _:
@@ -194,4 +194,9 @@ def table(value: object) -> dict[str, Any]:
 
 def tables(value: object) -> list[dict[str, Any]]:
     """A list of blocks; empty if the list is absent."""
-    return [table(item) for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []
+    return [table(item) for item in listed(value) if isinstance(item, Mapping)]
+
+
+def listed(value: object) -> list[Any]:
+    """A list of a record; empty if it is absent."""
+    return list(value) if isinstance(value, list | tuple) else []

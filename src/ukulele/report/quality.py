@@ -14,17 +14,18 @@ from ukulele.report.phrases import table, tables
 def candidates(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Candidates and controls in one list: the chosen one first, then rungs, then controls."""
     found = tables(record.get("candidates"))
-    names = {c.get("name") for c in found}
-    found += [c | {"role": "control"} for c in tables(record.get("controls")) if c.get("name") not in names]
-    chosen = record.get("chosen")
-    if chosen is not None and chosen not in {c.get("name") for c in found}:
+    names = {phrases.plain(c.get("name")) for c in found}
+    controls = [c | {"role": "control"} for c in tables(record.get("controls"))]
+    found += [c for c in controls if phrases.plain(c.get("name")) not in names]
+    chosen = phrases.plain(record.get("chosen"))
+    if record.get("chosen") is not None and chosen not in {phrases.plain(c.get("name")) for c in found}:
         found.insert(0, {"name": chosen, "test": record["test"], "cost": record.get("cost")})
     listed = [
         {
             "name": phrases.plain(c.get("name")),
             "model": str(c.get("model") or ""),
             "why": str(c.get("why") or ""),
-            "chosen": c.get("name") == chosen,
+            "chosen": phrases.plain(c.get("name")) == chosen,
             "control": c.get("role") == "control",
             "test": table(c.get("test")),
             "validation": table(c.get("validation")),
@@ -125,8 +126,7 @@ def cost(record: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _phases(own: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found = own.get("phases")
-    pairs = [p for p in found if isinstance(p, list | tuple) and len(p) == 2] if isinstance(found, list | tuple) else []
+    pairs = [p for p in phrases.listed(own.get("phases")) if isinstance(p, list | tuple) and len(p) == 2]
     known = [(str(what), value) for what, seconds in pairs if (value := phrases.real(seconds)) is not None]
     most = max((seconds for _, seconds in known), default=0.0)
     return [{"what": w, "seconds": phrases.duration(s), "bar": charts.bar(s, most)} for w, s in known]
@@ -151,9 +151,7 @@ def layers(record: Mapping[str, Any]) -> dict[str, Any] | None:
     ]
     last = best == len(found) - 1
     said = (
-        "The last stage serves this task best: it is close to what the model learned before."
-        if last
-        else f"Stage {lines[best]['stage']} scores highest, before the last one."
+        "The last stage scores highest." if last else f"Stage {lines[best]['stage']} scores highest, not the last one."
     )
     return {"rows": lines, "scale": charts.scale(on), "said": said}
 

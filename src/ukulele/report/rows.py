@@ -17,8 +17,8 @@ PICTURE = re.compile(r"data:image/(?:png|jpeg|webp|gif);base64,[A-Za-z0-9+/]+={0
 def confusion(record: Mapping[str, Any]) -> dict[str, Any] | None:
     """The confusion matrix whole, or its map and most confused pairs where there are many labels."""
     block = table(record.get("confusion"))
-    labels = [phrases.plain(label) for label in block.get("labels") or []]
-    counts = [[phrases.real(c) or 0.0 for c in row] for row in block.get("counts") or []]
+    labels = [phrases.plain(label) for label in phrases.listed(block.get("labels"))]
+    counts = [[phrases.real(c) or 0.0 for c in phrases.listed(row)] for row in phrases.listed(block.get("counts"))]
     if not labels or len(counts) != len(labels) or any(len(row) != len(labels) for row in counts):
         return None
     whole = len(labels) <= READABLE
@@ -114,7 +114,6 @@ def data(record: Mapping[str, Any]) -> dict[str, Any]:
     block, task = table(record["data"]), table(record["task"])
     split_rows = table(block.get("rows"))
     splits = [(called, split_rows[name]) for name, called in _SPLITS if name in split_rows]
-    notes = block.get("notes")
     aside = tables(record.get("quarantine"))
     return {
         "facts": [
@@ -126,7 +125,7 @@ def data(record: Mapping[str, Any]) -> dict[str, Any]:
             ("Set aside", phrases.count(block.get("quarantined"))),
         ],
         "classes": _classes(table(block.get("classes"))),
-        "notes": [phrases.plain(note) for note in notes] if isinstance(notes, list | tuple) else [],
+        "notes": [phrases.plain(note) for note in phrases.listed(block.get("notes"))],
         "quarantine": [
             {"file": phrases.plain(q.get("file")), "line": phrases.plain(q.get("line"))}
             | {"reason": phrases.plain(q.get("reason"))}

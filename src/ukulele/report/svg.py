@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ukulele.report.phrases import number
+from ukulele.report.phrases import duration
 
+SHORTEST = 1e-3  # seconds; a logarithm needs something above 0
+TIMES = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 36_000.0, 360_000.0)
 GUTTER = 46  # pixels left of a plot, for the figures of its vertical axis
 
 
@@ -36,7 +38,7 @@ class Axis:
     high: float
     ticks: tuple[float, ...]
     log: bool = False
-    write: Callable[[object], str] = number
+    write: Callable[[float], str] | None = None  # None: as few decimals as tell the ticks apart
 
     def place(self, value: float) -> float:
         """Where a value lies: 0 at the low end, 1 at the high end."""
@@ -44,6 +46,17 @@ class Axis:
             (math.log10(v) for v in (self.low, self.high, value)) if self.log else (self.low, self.high, value)
         )
         return min(1.0, max(0.0, (at - low) / (high - low)))
+
+    def text(self, tick: float) -> str:
+        """A tick written out.
+
+        >>> axis("", [0.4, 0.9]).text(0.6), axis("", [0.81, 0.93]).text(0.9)
+        ('0.6', '0.900')
+        """
+        if self.write is not None:
+            return self.write(tick)
+        decimals = max((len(f"{t:.6f}".rstrip("0").partition(".")[2]) for t in self.ticks), default=0)
+        return f"{tick:,.{decimals}f}".replace("-", "−")
 
     def x(self, value: float) -> str:
         """A value as a percentage of the width."""
@@ -54,11 +67,11 @@ class Axis:
         return f"{(1 - self.place(value)) * height:.1f}"
 
 
-def axis(name: str, values: Iterable[float], at_most: int = 5, write: Callable[[object], str] = number) -> Axis:
+def axis(name: str, values: Iterable[float], at_most: int = 6) -> Axis:
     """A linear axis around the values, its ticks at round numbers.
 
     >>> axis("accuracy", [0.81, 0.93]).ticks
-    (0.8, 0.85, 0.9, 0.95)
+    (0.825, 0.85, 0.875, 0.9, 0.925)
     """
     found = list(values) or [0.0, 1.0]
     low, high = min(found), max(found)
@@ -68,17 +81,15 @@ def axis(name: str, values: Iterable[float], at_most: int = 5, write: Callable[[
     low, high = low - margin, high + margin
     step = _round_step((high - low) / at_most)
     ticks = tuple(round(step * i, 12) for i in range(math.ceil(low / step), math.floor(high / step) + 1))
-    return Axis(name, low, high, ticks, write=write)
+    return Axis(name, low, high, ticks)
 
 
-def log_axis(name: str, values: Iterable[float], write: Callable[[object], str] = number) -> Axis:
-    """A logarithmic axis around positive values."""
-    found = [max(value, 1e-3) for value in values] or [1.0]
+def time_axis(seconds: Iterable[float]) -> Axis:
+    """A logarithmic axis around stretches of time, its ticks at times one would say."""
+    found = [max(value, SHORTEST) for value in seconds] or [1.0]
     low, high = min(found) / 1.7, max(found) * 1.7
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    few = math.log10(high / low) < 1.5
-    ticks = [m * 10.0**d for d in decades for m in ((1, 2, 5) if few else (1,)) if low <= m * 10.0**d <= high]
-    return Axis(name, low, high, tuple(ticks), log=True, write=write)
+    ticks = tuple(tick for tick in TIMES if low <= tick <= high)
+    return Axis("time, logarithmic", low, high, ticks, log=True, write=duration)
 
 
 def _round_step(least: float) -> float:
@@ -89,10 +100,13 @@ def _round_step(least: float) -> float:
 def plot(label: str, x: Axis, y: Axis, marks: Iterable[Markup], height: int = 240) -> Markup:
     """A frame with both axes around the marks, read out as `label`."""
     side = Markup("").join(
-        tag("text", y.write(t), x=GUTTER - 10, y=y.y(t, height), dy="0.35em", text_anchor="end") for t in y.ticks
+        tag("text", y.text(t), x=GUTTER - 10, y=y.y(t, height), dy="0.35em", text_anchor="end") for t in y.ticks
     )
     grid = Markup("").join(tag("line", x1="0", x2="100%", y1=y.y(t, height), y2=y.y(t, height)) for t in y.ticks)
-    foot = Markup("").join(tag("text", x.write(t), x=x.x(t), y=height + 20, text_anchor="middle") for t in x.ticks)
+    foot = Markup("").join(
+        tag("text", x.text(t), x=x.x(t), y=height + 20, text_anchor="end" if x.place(t) > 0.97 else "middle")
+        for t in x.ticks
+    )
     body = (
         tag("g", grid, class_="grid")
         + tag("line", x1="0", x2="100%", y1=height, y2=height, class_="base")
