@@ -17,6 +17,8 @@ from ukulele.data.reader import Batch, Reader
 from ukulele.errors import DataError
 from ukulele.types import BadRow
 
+PNG_MODES, TIFF_MODES = ("RGB", "L", "RGBA", "1", "P", "LA", "I;16"), ("CMYK", "I", "F")
+
 Classes = Mapping[str, Sequence[str]]
 
 
@@ -125,8 +127,7 @@ def as_cell(value: Any) -> Any:
         return str(value)
     if hasattr(value, "save") and hasattr(value, "convert"):  # a PIL image
         buffer = io.BytesIO()
-        (value if value.mode in ("RGB", "L", "RGBA", "1", "P", "LA", "I;16") else value.convert("RGB")).save(
-            buffer, "PNG"
-        )
+        kind = "PNG" if value.mode in PNG_MODES else "TIFF" if value.mode in TIFF_MODES else None
+        (value if kind else value.convert("RGB")).save(buffer, kind or "PNG")
         return buffer.getvalue()
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value

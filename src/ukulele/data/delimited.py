@@ -87,7 +87,7 @@ def _fits(line: bytes, codec: str) -> bool:
 
 def _layout(path: Path) -> Layout:
     codec = encoding(path)
-    with path.open(encoding=codec, errors="surrogateescape", newline="") as file, _long_fields():
+    with path.open(encoding=codec, errors="surrogateescape", newline="") as file, _long_fields(), _translated(path):
         sample = list(islice(file, 200))
         if not any(line.strip() for line in sample):
             raise DataError(f"{path}: the file is empty.", hint="Expected a header row and rows below it.")
@@ -155,6 +155,16 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: cannot be read as rows of cells ({error}).", hint="Save it as CSV in UTF-8."
+        ) from error
+
+
 class _Tape:
     """Lines on their way to the csv reader: remembers those of the present record, and whether the file is over."""
 
@@ -211,7 +221,11 @@ def _stretch(
     path: Path, layout: Layout, start: int, bad: list[BadRow]
 ) -> Generator[tuple[int, list[str]], None, int | None]:
     width, line = len(layout.header), start
-    with path.open(encoding=layout.codec, errors="surrogateescape", newline="") as file, _long_fields():
+    with (
+        path.open(encoding=layout.codec, errors="surrogateescape", newline="") as file,
+        _long_fields(),
+        _translated(path),
+    ):
         tape = _Tape(islice(file, start, None))
         reader = csv.reader(tape, **layout.dialect)
         for record in reader:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from ukulele.data.frame import Frame
 from ukulele.data.options import ReadOptions
 from ukulele.data.plain import STRINGS
-from ukulele.data.rows import FALSE, TRUE, labels_of, number
+from ukulele.data.rows import FALSE, TRUE, Shape, labels_of, number
 from ukulele.errors import DataError
 from ukulele.tools.pictures import SUFFIXES
 from ukulele.types import Target
@@ -93,6 +93,22 @@ def require(frame: Frame, name: str) -> None:
     raise DataError(f"there is no column {name!r}.", hint=f"{hint}The columns are: {', '.join(frame.fields)}.")
 
 
+def refuse_other_cells(frame: Frame, shape: Shape) -> None:
+    """Refuse columns whose cells can be no input or target of that shape."""
+    for name in shape.inputs:
+        kind = frame.fields.get(name, pa.string())
+        if kind != pa.string() and not (shape.image and kind == pa.binary()):
+            raise DataError(f"column {name!r} holds {_cells(kind)}, no texts.", hint="Name the input with --text.")
+    for target in shape.targets:
+        kind = frame.fields.get(target.name, pa.string())
+        if kind == pa.binary() or (kind == STRINGS and target.kind != "multilabel"):
+            raise DataError(f"column {target.name!r} holds {_cells(kind)}.", hint="Name the target with --target.")
+
+
+def _cells(kind: pa.DataType) -> str:
+    return "bytes" if kind == pa.binary() else "lists"
+
+
 def is_picture(frame: Frame, name: str) -> bool:
     """Whether a column holds pictures: bytes, or names of picture files."""
     if frame.fields[name] == pa.binary():
@@ -116,7 +132,7 @@ def kind_of(frame: Frame, name: str) -> Kind:
     DataError
         If nearly every row has another value that is no measurement: an identifier or free text.
     """
-    if frame.fields[name] == STRINGS:
+    if frame.fields[name] != pa.string():
         return "multilabel"
     counts = count(frame, name)
     values, total = list(counts), sum(counts.values())

@@ -9,8 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from ukulele.data.frame import Frame, Indices
 
@@ -142,6 +140,9 @@ def _bucketed(keys: Prints, order: NDArray[np.uint64] | Indices) -> Iterator[tup
 
 
 def _components(pairs: Sequence[tuple[Indices, Indices]], size: int) -> Indices:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     left = np.concatenate([pair[0] for pair in pairs]) if pairs else np.zeros(0, np.int64)
     right = np.concatenate([pair[1] for pair in pairs]) if pairs else np.zeros(0, np.int64)
     graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(size, size))

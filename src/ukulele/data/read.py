@@ -16,7 +16,7 @@ from ukulele.data.assign import assign
 from ukulele.data.checks import Checked, check
 from ukulele.data.decoded import Decoded, decode_all
 from ukulele.data.frame import Indices
-from ukulele.data.infer import infer, require
+from ukulele.data.infer import infer, refuse_other_cells, require
 from ukulele.data.near import fingerprints
 from ukulele.data.options import ReadOptions
 from ukulele.data.rows import Shape, TableRows
@@ -159,6 +159,7 @@ def read_labelled(
 
 def _usable(loaded: Loaded, shape: Shape, cache: Path | None, max_bad: float) -> Usable:
     frame = loaded.frame
+    refuse_other_cells(frame, shape)
     decoded = decode_all(frame, shape.inputs[0], cache) if shape.image and len(frame) else None
     values = {target.name: answers(frame, target) for target in shape.targets}
     faulty = quarantine.faulty_rows(frame, shape, values, decoded) if len(frame) else {}

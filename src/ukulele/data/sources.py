@@ -25,6 +25,8 @@ NAMES: dict[str, Split] = {
     **dict.fromkeys(("test", "testing", "holdout", "heldout"), "test"),
 }
 
+TABLES = FORMATS.keys() - {".txt"}  # in a folder, where a .txt is more often a note
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -97,7 +99,7 @@ def _folder(path: Path, cache: Path | None) -> Loaded:
 
         return _splits_of(load_saved(path), path.name, str(path.resolve()), cache)
     found = find_pictures(path)
-    tables = sorted(p for p in path.iterdir() if p.suffix.lower() in FORMATS and not p.name.startswith("."))
+    tables = sorted(p for p in path.iterdir() if p.suffix.lower() in TABLES and not p.name.startswith("."))
     named = [p for p in tables if split_name(p.stem)]
     tabular = named or (tables if len(tables) == 1 else [])
     if len(set(found.labels)) > 1 or (found.labels and not tabular):

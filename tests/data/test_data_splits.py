@@ -1,0 +1,181 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ukulele.data import ReadOptions, read
+from ukulele.data.columnar import read_list
+from ukulele.data.near import near_pictures, near_texts
+from ukulele.data.split import by_groups, by_strata, by_time
+from ukulele.data.store import store
+from ukulele.errors import DataError
+
+SHARES = (0.7, 0.1, 0.2)
+
+
+def texts(data):
+    return {split: {row.inputs for row in rows} for split, rows in data.splits.items()}
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=1, max_size=120), st.integers(0, 9))
+def test_groups_stay_whole_and_every_row_has_a_part(rows, seed):
+    strata = np.unique([row[0] for row in rows], return_inverse=True)[1]
+    groups = np.unique([row[1] for row in rows], return_inverse=True)[1]
+    part = by_strata(strata, groups, SHARES, seed)
+    assert set(part.tolist()) <= {0, 1, 2}
+    for group in set(groups.tolist()):
+        assert len(set(part[groups == group].tolist())) == 1
+    assert (part == by_strata(strata, groups, SHARES, seed)).all()
+
+
+def test_strata_are_alike_in_every_part():
+    strata = np.repeat([0, 1, 2], [600, 300, 100])
+    part = by_strata(strata, np.arange(1000), SHARES, 0)
+    for at, share in enumerate(SHARES):
+        counts = np.bincount(strata[part == at], minlength=3)
+        assert counts.tolist() == [round(share * 600), round(share * 300), round(share * 100)]
+    assert (part != by_strata(strata, np.arange(1000), SHARES, 1)).any()
+
+
+def test_small_classes_are_trained_on_first():
+    part = by_strata(np.array([0, 1, 1, 2, 2, 2]), np.arange(6), SHARES, 0)
+    assert part[0] == 0
+    assert sorted(part[1:3]) == [0, 2]
+    assert sorted(part[3:]) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("sizes", [[200] * 5, [500, 300, 200], [900, 50, 50], [100] * 10])
+def test_named_groups_leave_no_part_empty(sizes):
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    part = by_groups(np.arange(1000) % 2, groups, SHARES, 0)
+    assert (np.bincount(part, minlength=3) > 0).all()
+    assert np.bincount(part).argmax() == 0
+    for group in range(len(sizes)):
+        assert len(set(part[groups == group])) == 1
+
+
+def test_too_few_groups():
+    with pytest.raises(DataError, match="2 groups"):
+        by_groups(np.zeros(4, int), np.array([0, 0, 1, 1]), SHARES, 0)
+
+
+def test_equal_times_stay_together():
+    part = by_time(np.repeat([1.0, 2.0, 3.0, 4.0], 5), (0.6, 0.2, 0.2))
+    assert part.tolist() == [0] * 10 + [1] * 5 + [2] * 5 or len({*part[10:15].tolist()}) == 1
+    assert (np.diff(part) >= 0).all()
+
+
+def near(rows):
+    frame = store(lambda: [read_list([(row, "x") for row in rows])], ("<list>",), None, None).frame
+    return near_texts(frame, ("text",), np.arange(len(rows)))
+
+
+def test_near_texts():
+    groups = near(
+        [
+            "The film is a wonderful journey through the mountains of Nepal, and I loved every minute of it.",
+            "the film is a wonderful journey through the mountains of nepal and i loved every minute of it",
+            "The film is a wonderful journey through the mountains of Nepal, and I loved every second of it.",
+            "The book is a dreadful slog through the swamps of Florida, and nobody should ever read it.",
+            "no",
+            "No!",
+            "ok",
+            "",
+            "Ünïcode",
+            "ünïcode!",
+        ]
+    )
+    assert groups[0] == groups[1]
+    assert len({groups[0], groups[3], groups[4], groups[6], groups[7], groups[8]}) == 6
+    assert groups[4] == groups[5]
+    assert groups[8] == groups[9]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text(max_size=20), min_size=1, max_size=30))
+def test_a_text_and_its_loud_copy_are_near_whatever_stands_around(rows):
+    groups = near([*rows, *(f"  {row}!! " for row in rows)])
+    assert (groups[: len(rows)] == groups[len(rows) :]).all()
+
+
+def test_near_pictures():
+    content = np.array([1, 2, 3, 1, 5], np.uint64)
+    look = np.array([[0xFFFF0000FFFF, 7], [0xFFFF0000FFFE, 7], [0x0F0F0F0F0F0F, 99], [1, 1], [1, 1]], np.uint64)
+    groups = near_pictures(content, look)
+    assert groups[0] == groups[1] == groups[3]
+    assert groups[2] not in (groups[0], groups[4])
+    assert groups[4] != groups[3]  # no structure: told apart by the file
+
+
+def labelled(count=100, **columns):
+    return [
+        {
+            "text": f"text number {i} says {i * 7919 % 1009}",
+            "label": "ab"[i % 2],
+            **{k: f(i) for k, f in columns.items()},
+        }
+        for i in range(count)
+    ]
+
+
+def test_groups_and_times_of_columns(tmp_path):
+    grouped = read(labelled(user=lambda i: f"u{i // 5}"), ReadOptions(group="user"), tmp_path)
+    users = [set(rows.column("user")) for rows in grouped.splits.values()]
+    assert sum(map(len, users)) == len(set.union(*users)) == 20
+    timed = read(labelled(day=lambda i: f"2024-01-01T00:{i % 60:02}:00"), ReadOptions(time="day"), tmp_path)
+    assert max(timed.splits["train"].column("day")) < min(timed.splits["validation"].column("day"))
+    assert max(timed.splits["validation"].column("day")) < min(timed.splits["test"].column("day"))
+
+
+def test_times_that_cannot_be_read(tmp_path):
+    data = read(labelled(day=lambda i: "soon" if i == 3 else str(i)), ReadOptions(time="day"), tmp_path)
+    assert [(bad.where.line, bad.reason) for bad in data.quarantine] == [
+        (4, "no time that can be read in column 'day'")
+    ]
+
+
+def test_a_column_of_splits(tmp_path):
+    names = ["train", "Dev", "test", "train", "train"]
+    data = read(labelled(split=lambda i: "??" if i == 7 else names[i % 5]), ReadOptions(), tmp_path)
+    assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 60, "validation": 20, "test": 19}
+    assert "is no split" in data.quarantine[0].reason
+    unrelated = read(labelled(split=lambda i: f"banana {i}"), ReadOptions(), tmp_path)
+    assert any("holds no names of splits" in note for note in unrelated.notes)
+
+
+@pytest.mark.parametrize(
+    ("files", "sizes"),
+    [
+        (("train", "test"), {"train": 90, "validation": 10, "test": 100}),
+        (("train", "val"), {"train": 90, "validation": 10, "test": 100}),
+        (("train", "dev", "test"), {"train": 100, "validation": 100, "test": 100}),
+        (("train",), {"train": 70, "validation": 10, "test": 20}),
+    ],
+)
+def test_splits_of_files(tmp_path: Path, files, sizes):
+    for at, name in enumerate(files):
+        rows = [f"text {at} number {i} about {i * 7919 % 1009},{'ab'[i % 2]}" for i in range(100)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    data = read(tmp_path, ReadOptions(), tmp_path / "cache")
+    assert {split: len(rows) for split, rows in data.splits.items()} == sizes
+    found = texts(data)
+    assert len(set.union(*found.values())) == 100 * len(files)
+
+
+def test_near_duplicates_are_on_one_side(tmp_path):
+    rows = [
+        (f"Item {i // 2} is really the {i // 2 * 7919 % 1009}th" + "!" * (i % 2), "ab"[i // 2 % 2]) for i in range(200)
+    ]
+    data = read(rows, ReadOptions(), tmp_path)
+    side = {row.inputs[0].rstrip("!"): split for split, rows in data.splits.items() for row in rows}
+    for split, found in data.splits.items():
+        assert all(side[row.inputs[0].rstrip("!")] == split for row in found)
+
+
+@pytest.mark.parametrize("options", [ReadOptions(test=0.9, validation=0.2), ReadOptions(test=-1)])
+def test_impossible_shares(tmp_path, options):
+    with pytest.raises(DataError, match="shares"):
+        read(labelled(), options, tmp_path)
