@@ -13,10 +13,10 @@ from typing import IO, Any
 from rich.console import Console
 
 from ukulele import data, evaluate
-from ukulele.errors import DataError, RunError
+from ukulele.errors import DataError
 from ukulele.predict import Predictor
 from ukulele.tools.files import disk_error
-from ukulele.types import Row, Target
+from ukulele.types import Kind, Row, Target, Task
 
 TABLES = {".csv", ".tsv", ".jsonl", ".json", ".parquet", ".ndjson"}
 
@@ -45,9 +45,15 @@ def answer_to(
     else:
         count = _save(target, lines)
         seconds = time.perf_counter() - began
-        err.print(f"{count} rows in {seconds:.1f} s, {count / max(seconds, 1e-9):,.0f} rows/s: {target}", markup=False, soft_wrap=True)
+        err.print(
+            f"{count} rows in {seconds:.1f} s, {count / max(seconds, 1e-9):,.0f} rows/s: {target}",
+            markup=False,
+            soft_wrap=True,
+        )
     if not count:
-        raise DataError("nothing to answer: no row could be read.", hint="Name texts, pictures, a folder or a file of rows.")
+        raise DataError(
+            "nothing to answer: no row could be read.", hint="Name texts, pictures, a folder or a file of rows."
+        )
 
 
 def gather(given: Sequence[str], predictor: Predictor, columns: tuple[str, ...]) -> tuple[list[Row], list[Any]]:
@@ -144,7 +150,11 @@ def _flat(line: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in line.items():
         if isinstance(value, Mapping):
-            flat |= {f"{name.removesuffix('ies')}y {key}" if name.endswith("ies") else f"{name} {key}": v for key, v in value.items()}
+            singular = {"probabilities": "probability"}.get(name, name)
+            flat |= {
+                f"{name.removesuffix('ies')}y {key}" if name.endswith("ies") else f"{name} {key}": v
+                for key, v in value.items()
+            }
         elif isinstance(value, list | tuple):
             flat[name] = ";".join(map(str, value))
         else:
@@ -160,20 +170,28 @@ def evaluate_on(run: Path, source: str, slice_by: str | None) -> dict[str, Any]:
     RunError
         If the run holds no model.
     DataError
-        If the rows cannot be used.
+        If no row can be used.
     """
     predictor = Predictor.load(run)
-    targets = tuple(Target(name, task.kind, tuple(getattr(task, "labels", ()))) for name, task in predictor.tasks.items())  # type: ignore[arg-type]
-    rows, bad = data.read_labelled(source, predictor.columns, targets, predictor.modality)
-    if not len(rows):
-        raise RunError(f"{source} has no row that can be scored.", hint=str(bad[0].reason) if bad else "")
+    targets = [
+        Target(name, kind_of(task), tuple(getattr(task, "labels", ()))) for name, task in predictor.tasks.items()
+    ]
+    dataset = data.read_labelled(source, predictor.columns, tuple(targets), predictor.modality)
+    rows = dataset.splits["test"]
     raw = predictor.raw([row.inputs for row in rows])
-    found: dict[str, Any] = {"rows": len(rows), "set_aside": len(bad), "test": {}}
+    found: dict[str, Any] = {"rows": len(rows), "set_aside": len(dataset.quarantine), "test": {}}
     for name, task in predictor.tasks.items():
         table = task.table(task.decode(raw[name]), [row.targets[name] for row in rows])
         found["test"] |= evaluate.plain(evaluate.estimates(task, table))
         if slice_by is not None:
             found["slices"] = evaluate.slices(task, table, rows.column(slice_by), slice_by)
-    for row in bad[:5]:
+    for row in dataset.quarantine[:5]:
         print(f"set aside {row.where}: {row.reason}", file=sys.stderr)
     return found
+
+
+def kind_of(task: Task) -> Kind:
+    """The kind of a task, in the words of data sets."""
+    found: Any = task.kind
+    kind: Kind = found
+    return kind

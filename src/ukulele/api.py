@@ -56,7 +56,12 @@ class Run:
 
 
 def fit(
-    data: Any, *, out: str | Path | None = None, resume: str | Path | None = None, hear: Hear | None = None, **options: Any
+    data: Any,
+    *,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    hear: Hear | None = None,
+    **options: Any,
 ) -> Run:
     """Fit, prove and pack a model.
 
@@ -87,7 +92,16 @@ def fit(
         raise PlanError("a resumed run keeps its own options.", hint=f"Leave out: {', '.join(options)}.")
     asked = options_from(plain)
     folder = Path(resume or out or next_folder(source_name(data)))
-    return Run(run(data, asked, folder, hear or _silent, resume=resume is not None, command=f"ukulele.fit({source_name(data)!r}, …)"))
+    return Run(
+        run(
+            data,
+            asked,
+            folder,
+            hear or _silent,
+            resume=resume is not None,
+            command=f"ukulele.fit({source_name(data)!r}, …)",
+        )
+    )
 
 
 def check(data: Any, **options: Any) -> Dataset:

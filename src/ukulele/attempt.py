@@ -155,7 +155,15 @@ def attempt(candidate: Candidate, context: Context) -> Outcome:
         trunk if context.taps and candidate.model not in MAKES_ITS_OWN and candidate.pretrained else None,
     )  # fmt: skip
     meter.mark("load")
-    outcome = Outcome(candidate, model, heads, context.tasks, feed, _cost(model, heads, candidate, meter), _cut(model, heads, candidate))
+    outcome = Outcome(
+        candidate,
+        model,
+        heads,
+        context.tasks,
+        feed,
+        _cost(model, heads, candidate, meter),
+        _cut(model, heads, candidate),
+    )
     if done:
         return _again(outcome, done)
     outcome.history = list(latest[1]["history"]) if latest else []
@@ -167,7 +175,9 @@ def attempt(candidate: Candidate, context: Context) -> Outcome:
         if isinstance(event, Saved) and context.engine.main:
             run.checkpoint(name, event, {"history": outcome.history, "meter": meter.plain()})
     outcome.raw["validation"], _ = feed.answers("validation", len(model.stages) if outcome.still else outcome.cut)
-    outcome.tasks = {n: t.tuned(outcome.raw["validation"][n], feed.values("validation", n)) for n, t in context.tasks.items()}
+    outcome.tasks = {
+        n: t.tuned(outcome.raw["validation"][n], feed.values("validation", n)) for n, t in context.tasks.items()
+    }
     meter.mark("validate")
     probe = next(iter(feed.probes.values()), None)
     if probe is not None:
@@ -234,5 +244,3 @@ def peak_memory() -> int:
     """The most memory this process ever held, in bytes."""
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-
-

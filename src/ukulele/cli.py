@@ -33,15 +33,38 @@ TRAINING = "Strategy and training"
 PROOF = "Proof"
 MACHINE = "Machine"
 
-Data = Annotated[str, typer.Argument(help="A file (CSV, TSV, Parquet, JSONL), a folder, or a hub id of a data set.", metavar="DATA")]
+Data = Annotated[
+    str, typer.Argument(help="A file (CSV, TSV, Parquet, JSONL), a folder, or a hub id of a data set.", metavar="DATA")
+]
 RunArgument = Annotated[Path, typer.Argument(help="A run's folder, as `uke fit` printed it.", metavar="RUN")]
-Target = Annotated[list[str] | None, typer.Option("--target", "-t", help="Column with the answers; several 0/1 columns for several labels.", rich_help_panel=DATA)]
-Text = Annotated[list[str] | None, typer.Option("--text", help="Column with the text, or two for pairs: --text a --text b (or: --text a b).", rich_help_panel=DATA)]
-Task = Annotated[str | None, typer.Option(help="classify, multilabel or regress; inferred by default.", rich_help_panel=DATA)]
-Group = Annotated[str | None, typer.Option(help="Rows that share a value of this column stay on one side of the split.", rich_help_panel=DATA)]
+Target = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target", "-t", help="Column with the answers; several 0/1 columns for several labels.", rich_help_panel=DATA
+    ),
+]
+Text = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text",
+        help="Column with the text, or two for pairs: --text a --text b (or: --text a b).",
+        rich_help_panel=DATA,
+    ),
+]
+Task = Annotated[
+    str | None, typer.Option(help="classify, multilabel or regress; inferred by default.", rich_help_panel=DATA)
+]
+Group = Annotated[
+    str | None,
+    typer.Option(help="Rows that share a value of this column stay on one side of the split.", rich_help_panel=DATA),
+]
 Time = Annotated[str | None, typer.Option(help="Split from past to future by this column.", rich_help_panel=DATA)]
-SplitColumn = Annotated[str | None, typer.Option("--split", help="Column that names each row's split.", rich_help_panel=DATA)]
-MaxBad = Annotated[float, typer.Option(help="Stop if a larger share of the rows must be set aside.", rich_help_panel=DATA)]
+SplitColumn = Annotated[
+    str | None, typer.Option("--split", help="Column that names each row's split.", rich_help_panel=DATA)
+]
+MaxBad = Annotated[
+    float, typer.Option(help="Stop if a larger share of the rows must be set aside.", rich_help_panel=DATA)
+]
 
 
 @app.command()
@@ -54,32 +77,99 @@ def fit(  # noqa: PLR0913
     time: Time = None,
     split: SplitColumn = None,
     max_bad: MaxBad = 0.05,
-    slice_by: Annotated[str | None, typer.Option("--slice", help="Also give figures by the values of this column.", rich_help_panel=PROOF)] = None,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Hub id, local folder or weights file, a run to go on from, or `minilm`.", rich_help_panel=MODEL)] = None,
-    layer: Annotated[str, typer.Option(help="Stage the probe stands on: auto, last, or a stage's name.", rich_help_panel=MODEL)] = "auto",
-    max_length: Annotated[int | None, typer.Option(help="Tokens a text; what the model takes by default.", rich_help_panel=MODEL)] = None,
-    long: Annotated[str, typer.Option(help="Longer texts: cut, or chunk (read whole, in pieces).", rich_help_panel=MODEL)] = "cut",
-    strategy: Annotated[str, typer.Option("--strategy", "-s", help="auto, probe, finetune, full or scratch.", rich_help_panel=TRAINING)] = "auto",
-    freeze: Annotated[str, typer.Option(help="Stages that stay as they are, from the bottom: a number, all, none or auto.", rich_help_panel=TRAINING)] = "auto",
-    epochs: Annotated[int | None, typer.Option(help="At most so many; early stopping may end before.", rich_help_panel=TRAINING)] = None,
-    rate: Annotated[float | None, typer.Option(help="Learning rate of the head and the top stage.", rich_help_panel=TRAINING)] = None,
+    slice_by: Annotated[
+        str | None,
+        typer.Option("--slice", help="Also give figures by the values of this column.", rich_help_panel=PROOF),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Hub id, local folder or weights file, a run to go on from, or `minilm`.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    layer: Annotated[
+        str, typer.Option(help="Stage the probe stands on: auto, last, or a stage's name.", rich_help_panel=MODEL)
+    ] = "auto",
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens a text; what the model takes by default.", rich_help_panel=MODEL)
+    ] = None,
+    long: Annotated[
+        str, typer.Option(help="Longer texts: cut, or chunk (read whole, in pieces).", rich_help_panel=MODEL)
+    ] = "cut",
+    strategy: Annotated[
+        str, typer.Option("--strategy", "-s", help="auto, probe, finetune, full or scratch.", rich_help_panel=TRAINING)
+    ] = "auto",
+    freeze: Annotated[
+        str,
+        typer.Option(
+            help="Stages that stay as they are, from the bottom: a number, all, none or auto.", rich_help_panel=TRAINING
+        ),
+    ] = "auto",
+    epochs: Annotated[
+        int | None, typer.Option(help="At most so many; early stopping may end before.", rich_help_panel=TRAINING)
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Learning rate of the head and the top stage.", rich_help_panel=TRAINING)
+    ] = None,
     batch: Annotated[int | None, typer.Option(help="Rows a step.", rich_help_panel=TRAINING)] = None,
-    views: Annotated[int | None, typer.Option(help="Augmented views of a picture that are cached; 0: a fresh one every epoch.", rich_help_panel=TRAINING)] = None,
-    patience: Annotated[int | None, typer.Option(help="Epochs without a better validation score before stopping.", rich_help_panel=TRAINING)] = None,
-    metric: Annotated[str | None, typer.Option(help="The metric that decides: accuracy, macro_f1, roc_auc, r2, pearson, …", rich_help_panel=PROOF)] = None,
-    class_weights: Annotated[str, typer.Option(help="auto (follow the metric), balanced or none.", rich_help_panel=TRAINING)] = "auto",
-    controls: Annotated[str, typer.Option(help="none, cheap (majority, no pre-training) or all (also the model from scratch).", rich_help_panel=PROOF)] = "cheap",
+    views: Annotated[
+        int | None,
+        typer.Option(
+            help="Augmented views of a picture that are cached; 0: a fresh one every epoch.", rich_help_panel=TRAINING
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Epochs without a better validation score before stopping.", rich_help_panel=TRAINING),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="The metric that decides: accuracy, macro_f1, roc_auc, r2, pearson, …", rich_help_panel=PROOF
+        ),
+    ] = None,
+    class_weights: Annotated[
+        str, typer.Option(help="auto (follow the metric), balanced or none.", rich_help_panel=TRAINING)
+    ] = "auto",
+    controls: Annotated[
+        str,
+        typer.Option(
+            help="none, cheap (majority, no pre-training) or all (also the model from scratch).", rich_help_panel=PROOF
+        ),
+    ] = "cheap",
     seed: Annotated[int, typer.Option(help="Of every random draw.", rich_help_panel=TRAINING)] = 0,
-    folder: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the run; runs/NAME-N by default.", rich_help_panel=MACHINE)] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with this run, with its own options.", rich_help_panel=MACHINE)] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, predicted time, memory and disk; train nothing.", rich_help_panel=MACHINE)] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the run; runs/NAME-N by default.", rich_help_panel=MACHINE),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with this run, with its own options.", rich_help_panel=MACHINE)
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Show the plan, predicted time, memory and disk; train nothing.", rich_help_panel=MACHINE
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=MACHINE)] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.", rich_help_panel=MACHINE)] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.", rich_help_panel=MACHINE)] = None,
-    cache: Annotated[str | None, typer.Option(help="Folder of the feature cache; $UKULELE_CACHE by default.", rich_help_panel=MACHINE)] = None,
-    cache_budget: Annotated[float, typer.Option(help="GiB the feature cache may take.", rich_help_panel=MACHINE)] = 20.0,
-    track: Annotated[list[str] | None, typer.Option(help="Also log to tensorboard, wandb or mlflow.", rich_help_panel=MACHINE)] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.", rich_help_panel=MACHINE)] = False,
+    cache: Annotated[
+        str | None,
+        typer.Option(help="Folder of the feature cache; $UKULELE_CACHE by default.", rich_help_panel=MACHINE),
+    ] = None,
+    cache_budget: Annotated[
+        float, typer.Option(help="GiB the feature cache may take.", rich_help_panel=MACHINE)
+    ] = 20.0,
+    track: Annotated[
+        list[str] | None, typer.Option(help="Also log to tensorboard, wandb or mlflow.", rich_help_panel=MACHINE)
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the result only.", rich_help_panel=MACHINE)
+    ] = False,
 ) -> None:
     """Fit a model on DATA, prove it against controls, and write a report and a bundle."""
     given = locals()
@@ -132,7 +222,13 @@ def check(
     from ukulele.show import checked
 
     options = FitOptions(
-        target=_tuple(target), text=_tuple(text), task=task, group=group, time=time, split=split, max_bad=max_bad  # type: ignore[arg-type]
+        target=_tuple(target),
+        text=_tuple(text),
+        task=task,  # type: ignore[arg-type]
+        group=group,
+        time=time,
+        split=split,
+        max_bad=max_bad,  # type: ignore[arg-type]
     )
     dataset = reading.read(data, options.reading, options.cache_folder)
     if quarantine is not None:
@@ -142,7 +238,9 @@ def check(
 
 @app.command(name="models")
 def list_models(
-    filter_: Annotated[str, typer.Argument(help="Part of a name, or a pattern like `*mobilenet*`.", metavar="[FILTER]")] = "",
+    filter_: Annotated[
+        str, typer.Argument(help="Part of a name, or a pattern like `*mobilenet*`.", metavar="[FILTER]")
+    ] = "",
 ) -> None:
     """List models: those that work without network, and the hub's image networks by name."""
     from ukulele.catalogue import listing
@@ -154,9 +252,15 @@ def list_models(
 @app.command()
 def predict(
     run: RunArgument,
-    inputs: Annotated[list[str], typer.Argument(help="Texts, pictures, a folder of pictures, or a file of rows.", metavar="INPUT…")],
-    target: Annotated[Path | None, typer.Option("--out", "-o", help="Write CSV or JSONL here; printed otherwise.")] = None,
-    text: Annotated[list[str] | None, typer.Option("--text", help="Input column(s) of a file; those of training by default.")] = None,
+    inputs: Annotated[
+        list[str], typer.Argument(help="Texts, pictures, a folder of pictures, or a file of rows.", metavar="INPUT…")
+    ],
+    target: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write CSV or JSONL here; printed otherwise.")
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option("--text", help="Input column(s) of a file; those of training by default.")
+    ] = None,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
@@ -170,7 +274,9 @@ def predict(
 def evaluate(
     run: RunArgument,
     data: Data,
-    slice_by: Annotated[str | None, typer.Option("--slice", help="Also give figures by the values of this column.")] = None,
+    slice_by: Annotated[
+        str | None, typer.Option("--slice", help="Also give figures by the values of this column.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score the model of RUN on labelled DATA, with intervals."""
@@ -242,7 +348,9 @@ def _version(value: bool) -> None:
 @app.callback()
 def root(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.", envvar="UKULELE_DEBUG")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Transfer learning that proves it paid."""
     if debug:
@@ -267,7 +375,12 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("UKULELE_DEBUG"):
             traceback.print_exc()
-        err.print(f"error: this is a fault of ukulele, not yours: {type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
+        err.print(
+            f"error: this is a fault of ukulele, not yours: {type(error).__name__}: {error}",
+            style="red",
+            markup=False,
+            soft_wrap=True,
+        )
         err.print("Run it again with `uke --debug …` and report what it prints.", markup=False)
         sys.exit(1)
 

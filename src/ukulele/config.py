@@ -122,4 +122,5 @@ def options_from(plain: Mapping[str, Any]) -> FitOptions:
     unknown = sorted(set(plain) - known)
     if unknown:
         raise PlanError(f"unknown options: {', '.join(unknown)}.", hint="See `uke fit --help`.")
-    return FitOptions(**{k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()})
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+    return FitOptions(**given)

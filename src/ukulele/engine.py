@@ -87,7 +87,7 @@ class Engine:
         return torch.autocast(self.device.split(":")[0], torch.bfloat16)
 
     def share(self, numbers: Sequence[int]) -> Sequence[int]:
-        """This process's rows of a step; at least one, so that every process takes part in it."""
+        """The rows of a step that are this process's; at least one, so that every process takes part in it."""
         if self.world == 1:
             return numbers
         return numbers[self.rank :: self.world] or numbers[:1]
@@ -106,7 +106,8 @@ class Engine:
         if self._accelerator is None:
             return loss.sums.sum() / count.clamp(min=1)
         total = self._accelerator.reduce(count, "sum")
-        return loss.sums.sum() * self.world / total.clamp(min=1)
+        scaled: Tensor = loss.sums.sum() * self.world / total.clamp(min=1)
+        return scaled
 
     def shown(self, loss: Tensor) -> Tensor:
         """The loss of all processes' rows."""

@@ -20,7 +20,9 @@ def best_layer(candidate: Candidate, context: Context) -> str | None:
     clear = scores[best]["value"] - scores[last]["value"] > 2 * max(scores[best]["error"], scores[last]["error"])
     if best == last or not clear:
         return None
-    context.hear(Said(f"the probe stands on {best}: {scores[best]['value']:.3f} there, {scores[last]['value']:.3f} at the end"))
+    context.hear(
+        Said(f"the probe stands on {best}: {scores[best]['value']:.3f} there, {scores[last]['value']:.3f} at the end")
+    )
     return best
 
 

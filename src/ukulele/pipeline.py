@@ -101,7 +101,8 @@ def read(source: Any, options: FitOptions, run: RunFolder, hear: Hear) -> Datase
     now = features.data_key(dataset)
     if run.decide("data", lambda: now) != now:
         raise RunError(
-            f"the data are not those that {run.path} was begun with.", hint="Begin a new run, or bring the old data back."
+            f"the data are not those that {run.path} was begun with.",
+            hint="Begin a new run, or bring the old data back.",
         )
     return dataset
 

@@ -17,7 +17,7 @@ from ukulele.errors import ModelError, RunError
 from ukulele.features.encode import Frozen, Pass, by_length, longest
 from ukulele.models.bundle import fill, read_bundle
 from ukulele.tools.collate import collate
-from ukulele.types import Head, Model, Task
+from ukulele.types import Head, Modality, Model, Task
 
 WINDOW = 2048  # rows among which texts of like length are put together
 TOLERANCE = 2e-3  # of a golden example's numbers: libraries and processors differ in the last bits
@@ -64,9 +64,10 @@ class Predictor:
         return cls(bundle.model, heads, asked, about, choose_precision(precision, where), where)
 
     @property
-    def modality(self) -> str:
+    def modality(self) -> Modality:
         """text, pair or image."""
-        return str(self.about["modality"])
+        found: Modality = self.about["modality"]
+        return found
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -54,7 +54,12 @@ def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
         "format": FORMAT,
         "ukulele": __version__,
         "run": _run(story),
-        "task": {"name": name, "kind": task.kind, "labels": list(getattr(task, "labels", ())), "metric": task.metrics[0].name},
+        "task": {
+            "name": name,
+            "kind": task.kind,
+            "labels": list(getattr(task, "labels", ())),
+            "metric": task.metrics[0].name,
+        },
         "data": _data(context, name),
         "model": _model(chosen),
         "chosen": chosen.candidate.name,
@@ -79,7 +84,8 @@ def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
         "mistakes": _mistakes(chosen, context, name),
         "slices": _slices(context, task, table),
         "quarantine": [
-            {"file": bad.where.file, "line": bad.where.line, "reason": bad.reason} for bad in context.data.quarantine[:20]
+            {"file": bad.where.file, "line": bad.where.line, "reason": bad.reason}
+            for bad in context.data.quarantine[:20]
         ],
     }
 
@@ -223,9 +229,15 @@ def _verdict(verdict: Verdict | None, chosen: Outcome, story: Story) -> dict[str
 def _mistakes(chosen: Outcome, context: Context, name: str) -> list[dict[str, Any]]:
     task = chosen.tasks[name]
     rows = context.data.splits["test"]
-    found = evaluate.mistakes(task, task.decode(chosen.answers("test", name)), chosen.feed.values("test", name), MISTAKES)
+    found = evaluate.mistakes(
+        task, task.decode(chosen.answers("test", name)), chosen.feed.values("test", name), MISTAKES
+    )
     return [
-        {"where": str(rows[m["row"]].where), "input": _shown(rows[m["row"]]), **{k: v for k, v in m.items() if k != "row"}}
+        {
+            "where": str(rows[m["row"]].where),
+            "input": _shown(rows[m["row"]]),
+            **{k: v for k, v in m.items() if k != "row"},
+        }
         for m in found
     ]
 

@@ -112,5 +112,5 @@ def _matches(pattern: str, names: Sequence[str]) -> bool:
 
 def _unmatched(number: int, pattern: str, names: Sequence[str]) -> str:
     stages = list(dict.fromkeys(name.split(".")[0] for name in names))
-    near = difflib.get_close_matches(pattern.split(".")[0], stages, 1)
+    near = difflib.get_close_matches(pattern.split(".", maxsplit=1)[0], stages, 1)
     return f"phase {number}: {pattern!r} matches no parameter" + (f" (did you mean {near[0]}.*?)" if near else "")

@@ -33,7 +33,9 @@ class Screen:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.stop()
 
     def hear(self, event: Event) -> None:
@@ -48,16 +50,21 @@ class Screen:
                 loss = sum(losses.values())
                 self._advance(f"train · loss {loss:.3f}", place.epoch * of + place.step + 1, of * epochs)
             case Judged(place, loss, score, best):
-                self._say(f"  epoch {place.epoch}: validation loss {loss:.4f}, score {score:.4f}{' · best' if best else ''}", "dim")
+                self._say(
+                    f"  epoch {place.epoch}: validation loss {loss:.4f}, score {score:.4f}{' · best' if best else ''}",
+                    "dim",
+                )
             case Saved() | Stepped():
                 pass
 
     def _say(self, text: str, style: str) -> None:
         if not self._quiet:
-            self.console.print(f"[{time.monotonic() - self._began:6.1f} s] {text}", style=style, markup=False, highlight=False)
+            self.console.print(
+                f"[{time.monotonic() - self._began:6.1f} s] {text}", style=style, markup=False, highlight=False
+            )
 
     def _advance(self, what: str, done: int, total: int) -> None:
-        kind = what.split(" · ")[0]
+        kind = what.split(" · ", maxsplit=1)[0]
         if self._task is None or kind != self._what:
             if self._task is not None:
                 self._bar.remove_task(self._task)  # type: ignore[arg-type]
@@ -78,9 +85,13 @@ def summary(record: Mapping[str, Any], path: Path) -> str:
     width = max(len(c["name"]) for c in record["candidates"]) + 2
     for candidate in record["candidates"]:
         mark = "*" if candidate["name"] == record["chosen"] else " "
-        lines.append(f"{mark} {candidate['name']:{width}} {interval(candidate['test'].get(metric))}  {candidate['cost']['seconds']:7.1f} s")
+        lines.append(
+            f"{mark} {candidate['name']:{width}} {interval(candidate['test'].get(metric))}  {candidate['cost']['seconds']:7.1f} s"
+        )
     worst = [f for f in record["findings"] if f["severity"] != "info"]
-    lines.append(f"  ({metric} on {record['data']['rows']['test']} test rows, 95 % intervals; * is the model that was packed)")
+    lines.append(
+        f"  ({metric} on {record['data']['rows']['test']} test rows, 95 % intervals; * is the model that was packed)"
+    )
     lines += ["", *(f"! {finding['message']}" for finding in worst[:5])]
     if len(worst) > 5:
         lines.append(f"! and {len(worst) - 5} more findings in the report")
@@ -100,7 +111,9 @@ def estimates(scores: Mapping[str, Any], console: Console) -> None:
     console.print(f"{scores['rows']} rows, {scores['set_aside']} set aside", markup=False)
     rows = [("all", name, interval(value)) for name, value in scores["test"].items()]
     for part in scores.get("slices", ()):
-        rows += [(f"{part['column']} = {part['value']} ({part['n']})", name, interval(v)) for name, v in part["test"].items()]
+        rows += [
+            (f"{part['column']} = {part['value']} ({part['n']})", name, interval(v)) for name, v in part["test"].items()
+        ]
     table(console, ("rows", "metric", "value (95 % interval)"), rows)
 
 

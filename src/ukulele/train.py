@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,7 @@ class Feed(Protocol):
         ...
 
 
-class NotFinite(UkuleleError):
+class NotFiniteError(UkuleleError):
     """A loss that is no number: training cannot go on."""
 
 
@@ -61,7 +61,8 @@ class Above(nn.Module):
     def forward(self, part: Part) -> dict[str, Loss]:
         """Every task's loss, row by row."""
         live = fold(self._prepare, list(self.stages), part.live)
-        return {task: head.loss(live, part.targets[task]) for task, head in zip(self._tasks, self.heads, strict=True)}
+        pairs = zip(self._tasks, self.heads, strict=True)
+        return {task: cast(Head, head).loss(live, part.targets[task]) for task, head in pairs}
 
 
 def train(
@@ -193,7 +194,7 @@ def _step(run: _Run, forward: nn.Module, part: Part, engine: Engine, at: tuple[i
     run.optimiser.step()
     values = {task: float(engine.shown(loss)) for task, loss in losses.items()}
     if not all(abs(value) < float("inf") for value in values.values()):
-        raise NotFinite(
+        raise NotFiniteError(
             f"the loss became {values} in phase {run.number}, step {at[0] + 1} of {at[1]}.",
             hint="Lower the rate (--rate), or train in full precision (--precision fp32).",
         )

@@ -15,6 +15,8 @@ Tensors: TypeAlias = "dict[str, Tensor]"
 """Flat and named: the only structure of tensors that crosses a border."""
 
 Split: TypeAlias = Literal["train", "validation", "test"]
+Modality: TypeAlias = Literal["text", "pair", "image"]
+Kind: TypeAlias = Literal["classify", "multilabel", "regress"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
@@ -61,7 +63,7 @@ class Target:
     """What a data set asks, as plain data: the name of the column, what kind of answer, and its labels."""
 
     name: str
-    kind: Literal["classify", "multilabel", "regress"]
+    kind: Kind
     labels: tuple[str, ...] = ()
 
 
@@ -93,7 +95,7 @@ class Dataset:
     """A labelled data set, read, checked and split."""
 
     name: str
-    modality: Literal["text", "pair", "image"]
+    modality: Modality
     columns: tuple[str, ...]  # those that are the input
     targets: tuple[Target, ...]
     splits: Mapping[Split, Rows]
@@ -217,7 +219,10 @@ class Loss:
 class Head(Protocol):
     """What stands on the trunk, one a task: an nn.Module with two verbs, both fed the trunk's last live values."""
 
-    def loss(self, live: Tensors, target: Tensors) -> Loss: ...
+    def loss(self, live: Tensors, target: Tensors) -> Loss:
+        """The loss of each row."""
+        ...
+
     def predict(self, live: Tensors, decoding: Any) -> Sequence[Any]:
         """One raw answer a row; `Task.decode` makes it final."""
         ...
@@ -283,7 +288,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that are trained at one rate: a shell pattern over `<stage>.<parameter>` and `head.<task>.<parameter>`."""
+    """Parameters trained at one rate: a shell pattern over `<stage>.<parameter>` and `head.<task>.<parameter>`."""
 
     names: str
     rate: float

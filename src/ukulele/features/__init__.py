@@ -4,4 +4,16 @@ from ukulele.features.cache import Cache
 from ukulele.features.encode import TAP, Computed, Pass, Source, Store, frozen_pass
 from ukulele.features.keys import data_key, draw, model_key, weights_hash
 
-__all__ = ["TAP", "Cache", "Computed", "Pass", "Source", "Store", "data_key", "draw", "frozen_pass", "model_key", "weights_hash"]
+__all__ = [
+    "TAP",
+    "Cache",
+    "Computed",
+    "Pass",
+    "Source",
+    "Store",
+    "data_key",
+    "draw",
+    "frozen_pass",
+    "model_key",
+    "weights_hash",
+]

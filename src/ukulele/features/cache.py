@@ -45,7 +45,7 @@ class Cache:
         try:
             os.utime(path)
         except OSError:
-            pass  # a read-only cache still serves; only the order of eviction is lost  # noqa: SIM105
+            pass  # a read-only cache still serves; only the order of eviction is lost
         self._used.add(path)
         return block
 

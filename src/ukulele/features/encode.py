@@ -65,7 +65,7 @@ class Frozen:
                 live = module(live)
                 if self.wanted.taps:
                     taps[f"{TAP}{stage.name}"] = self.model.summary(live)
-            kept = {k: v.cpu() for k, v in {**live, **taps}.items() if v is not None}
+            kept = {k: v.cpu() for k, v in {**live, **taps}.items()}
             return separate(kept, self.fields)
 
 
@@ -197,7 +197,9 @@ def frozen_pass(
             frozen = frozen or Frozen(model, wanted)
             if number == shard[0] and not _fits(frozen, picked, draws, len(rows), cache):
                 return Computed(frozen, rows, lambda i: keys.draw(wanted.seed, i, wanted.view))
-            blocks.write(cache.path(name), len(picked), frozen.fields, _counted(frozen, picked, draws, (start, len(rows)), hear))
+            blocks.write(
+                cache.path(name), len(picked), frozen.fields, _counted(frozen, picked, draws, (start, len(rows)), hear)
+            )
             block = cache.get(name)
         if block is not None:
             held.append(block)

@@ -79,7 +79,7 @@ class Block(nn.Module):
         self.layer = layer
 
     def forward(self, live: Tensors) -> Tensors:
-        return {**live, "x": self.layer(live["x"], live["attention"])}
+        return {**live, "x": self.layer(live["x"], live.get("attention"))}
 
 
 class RotaryBlock(nn.Module):
@@ -91,7 +91,7 @@ class RotaryBlock(nn.Module):
         self._rotary, self._window = [rotary], window  # in a list: shared by all blocks, without parameters
 
     def forward(self, live: Tensors) -> Tensors:
-        x, mask, kind = live["x"], live["attention"], self.layer.attention_type
+        x, mask, kind = live["x"], live.get("attention"), self.layer.attention_type
         if kind == "sliding_attention":
             at = torch.arange(x.shape[1], device=x.device)
             near = ((at[:, None] - at[None]).abs() <= self._window)[None, None]
@@ -161,8 +161,8 @@ def _wide(x: Tensor, share: Tensor) -> Tensor:
 
 
 def prepare(first_position: int, live: Tensors) -> Tensors:
-    """Adds what stages derive from the mask: `attention`, a boolean (rows, 1, 1 or tokens, tokens) or None
-    where nothing is masked, and `position`. Pieces of a chunked text do not see each other.
+    """Adds what stages derive from the mask: `attention`, a boolean (rows, 1, 1 or tokens, tokens), where
+    anything is masked, and `position`. Pieces of a chunked text do not see each other.
     """
     if "token_mask" not in live:
         return live
@@ -175,8 +175,11 @@ def prepare(first_position: int, live: Tensors) -> Tensors:
         starts = (piece[:, None, :] < piece[:, :, None]) & there[:, None, :]
         attention, position = same[:, None], at - starts.sum(-1)
     else:
-        attention, position = None if bool(there.all()) else there[:, None, None, :], at
-    return {**live, "attention": attention, "position": (position + first_position) * there}  # type: ignore[dict-item]
+        attention, position = there[:, None, None, :], at
+    derived = {"position": (position + first_position) * there}
+    if not bool(there.all()) or "piece" in live:
+        derived["attention"] = attention
+    return {**live, **derived}
 
 
 def load(request: Request) -> Model:
@@ -203,7 +206,9 @@ def load(request: Request) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)
         net = hub.text_network(folder if request.pretrained else None, config, _network_options(config))
-    return _assemble(net, recipe, {"tokenizer.json": tokenizer_json}, hub.display_name(request.name), _card(request, folder))
+    return _assemble(
+        net, recipe, {"tokenizer.json": tokenizer_json}, hub.display_name(request.name), _card(request, folder)
+    )
 
 
 def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes]) -> Model:
@@ -226,9 +231,7 @@ def _network_options(config: Any) -> dict[str, Any]:
     return {"add_pooling_layer": False} if layout and layout.pooler else {}
 
 
-def _assemble(
-    net: nn.Module, recipe: Mapping[str, Any], assets: Mapping[str, bytes], name: str, card: Card
-) -> Model:
+def _assemble(net: nn.Module, recipe: Mapping[str, Any], assets: Mapping[str, bytes], name: str, card: Card) -> Model:
     config: Any = net.config
     layout = LAYOUTS.get(config.model_type)
     if layout is None and recipe["long"] == "chunk":
@@ -332,7 +335,11 @@ def _max_length(folder: Path, config: Any, request: Request) -> int:
 def _card(request: Request, folder: Path) -> Card:
     origin = request.name if request.pretrained else f"{request.name}, random weights"
     readme = folder / "README.md"
-    facts = dict(re.findall(r"^(license|pipeline_tag): *(\S+)", readme.read_text("utf-8"), re.M)) if readme.is_file() else {}
+    facts = (
+        dict(re.findall(r"^(license|pipeline_tag): *(\S+)", readme.read_text("utf-8"), re.M))
+        if readme.is_file()
+        else {}
+    )
     task = facts.get("pipeline_tag", "unknown") if request.pretrained else "none"
     return Card(origin, task, facts.get("license", "unknown"))
 

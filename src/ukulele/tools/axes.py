@@ -32,7 +32,9 @@ def principal_axes(x: Tensor) -> Axes:
     """The axes of some features (n, d); where there are fewer rows than features, those that the rows span."""
     x = x.detach().float().cpu()
     variance, mean = torch.var_mean(x, 0, correction=0)
-    floor = 1e-12 * mean.square().clamp(min=1e-12)  # below it a spread is rounding
+    # Below it a spread is rounding, or so small beside the others' that its weight would be huge: on rows that
+    # differ, or once the trunk is trained further, such a feature would drown all others.
+    floor = torch.maximum(1e-12 * mean.square().clamp(min=1e-12), 1e-6 * variance.mean())
     inverse = torch.where(variance > floor, variance.clamp(min=1e-30).rsqrt(), 0.0)
     scaled = (x - mean) * inverse
     if len(x) > x.shape[1]:
