@@ -32,7 +32,7 @@ def estimates(task: Task, table: NDArray[np.float64]) -> dict[str, Estimate]:
         By metric, the deciding one first. A metric that is not defined on these rows is left out: the ROC-AUC
         of a single class.
     """
-    table = table[~np.isnan(table[:, 0])]
+    table = _known(table, table)
     ones = np.ones(len(table))
     values = {metric: metric.value(table, ones) for metric in task.metrics}
     defined = [metric for metric, value in values.items() if not np.isnan(value)]
@@ -43,6 +43,11 @@ def estimates(task: Task, table: NDArray[np.float64]) -> dict[str, Estimate]:
         low, high = interval(column)
         found[metric.name] = Estimate(values[metric], low, high, len(table), _method(draws))
     return found
+
+
+def _known(table: NDArray[np.float64], by: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rows that have a true value, each column in one piece."""
+    return np.asfortranarray(table[~np.isnan(by[:, 0])])
 
 
 def _resamples(n: int, draws: int, wanted: Sequence[Metric]) -> Any:
@@ -72,8 +77,7 @@ def compare(metric: Metric, ours: NDArray[np.float64], theirs: NDArray[np.float6
     """
     if len(ours) != len(theirs):
         raise ValueError(f"tables of different rows: {len(ours)} and {len(theirs)}")
-    known = ~np.isnan(ours[:, 0])
-    ours, theirs = ours[known], theirs[known]
+    ours, theirs = _known(ours, ours), _known(theirs, ours)
     sign = 1.0 if metric.higher_is_better else -1.0
 
     def gap(counts: NDArray[np.float64]) -> float:

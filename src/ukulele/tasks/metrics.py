@@ -79,13 +79,11 @@ def _ordered(values: Mapping[str, Value], first: str, lower: set[str]) -> tuple[
 
 
 def _known(value: Value, table: Floats, counts: Floats) -> float:
-    """The value on the rows that have a true value and count at all."""
-    keep = ~np.isnan(table[:, 0]) & (counts > 0)
-    if not keep.any():
-        return float("nan")
-    if not keep.all():
-        table, counts = table[keep], counts[keep]
-    return value(table, counts.astype(np.float64, copy=False))
+    """The value on the rows that have a true value."""
+    missing = np.isnan(table[:, 0])
+    if missing.any():
+        table, counts = table[~missing], counts[~missing]
+    return value(table, counts.astype(np.float64, copy=False)) if counts.any() else float("nan")
 
 
 def _mean(column: int, table: Floats, counts: Floats) -> float:

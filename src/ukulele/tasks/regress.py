@@ -59,7 +59,7 @@ class Regress:
         """Row statistics: truth, answer, and their ranks among these rows, so make one table of all."""
         truth = np.fromiter(map(_number, values), np.float64, len(values))
         answer = np.asarray(answers, np.float64).reshape(-1)
-        return np.stack([truth, answer, dense_ranks(truth), dense_ranks(answer)], 1)
+        return np.array([truth, answer, dense_ranks(truth), dense_ranks(answer)]).T
 
     def plain(self, answers: Sequence[Any]) -> list[dict[str, Any]]:
         """Final answers as plain data for people: the value."""

@@ -7,6 +7,7 @@ Hessian's bound is diagonal and makes a good first guess of it. That takes some 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +15,47 @@ from torch.nn.functional import softplus
 
 MEMORY = 12  # pairs of steps and changes of the gradient that are kept
 HALVINGS = 12
+
+
+class Matrix(Protocol):
+    """Features (n, d + 1), dense or sparse, the last of them the constant 1."""
+
+    def __len__(self) -> int:
+        """Rows."""
+        ...
+
+    def __matmul__(self, w: Tensor, /) -> Tensor:
+        """The matrix times weights."""
+        ...
+
+    def back(self, residual: Tensor) -> Tensor:
+        """The transposed matrix times residuals."""
+        ...
+
+    def mean_squares(self) -> Tensor:
+        """Of each column."""
+        ...
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A plain tensor as a matrix."""
+
+    x: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __matmul__(self, w: Tensor, /) -> Tensor:
+        return self.x @ w
+
+    def back(self, residual: Tensor) -> Tensor:
+        """The transposed matrix times residuals."""
+        return self.x.T @ residual
+
+    def mean_squares(self) -> Tensor:
+        """Of each column."""
+        return self.x.square().mean(0)
 
 
 @dataclass(frozen=True)
@@ -35,7 +77,7 @@ class Logistic:
         k, the number of classes or labels.
     """
 
-    x: Tensor
+    x: Matrix
     y: Tensor
     shares: Tensor
     outputs: int
@@ -68,7 +110,7 @@ class Logistic:
                 2, self.y[:, None, None].expand(-1, z.shape[1], 1), -torch.ones_like(residual[..., :1])
             )
         curvature = ((1 - p.square().mean(2) / p.mean(2).clamp(min=1e-12)) * p.mean(2) * self.shares).sum(0)
-        gradient = (self.x.T @ (residual * self.shares[..., None]).flatten(1)).view_as(w)
+        gradient = self.x.back((residual * self.shares[..., None]).flatten(1)).view_as(w)
         gradient[:-1] += strength * w[:-1]
         return gradient, curvature
 
@@ -121,9 +163,9 @@ def minimise(problems: Logistic, strength: float, start: Tensor, tolerance: floa
     return w
 
 
-def _guess(x: Tensor, curvature: Tensor, strength: float) -> Tensor:
+def _guess(x: Matrix, curvature: Tensor, strength: float) -> Tensor:
     """The inverse of the Hessian where the outputs' curvature is the same in every row (d + 1, problems, 1)."""
-    spread = x.square().mean(0)[:, None] * curvature.clamp(min=1e-3)
+    spread = x.mean_squares()[:, None] * curvature.clamp(min=1e-3)
     spread[:-1] += strength
     return 1 / spread.clamp(min=1e-12)[..., None]
 

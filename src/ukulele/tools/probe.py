@@ -8,76 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid, one_hot
 
 from ukulele.tools.axes import Axes, principal_axes
-from ukulele.tools.lbfgs import Logistic, minimise
+from ukulele.tools.lbfgs import Dense, Logistic, minimise
+from ukulele.tools.search import (
+    Probe,
+    Score,
+    Search,
+    judge,
+    log_probabilities,
+    mean_and_error,
+    stratified_folds,
+)
+from ukulele.tools.sparse_probe import sparse_logistic, sparse_ridge
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 Features: TypeAlias = "Tensor | csr_matrix"
 
+__all__ = ["Probe", "Score", "Search", "fit_logistic", "fit_ridge", "score_layers", "stratified_folds"]
+
 LOGISTIC_STRENGTHS = tuple(10 ** (0.75 * i - 5) for i in range(9))  # 1e-5 to 10
 RIDGE_STRENGTHS = tuple(10 ** (0.75 * i - 4) for i in range(9))  # 1e-4 to 100
-SPARSE_COSTS = tuple(10 ** (0.5 * i - 1) for i in range(8))  # 0.1 to 300, scikit-learn's C
 
 AT_ONCE = 30_000_000  # outputs held at a time: rows x folds x classes
 DOUBLE = 20_000_000  # numbers in the features up to which the last fit is in float64
 TOLERANCE, LAST_TOLERANCE = 1e-6, 1e-11  # nats
-
-
-@dataclass(frozen=True)
-class Search:
-    """How the strength of the penalty is chosen.
-
-    The objective is mean loss + strength / 2 x squared norm of the weights on standardised features: in
-    scikit-learn's words C = 1 / (n x strength), alpha = n x strength. `strengths` None means a wide path.
-    """
-
-    strengths: tuple[float, ...] | None = None
-    folds: int = 5
-    metric: Literal["accuracy", "balanced_accuracy", "log_loss"] = "accuracy"
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Score:
-    """How a strength fared on held-out rows: mean of the deciding metric, its standard error, and the loss.
-
-    `mean` is higher for better: accuracy, balanced accuracy, negative log-loss; R² for ridge. `loss` is the mean
-    log-loss (nats) or squared error.
-    """
-
-    strength: float
-    mean: float
-    error: float
-    loss: float
-
-
-@dataclass(frozen=True)
-class Probe:
-    """An affine map of raw features, and what was learnt while choosing it.
-
-    `weight` (outputs, d) and `bias` (outputs,) act on the features as they were given. `oof` holds the answers on
-    held-out rows at the chosen strength: log-probabilities (n, classes), logits (n, labels) or numbers (n, 1), of
-    the training rows by cross-validation, or of the validation rows where those were given.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    strength: float
-    scores: tuple[Score, ...]
-    oof: Tensor
-
-    @property
-    def score(self) -> Score:
-        """That of the chosen strength."""
-        return next(score for score in self.scores if score.strength == self.strength)
 
 
 def fit_logistic(
@@ -120,9 +81,7 @@ def fit_logistic(
     """
     search = search or Search()
     if not isinstance(x, Tensor):
-        from ukulele.tools.sparse_probe import fit_sparse
-
-        return fit_sparse(x, y, classes, weights, validation, search)
+        return sparse_logistic(x, y, classes, weights, validation, search)
     space = principal_axes(x)
     problem = _problem(space, x, y, weights, validation, search)
     scores, best, oof = _logistic_path(problem, classes, search)
@@ -134,11 +93,11 @@ def fit_logistic(
 
 
 def fit_ridge(
-    x: Tensor,
+    x: Features,
     y: Tensor,
     *,
     weights: Tensor | None = None,
-    validation: tuple[Tensor, Tensor] | None = None,
+    validation: tuple[Features, Tensor] | None = None,
     search: Search | None = None,
 ) -> Probe:
     """The best ridge regression, in closed form for every strength and fold.
@@ -146,13 +105,15 @@ def fit_ridge(
     Parameters
     ----------
     x
-        Features (n, d).
+        Features (n, d), a tensor or a scipy csr matrix.
     y
         Numbers (n,), best standardised. Every row must have its target.
     weights, validation, search
         As for `fit_logistic`; the metric is always R².
     """
     search = search or Search()
+    if not isinstance(x, Tensor):
+        return sparse_ridge(x, y, weights, validation, search)
     space = principal_axes(x)
     problem = _problem(space, x, y.double(), weights, validation, search)
     strengths = sorted(search.strengths or RIDGE_STRENGTHS, reverse=True)
@@ -165,7 +126,7 @@ def fit_ridge(
     spread = ((problem.y[held] - centre).square() * rows).sum() / rows.sum()
     scores = []
     for strength, squared in zip(strengths, errors, strict=True):
-        loss, error = _mean(squared, rows)
+        loss, error = mean_and_error(squared, rows)
         scores.append(Score(strength, 1 - loss / max(float(spread), 1e-12), error / max(float(spread), 1e-12), loss))
     best = min(range(len(scores)), key=lambda i: scores[i].loss)
     whole = (problem.rows * (torch.arange(len(problem.rows)) < problem.train))[:, None]
@@ -214,21 +175,6 @@ def score_layers(
     return found
 
 
-def stratified_folds(y: Tensor, folds: int, seed: int = 0) -> Tensor:
-    """The fold of each row (n,): random, of equal size, each with its share of every class or range of numbers.
-
-    Rows of several labels are spread by the rarest label they have.
-    """
-    if y.dim() == 2:
-        rarity = torch.where(y > 0, y.sum(0), torch.inf)
-        y = torch.where((y > 0).any(1), rarity.argmin(1), y.shape[1])
-    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
-    order = order[y[order].argsort(stable=True)]
-    found = torch.empty(len(y), dtype=torch.long)
-    found[order] = torch.arange(len(y)) % folds
-    return found
-
-
 # ---------------------------------------------------------------- folds
 
 
@@ -249,7 +195,7 @@ def _problem(
     x: Tensor,
     y: Tensor,
     weights: Tensor | None,
-    validation: tuple[Tensor, Tensor] | None,
+    validation: tuple[Features, Tensor] | None,
     search: Search,
 ) -> _Problem:
     x, y, train = space.turn(x), y.detach().cpu(), len(y)
@@ -257,19 +203,12 @@ def _problem(
     if validation is None:
         held = stratified_folds(y, min(search.folds, train), search.seed)
     else:
-        x = torch.cat([x, space.turn(validation[0].detach().cpu())])
+        x = torch.cat([x, space.turn(torch.as_tensor(validation[0]))])
         y = torch.cat([y, validation[1].detach().to(y)])
         rows = torch.cat([rows, torch.ones(len(y) - train)])
         held = torch.cat([torch.full((train,), -1), torch.zeros(len(y) - train, dtype=torch.long)])
     shares = rows[:, None] * (held[:, None] != torch.arange(int(held.max()) + 1))
     return _Problem(x, y, rows, shares / shares.sum(0), held, train)
-
-
-def _mean(values: Tensor, rows: Tensor) -> tuple[float, float]:
-    """The weighted mean, and its standard error."""
-    values, shares = values.double(), rows.double() / rows.double().sum()
-    mean = (values * shares).sum()
-    return float(mean), float(((values - mean) * shares).square().sum().sqrt())
 
 
 # ---------------------------------------------------------------- logistic
@@ -297,15 +236,15 @@ def _logistic_path(
     for strength in sorted(search.strengths or LOGISTIC_STRENGTHS, reverse=True):
         for first in range(0, fits, together):
             some = slice(first, first + together)
-            fold = Logistic(problem.x, y, problem.shares[:, some], outputs)
+            fold = Logistic(Dense(problem.x), y, problem.shares[:, some], outputs)
             w[:, some] = minimise(fold, strength, w[:, some], TOLERANCE)
         answers = _held_answers(problem, w)
-        score = _score(answers, problem.y[held], problem.rows[held], strength, search)
+        score = judge(answers, problem.y[held], problem.rows[held], strength, search)
         scores.append(score)
         if best is None or (score.mean, -score.loss) > best[0]:
             best = ((score.mean, -score.loss), strength, w.mean(1), answers)
     assert best is not None  # a path has a strength
-    return tuple(scores), (best[1], best[2]), _log_probabilities(best[3], problem.y)
+    return tuple(scores), (best[1], best[2]), log_probabilities(best[3], problem.y)
 
 
 def _held_answers(problem: _Problem, w: Tensor) -> Tensor:
@@ -318,35 +257,12 @@ def _held_answers(problem: _Problem, w: Tensor) -> Tensor:
     return found
 
 
-def _log_probabilities(outputs: Tensor, y: Tensor) -> Tensor:
-    if y.dim() == 2:
-        return outputs
-    return (
-        torch.cat([logsigmoid(-outputs), logsigmoid(outputs)], 1) if outputs.shape[1] == 1 else outputs.log_softmax(1)
-    )
-
-
-def _score(outputs: Tensor, y: Tensor, rows: Tensor, strength: float, search: Search) -> Score:
-    if y.dim() == 2:
-        losses = torch.nn.functional.binary_cross_entropy_with_logits(outputs, y.to(outputs), reduction="none").sum(1)
-    else:
-        answers = _log_probabilities(outputs, y)
-        losses = -answers.gather(1, y[:, None])[:, 0]
-    loss, error = _mean(losses, rows)
-    if y.dim() == 2 or search.metric == "log_loss":
-        return Score(strength, -loss, error, loss)
-    if search.metric == "balanced_accuracy":
-        rows = 1 / one_hot(y).sum(0)[y]
-    mean, error = _mean(answers.argmax(1) == y, rows)
-    return Score(strength, mean, error, loss)
-
-
 def _last_fit(problem: _Problem, classes: int, strength: float, start: Tensor) -> Tensor:
     """The optimum on all training rows (d + 1, k), in float64 where that is cheap."""
     dtype = torch.float64 if problem.x[: problem.train].numel() <= DOUBLE else torch.float32
     x, y = problem.x[: problem.train].to(dtype), _targets(problem, classes)[: problem.train]
     shares = problem.rows[: problem.train, None].to(dtype)
-    fit = Logistic(x, y.to(dtype) if y.dim() == 2 else y, shares / shares.sum(), start.shape[1])
+    fit = Logistic(Dense(x), y.to(dtype) if y.dim() == 2 else y, shares / shares.sum(), start.shape[1])
     tolerance = LAST_TOLERANCE if dtype == torch.float64 else TOLERANCE / 10
     return minimise(fit, strength, start[:, None].to(dtype), tolerance, limit=500)[:, 0]
 

@@ -1,0 +1,106 @@
+"""What all probes share: how the strength is searched for, how each fared, and what is found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, one_hot
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the strength of the penalty is chosen.
+
+    The objective is mean loss + strength / 2 x squared norm of the weights on standardised features: in
+    scikit-learn's words C = 1 / (n x strength), alpha = n x strength. `strengths` None means a wide path.
+    """
+
+    strengths: tuple[float, ...] | None = None
+    folds: int = 5
+    metric: Literal["accuracy", "balanced_accuracy", "log_loss"] = "accuracy"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a strength fared on held-out rows: mean of the deciding metric, its standard error, and the loss.
+
+    `mean` is higher for better: accuracy, balanced accuracy, negative log-loss; R² for ridge. `loss` is the mean
+    log-loss (nats) or squared error.
+    """
+
+    strength: float
+    mean: float
+    error: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Probe:
+    """An affine map of raw features, and what was learnt while choosing it.
+
+    `weight` (outputs, d) and `bias` (outputs,) act on the features as they were given. `oof` holds the answers on
+    held-out rows at the chosen strength: log-probabilities (n, classes), logits (n, labels) or numbers (n, 1), of
+    the training rows by cross-validation, or of the validation rows where those were given.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    strength: float
+    scores: tuple[Score, ...]
+    oof: Tensor
+
+    @property
+    def score(self) -> Score:
+        """That of the chosen strength."""
+        return next(score for score in self.scores if score.strength == self.strength)
+
+
+def stratified_folds(y: Tensor, folds: int, seed: int = 0) -> Tensor:
+    """The fold of each row (n,): random, of equal size, each with its share of every class or range of numbers.
+
+    Rows of several labels are spread by the rarest label they have.
+    """
+    if y.dim() == 2:
+        rarity = torch.where(y > 0, y.sum(0), torch.inf)
+        y = torch.where((y > 0).any(1), rarity.argmin(1), y.shape[1])
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+    order = order[y[order].argsort(stable=True)]
+    found = torch.empty(len(y), dtype=torch.long)
+    found[order] = torch.arange(len(y)) % folds
+    return found
+
+
+def mean_and_error(values: Tensor, rows: Tensor) -> tuple[float, float]:
+    """The weighted mean, and its standard error."""
+    values, shares = values.double(), rows.double() / rows.double().sum()
+    mean = (values * shares).sum()
+    return float(mean), float(((values - mean) * shares).square().sum().sqrt())
+
+
+def log_probabilities(outputs: Tensor, y: Tensor) -> Tensor:
+    """Log-probabilities of classes; where `y` holds marks of labels, the outputs as they are."""
+    if y.dim() == 2:
+        return outputs
+    return (
+        torch.cat([logsigmoid(-outputs), logsigmoid(outputs)], 1) if outputs.shape[1] == 1 else outputs.log_softmax(1)
+    )
+
+
+def judge(outputs: Tensor, y: Tensor, rows: Tensor, strength: float, search: Search) -> Score:
+    """How held-out outputs (n, k) fared against targets, rows weighing `rows`."""
+    if y.dim() == 2:
+        losses = binary_cross_entropy_with_logits(outputs, y.to(outputs), reduction="none").sum(1)
+    else:
+        answers = log_probabilities(outputs, y)
+        losses = -answers.gather(1, y[:, None])[:, 0]
+    loss, error = mean_and_error(losses, rows)
+    if y.dim() == 2 or search.metric == "log_loss":
+        return Score(strength, -loss, error, loss)
+    if search.metric == "balanced_accuracy":
+        rows = 1 / one_hot(y).sum(0)[y]
+    mean, error = mean_and_error(answers.argmax(1) == y, rows)
+    return Score(strength, mean, error, loss)

@@ -1,0 +1,177 @@
+"""Probes on sparse features, as word counts are: neither centred nor scaled, thousands of columns, few of them full."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ukulele.tools.lbfgs import Logistic, minimise
+from ukulele.tools.search import Probe, Score, Search, judge, log_probabilities, mean_and_error, stratified_folds
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+# rows, their targets and weights, a strength, where to start -> weights (d + 1, k), the bias last
+Fit: TypeAlias = "Callable[[csr_matrix, Tensor, Tensor, float, Tensor | None, bool], Tensor]"
+
+COSTS = tuple(10 ** (0.5 * i - 1) for i in range(8))  # 0.1 to 300, scikit-learn's C = 1 / (n x strength)
+FEW_COSTS = (1.0, 10.0, 100.0)  # where a fit takes seconds
+PENALTIES = tuple(10 ** (0.5 * i - 1.5) for i in range(7))  # 0.03 to 30, scikit-learn's alpha = n x strength
+MANY = 10  # classes or labels from which fits are few: three folds, three strengths
+TOLERANCE, LAST_TOLERANCE = 1e-4, 1e-6  # nats
+
+
+def sparse_logistic(
+    x: csr_matrix,
+    y: Tensor,
+    classes: int,
+    weights: Tensor | None,
+    validation: tuple[Any, Tensor] | None,
+    search: Search,
+) -> Probe:
+    """As `fit_logistic`, on a scipy csr matrix."""
+    y = y.detach().cpu()
+    binary = classes == 2 and y.dim() == 1
+    few = classes >= MANY
+    costs = FEW_COSTS if few else COSTS
+    strengths = search.strengths or tuple(1 / (x.shape[0] * cost) for cost in costs)
+    held = _Held(x, y, weights, validation, min(search.folds, 3) if few else search.folds, search.seed)
+    fit = _liblinear if binary else _softmax_of(classes)
+    outputs = held.answers(fit, strengths)
+    scores = tuple(judge(o, held.truth, held.truth_rows, s, search) for s, o in outputs.items())
+    best = max(scores, key=lambda found: (found.mean, -found.loss))
+    w = fit(x, y, held.rows, best.strength, None, True)
+    weight, bias = w[:-1].T.float().contiguous(), w[-1].float()
+    if binary:
+        weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
+    return Probe(weight, bias, best.strength, scores, log_probabilities(outputs[best.strength], y))
+
+
+def sparse_ridge(
+    x: csr_matrix, y: Tensor, weights: Tensor | None, validation: tuple[Any, Tensor] | None, search: Search
+) -> Probe:
+    """As `fit_ridge`, on a scipy csr matrix."""
+    y = y.detach().cpu().float()
+    strengths = search.strengths or tuple(penalty / x.shape[0] for penalty in PENALTIES)
+    held = _Held(x, y, weights, validation, search.folds, search.seed)
+    outputs = held.answers(_least_squares, strengths)
+    centre = (held.truth * held.truth_rows).sum() / held.truth_rows.sum()
+    spread = max(mean_and_error((held.truth - centre).square(), held.truth_rows)[0], 1e-12)
+    scores = []
+    for strength, answers in outputs.items():
+        loss, error = mean_and_error((answers[:, 0] - held.truth).square(), held.truth_rows)
+        scores.append(Score(strength, 1 - loss / spread, error / spread, loss))
+    best = min(scores, key=lambda found: found.loss)
+    w = _least_squares(x, y, held.rows, best.strength, None, True)
+    return Probe(w[:-1].T.float().contiguous(), w[-1].float(), best.strength, tuple(scores), outputs[best.strength])
+
+
+class _Held:
+    """Which rows are held out of which fit: each once, by folds, or the validation rows."""
+
+    def __init__(
+        self,
+        x: csr_matrix,
+        y: Tensor,
+        weights: Tensor | None,
+        validation: tuple[Any, Tensor] | None,
+        folds: int,
+        seed: int,
+    ) -> None:
+        self.x, self.y = x, y
+        self.rows = torch.ones(len(y)) if weights is None else weights.detach().float().cpu()
+        self.validation = validation
+        self.fold = stratified_folds(y, min(folds, len(y)), seed)
+        self.truth = y if validation is None else validation[1].detach().to(y)
+        self.truth_rows = self.rows if validation is None else torch.ones(len(self.truth))
+
+    def answers(self, fit: Fit, strengths: tuple[float, ...]) -> dict[float, Tensor]:
+        """By strength, the outputs (n, k) for the held-out rows; each fit starts from the one before."""
+        found: dict[float, Tensor] = {}
+        for inside, outside, held in self._parts():
+            start = None
+            for strength in sorted(strengths, reverse=True):
+                start = fit(self.x[inside.numpy()], self.y[inside], self.rows[inside], strength, start, False)
+                outputs = torch.from_numpy(np.asarray(outside @ start[:-1].numpy())).float() + start[-1].float()
+                found.setdefault(strength, outputs.new_empty(len(self.truth), outputs.shape[1]))[held] = outputs
+        return found
+
+    def _parts(self) -> list[tuple[Tensor, Any, Tensor]]:
+        """Rows to fit on, features held out, and where their answers go."""
+        if self.validation is not None:
+            everywhere = torch.arange(len(self.truth))
+            return [(torch.arange(len(self.y)), self.validation[0], everywhere)]
+        parts = []
+        for fold in range(int(self.fold.max()) + 1):
+            held = (self.fold == fold).nonzero()[:, 0]
+            parts.append(((self.fold != fold).nonzero()[:, 0], self.x[held.numpy()], held))
+        return parts
+
+
+def _liblinear(x: csr_matrix, y: Tensor, rows: Tensor, strength: float, start: Tensor | None, last: bool) -> Tensor:  # noqa: ARG001
+    """Two classes as one sigmoid (d + 1, 1)."""
+    from sklearn.linear_model import LogisticRegression
+
+    cost = 1 / (float(rows.sum()) * strength)
+    model = LogisticRegression(C=cost, solver="liblinear", tol=1e-4 if last else 1e-3, random_state=0)
+    if int(y.min()) == int(y.max()):  # a fold without one of the classes
+        w = torch.zeros(x.shape[1] + 1, 1)
+        w[-1] = 10.0 if bool(y.all()) else -10.0
+        return w
+    model.fit(x, y.numpy(), sample_weight=rows.numpy())
+    return torch.from_numpy(np.concatenate([model.coef_[0], model.intercept_])[:, None]).float()
+
+
+def _softmax_of(outputs: int) -> Fit:
+    """Several classes, or labels where targets are marks (d + 1, k)."""
+
+    def fit(x: csr_matrix, y: Tensor, rows: Tensor, strength: float, start: Tensor | None, last: bool) -> Tensor:
+        w = torch.zeros(x.shape[1] + 1, 1, outputs) if start is None else start[:, None]
+        shares = (rows / rows.sum())[:, None]
+        problem = Logistic(_Sparse(x), y.float() if y.dim() == 2 else y, shares, outputs)
+        return minimise(problem, strength, w, LAST_TOLERANCE if last else TOLERANCE)[:, 0]
+
+    return fit
+
+
+def _least_squares(x: csr_matrix, y: Tensor, rows: Tensor, strength: float, start: Tensor | None, last: bool) -> Tensor:  # noqa: ARG001
+    """A number (d + 1, 1)."""
+    from sklearn.linear_model import Ridge
+
+    model = Ridge(alpha=float(rows.sum()) * strength, solver="sparse_cg", tol=1e-6 if last else 1e-4)
+    model.fit(x, y.numpy().astype(x.dtype), sample_weight=rows.numpy().astype(x.dtype))
+    return torch.from_numpy(np.append(model.coef_, model.intercept_)[:, None]).float()
+
+
+class _Sparse:
+    """A csr matrix with a last column of ones, as far as `Logistic` needs a matrix."""
+
+    def __init__(self, x: csr_matrix) -> None:
+        from scipy.sparse import csr_matrix, hstack
+
+        whole = csr_matrix(hstack([x, np.ones((x.shape[0], 1))]), dtype=np.float32)
+        self.squares = torch.from_numpy(np.asarray(whole.multiply(whole).mean(0)).ravel())
+        self.rows, self.columns = _torch(whole), _torch(csr_matrix(whole.T))
+
+    def __len__(self) -> int:
+        return int(self.rows.shape[0])
+
+    def __matmul__(self, w: Tensor) -> Tensor:
+        return self.rows @ w
+
+    def back(self, residual: Tensor) -> Tensor:
+        """The transposed matrix times the residuals."""
+        return self.columns @ residual
+
+    def mean_squares(self) -> Tensor:
+        """Of each column."""
+        return self.squares
+
+
+def _torch(matrix: csr_matrix) -> Tensor:
+    starts, columns = (torch.from_numpy(part.astype(np.int64)) for part in (matrix.indptr, matrix.indices))
+    return torch.sparse_csr_tensor(starts, columns, torch.from_numpy(matrix.data), size=matrix.shape)
