@@ -257,7 +257,7 @@ def test_lists_and_data_frames():
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), max_size=12)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=12))
 def test_what_csv_wrote_is_read_back(tmp_path, rows):
     buffer = io.StringIO(newline="")
@@ -271,7 +271,9 @@ def test_what_csv_wrote_is_read_back(tmp_path, rows):
     assert not stored.bad
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.binary(max_size=200), st.sampled_from([".csv", ".tsv", ".jsonl", ".json", ".parquet"]))
 def test_any_bytes_give_rows_or_a_data_error(tmp_path, content, suffix):
     path = write(tmp_path / f"a{suffix}", content)

@@ -120,7 +120,7 @@ def _strata(shape: Shape, answers: Mapping[str, Answers], pool: Indices) -> Indi
             strata = codes
         case "multilabel":
             counts = found.counts(pool, target)
-            rarest = [min(value, key=lambda label: counts[label], default="") for value in found.values]
+            rarest = [min(value, key=lambda label: counts.get(label, 0), default="") for value in found.values]
             strata = np.unique(np.array(rarest), return_inverse=True)[1].astype(np.int64)[codes]
         case "regress":
             numbers = np.array(found.values, np.float64)[codes]

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from ukulele.data.answers import Answers
+from ukulele.data.arrays import flags
 from ukulele.data.frame import Frame, Indices
 from ukulele.data.near import Prints
 from ukulele.data.rows import Shape
@@ -199,7 +200,7 @@ def mojibake(data: Checked) -> Iterator[Finding]:
     for batch, start in zip(data.frame.batches, data.frame.starts.tolist(), strict=False):
         for name in data.shape.inputs:
             found = pc.match_substring_regex(batch.column(name), MOJIBAKE)
-            hit += (np.flatnonzero(found.fill_null(False).to_numpy(zero_copy_only=False)) + start).tolist()
+            hit += (np.flatnonzero(flags(found)) + start).tolist()
     if hit:
         rows = sorted(set(hit))
         examples = []

@@ -9,8 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from ukulele.data.arrays import integers
 from ukulele.data.frame import BATCH
 from ukulele.data.plain import cells, columns_of, plain, plain_type
 from ukulele.data.reader import Batch, Reader
@@ -51,7 +53,7 @@ def _arrow(batches: Iterable[pa.RecordBatch], names: Sequence[str], classes: Cla
     start = 1
     for batch in batches:
         columns = {name: plain(batch.column(name), classes.get(name, ())) for name in names}
-        yield Batch(columns, pa.array(range(start, start + batch.num_rows), pa.int64()))
+        yield Batch(columns, integers(np.arange(start, start + batch.num_rows)))
         start += batch.num_rows
 
 
@@ -112,7 +114,7 @@ def _in_memory(columns: Mapping[str, pa.Array], size: int) -> Reader:
     def batches(_bad: list[BadRow]) -> Iterator[Batch]:
         for start in range(0, size, BATCH):
             part = {name: array.slice(start, BATCH) for name, array in columns.items()}
-            yield Batch(part, pa.array(range(start + 1, min(start + BATCH, size) + 1), pa.int64()))
+            yield Batch(part, integers(np.arange(start + 1, min(start + BATCH, size) + 1)))
 
     return Reader({name: array.type for name, array in columns.items()}, batches)
 

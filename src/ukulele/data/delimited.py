@@ -12,8 +12,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from ukulele.data.arrays import integers, strings
 from ukulele.data.frame import BATCH
 from ukulele.data.reader import Batch, Reader
 from ukulele.errors import DataError
@@ -89,11 +91,11 @@ def _layout(path: Path) -> Layout:
     codec = encoding(path)
     with path.open(encoding=codec, errors="surrogateescape", newline="") as file, _long_fields(), _translated(path):
         sample = list(islice(file, 200))
-        if not any(line.strip() for line in sample):
-            raise DataError(f"{path}: the file is empty.", hint="Expected a header row and rows below it.")
         dialect = _dialect(path, sample)
         reader = csv.reader(sample, **dialect)
-        header = next(record for record in reader if any(cell.strip() for cell in record))
+        header = next((record for record in reader if any(cell.strip() for cell in record)), None)
+    if header is None:
+        raise DataError(f"{path}: the file is empty.", hint="Expected a header row and rows below it.")
     names, findings = _names(path, header)
     if codec not in ("utf-8", "utf-8-sig"):
         findings.append(
@@ -199,8 +201,8 @@ def _batches(path: Path, layout: Layout, bad: list[BadRow]) -> Iterator[Batch]:
 
 def _batch(layout: Layout, rows: list[tuple[int, list[str]]]) -> Batch:
     columns = zip(*(record for _, record in rows), strict=True)
-    arrays = {name: pa.array(cells, pa.string()) for name, cells in zip(layout.header, columns, strict=True)}
-    return Batch(arrays, pa.array([line for line, _ in rows], pa.int64()))
+    arrays = {name: strings(cells) for name, cells in zip(layout.header, columns, strict=True)}
+    return Batch(arrays, integers(np.array([line for line, _ in rows])))
 
 
 def _rows(path: Path, layout: Layout, bad: list[BadRow]) -> Iterator[tuple[int, list[str]]]:

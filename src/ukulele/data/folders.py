@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ukulele.data.arrays import integers, strings
 from ukulele.data.frame import FILE, LINE, Frame
 from ukulele.tools.pictures import SUFFIXES
 
@@ -48,11 +49,11 @@ def find_pictures(root: Path) -> Pictures:
 
 def picture_frame(paths: Sequence[str], labels: Sequence[str] | None = None) -> Frame:
     """A frame of picture files: columns "path" and, if given, "label"; each row's file is the picture itself."""
-    columns = {"path": pa.array([Path(path).name for path in paths], pa.string())}
+    columns = {"path": strings([Path(path).name for path in paths])}
     if labels is not None:
-        columns["label"] = pa.array(labels, pa.string())
+        columns["label"] = strings(labels)
     size = len(paths)
-    columns |= {FILE: pa.array(np.arange(size, dtype=np.int32)), LINE: pa.array(np.zeros(size, np.int64))}
+    columns |= {FILE: integers(np.arange(size, dtype=np.int32)), LINE: integers(np.zeros(size, np.int64))}
     return Frame((pa.record_batch(columns),), tuple(paths))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ukulele.data.arrays import integers, numbers
 from ukulele.types import Where
 
 FILE, LINE = "\x00file", "\x00line"
@@ -46,24 +47,24 @@ class Frame:
 
     def whole(self, name: str) -> NDArray[Any]:
         """A column of provenance as one array."""
-        return np.concatenate([batch.column(name).to_numpy() for batch in self.batches])
+        return np.concatenate([numbers(batch.column(name)) for batch in self.batches if batch.num_rows])
 
     def gather(self, name: str, rows: Indices) -> pa.Array:
         """Cells of a column, of any rows in any order."""
         if not len(rows):
-            return pa.array([], self.batches[0].schema.field(name).type if self.batches else pa.null())
+            return self.batches[0].column(name).slice(0, 0) if self.batches else pa.nulls(0)
         owners = np.searchsorted(self.starts, rows, side="right") - 1
         if owners[0] == owners[-1] and (owners == owners[0]).all():
             local = rows - self.starts[owners[0]]
             column = self.batches[owners[0]].column(name)
             straight = local[-1] - local[0] == len(rows) - 1 and bool((np.diff(local) == 1).all())
-            return column.slice(local[0], len(rows)) if straight else column.take(pa.array(local))
+            return column.slice(local[0], len(rows)) if straight else column.take(integers(local))
         order = np.argsort(owners, kind="stable")
         parts = [
-            self.batches[owner].column(name).take(pa.array(rows[order][owners[order] == owner] - self.starts[owner]))
+            self.batches[owner].column(name).take(integers(rows[order][owners[order] == owner] - self.starts[owner]))
             for owner in np.unique(owners)
         ]
-        return pa.concat_arrays(parts).take(pa.array(np.argsort(order)))
+        return pa.concat_arrays(parts).take(integers(np.argsort(order)))
 
     def take(self, names: Sequence[str], rows: Indices) -> list[list[Any]]:
         """Cells as Python values, column by column, of any rows in any order."""
@@ -82,5 +83,5 @@ class Frame:
 
     def select(self, rows: Indices) -> Frame:
         """Fewer rows, in memory: for tables that are small or already there."""
-        table = pa.Table.from_batches(self.batches).take(pa.array(rows))
+        table = pa.Table.from_batches(self.batches).take(integers(rows))
         return Frame(tuple(table.combine_chunks().to_batches()), self.files)

@@ -9,8 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 
+from ukulele.data.arrays import integers
 from ukulele.data.frame import BATCH
 from ukulele.data.plain import cells, columns_of
 from ukulele.data.reader import Batch, Reader
@@ -96,4 +98,4 @@ def _lines(path: Path, bad: list[BadRow]) -> Records:
 def _batches(records: Records, fields: Mapping[str, pa.DataType]) -> Iterator[Batch]:
     while chunk := list(islice(records, BATCH)):
         columns = {name: cells([record.get(name) for _, record in chunk], kind) for name, kind in fields.items()}
-        yield Batch(columns, pa.array([line for line, _ in chunk], pa.int64()))
+        yield Batch(columns, integers(np.array([line for line, _ in chunk])))

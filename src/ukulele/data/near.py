@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import xxhash
 from numpy.typing import NDArray
 
+from ukulele.data.arrays import strings
 from ukulele.data.frame import Frame, Indices
 
 HASHES, BANDS = 32, 8
@@ -43,7 +44,7 @@ def near_texts(frame: Frame, columns: Sequence[str], rows: Indices) -> Indices:
     """
     signatures = np.empty((len(rows), HASHES), np.uint32)
     for start in range(0, len(rows), CHUNK):
-        cells = [frame.gather(name, rows[start : start + CHUNK]).fill_null("") for name in columns]
+        cells = [frame.gather(name, rows[start : start + CHUNK]) for name in columns]
         signatures[start : start + CHUNK] = minhash(cells[0] if len(cells) == 1 else pair(*cells))
     bands = np.ascontiguousarray(signatures).view(np.uint64).reshape(len(rows), BANDS, -1)
     keys = bands[:, :, 0] * np.uint64(0x9E3779B97F4A7C15) ^ bands[:, :, 1]
@@ -58,7 +59,7 @@ def near_texts(frame: Frame, columns: Sequence[str], rows: Indices) -> Indices:
 
 def pair(first: pa.Array, second: pa.Array) -> pa.Array:
     """Two texts as one."""
-    return pc.binary_join_element_wise(first, second, " | ")
+    return pc.binary_join_element_wise(first, second, strings([" | "])[0])
 
 
 def minhash(texts: pa.Array) -> NDArray[np.uint32]:
@@ -92,7 +93,7 @@ def minhash(texts: pa.Array) -> NDArray[np.uint32]:
 
 def _letters(texts: pa.Array) -> tuple[NDArray[np.uint8], Indices]:
     """All texts as one run of lower-case bytes, a space between words and several behind each text; their lengths."""
-    ended = pc.binary_join_element_wise(pc.utf8_lower(texts), " " * SHINGLE, " ")
+    ended = pc.binary_join_element_wise(pc.utf8_lower(texts), *strings([" " * SHINGLE, " "]))
     ends = np.frombuffer(ended.buffers()[1], np.int32, len(ended) + 1).astype(np.int64)
     data = _LETTERS[np.frombuffer(ended.buffers()[2] or b"", np.uint8)[: ends[-1]]]
     space = data == 32

@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ukulele.data.arrays import strings
+
 STRINGS = pa.list_(pa.string())
 
 
@@ -89,4 +91,5 @@ def cells(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
         return pa.array([v if v is None else [text(item) or "" for item in v] for v in lists], STRINGS)
     if kind == pa.binary():
         return pa.array([v if isinstance(v, bytes) else None if v is None else str(v).encode() for v in values], kind)
-    return pa.array([text(value) for value in values], kind)
+    texts = [text(value) for value in values]
+    return pa.array(texts, kind) if None in texts else strings([cell for cell in texts if cell is not None])

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ukulele.data.answers import Answers
+from ukulele.data.arrays import flags, numbers
 from ukulele.data.decoded import Decoded
 from ukulele.data.frame import Frame
 from ukulele.data.rows import Shape, columns_of, labels_of, number
@@ -50,13 +52,17 @@ def _suspects(frame: Frame, shape: Shape, answers: Mapping[str, Answers], decode
     """Rows that may be bad, found column by column."""
     suspect = np.array([bool(fault) for fault in decoded.faults]) if decoded else np.zeros(len(frame), bool)
     for name in () if shape.image else shape.inputs:
-        trimmed = pc.utf8_trim_whitespace(frame.chunked(name))
-        suspect |= pc.equal(pc.binary_length(trimmed), 0).fill_null(True).to_numpy()
+        suspect |= np.concatenate([_empty(batch.column(name)) for batch in frame.batches])
     for target in shape.targets:
         found, known = answers[target.name], frozenset(target.labels)
         strange = [bool(known) and not known.issuperset(_labels(value)) for value in found.values]
         suspect |= np.array([*strange, True])[found.codes]  # -1, no answer, is the last
     return suspect
+
+
+def _empty(texts: pa.Array) -> NDArray[np.bool_]:
+    lengths = pc.binary_length(pc.utf8_trim_whitespace(texts))
+    return (numbers(lengths) == 0) | flags(texts.is_null()) if len(texts) else np.zeros(0, bool)
 
 
 def _labels(value: Any) -> tuple[str, ...]:

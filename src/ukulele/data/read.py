@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ukulele.data import quarantine
 from ukulele.data.answers import Answers, answers
+from ukulele.data.arrays import flags
 from ukulele.data.assign import assign
 from ukulele.data.checks import Checked, check
 from ukulele.data.decoded import Decoded, decode_all
@@ -84,7 +85,7 @@ def read(source: Any, options: ReadOptions, cache: Path) -> Dataset:
         *check(Checked(loaded.frame, usable.shape, splits, usable.prints, usable.answers)),
     )
     notes = (*loaded.notes, *guess.notes, *more)
-    return _dataset(usable, splits, guess.modality, replace_bad=bad, notes=notes, findings=findings)
+    return _dataset(usable, splits, guess.modality, bad=bad, notes=notes, findings=findings)
 
 
 def read_inputs(
@@ -137,10 +138,9 @@ def read_labelled(
     """
     loaded = load(source, cache)
     names = ("path",) if loaded.pictures else _present(loaded, columns)
-    shown = targets
     if loaded.pictures and "label" not in {target.name for target in targets}:
         raise DataError(f"{loaded.name}: folders of pictures hold classes; the model answers {targets[0].name!r}.")
-    for target in shown:
+    for target in targets:
         for name in (
             (target.name,) if target.name in loaded.frame.fields or target.kind != "multilabel" else target.labels
         ):
@@ -151,10 +151,10 @@ def read_labelled(
         rows = np.flatnonzero(loaded.given == held)
         loaded = replace(loaded, frame=loaded.frame.select(rows), given=None)
         notes = (f"Of {loaded.name} the {SPLITS[held]} split is evaluated.",)
-    usable = _usable(loaded, Shape(names, modality == "image", shown), cache, max_bad)
+    usable = _usable(loaded, Shape(names, modality == "image", targets), cache, max_bad)
     splits: dict[Split, Indices] = {"test": usable.good}
     findings = (*loaded.findings, *quarantine.bad_rows_finding(usable.bad, usable.total))
-    return _dataset(usable, splits, modality, replace_bad=usable.bad, notes=notes, findings=findings)
+    return _dataset(usable, splits, modality, bad=usable.bad, notes=notes, findings=findings)
 
 
 def _usable(loaded: Loaded, shape: Shape, cache: Path | None, max_bad: float) -> Usable:
@@ -215,7 +215,7 @@ def _without_blind_splits(loaded: Loaded, targets: Sequence[Target]) -> Loaded:
     """Leave out a given split none of whose rows has a target, as in competitions."""
     if loaded.given is None or not targets or targets[0].name not in loaded.frame.fields:
         return loaded
-    column = loaded.frame.chunked(targets[0].name).is_null().to_numpy()
+    column = np.concatenate([flags(batch.column(targets[0].name).is_null()) for batch in loaded.frame.batches])
     given, findings = loaded.given.copy(), list(loaded.findings)
     for at, split in enumerate(SPLITS):
         rows = given == at
@@ -242,10 +242,10 @@ def _dataset(
     splits: Mapping[Split, Indices],
     modality: Modality,
     *,
-    replace_bad: tuple[BadRow, ...],
+    bad: tuple[BadRow, ...],
     notes: tuple[str, ...],
     findings: tuple[Finding, ...],
 ) -> Dataset:
     rows = {split: TableRows(usable.loaded.frame, usable.shape, index) for split, index in splits.items()}
     shape = usable.shape
-    return Dataset(usable.loaded.name, modality, shape.inputs, shape.targets, rows, notes, findings, replace_bad)
+    return Dataset(usable.loaded.name, modality, shape.inputs, shape.targets, rows, notes, findings, bad)

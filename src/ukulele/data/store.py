@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ukulele.data.arrays import integers
 from ukulele.data.columnar import read_parquet
 from ukulele.data.delimited import read_delimited
 from ukulele.data.frame import FILE, LINE, PROVENANCE, Frame
@@ -127,7 +128,7 @@ def _batches(sources: Sequence[Reader], files: tuple[str, ...], bad: list[BadRow
 
 def _record_batch(schema: pa.Schema, batch: Batch, at: int) -> pa.RecordBatch:
     size = len(batch.lines)
-    place = {FILE: pa.array(np.full(size, at, np.int32)), LINE: batch.lines}
+    place = {FILE: integers(np.full(size, at, np.int32)), LINE: batch.lines}
     given = {**batch.columns, **place}
     columns = [
         _as(given[field.name], field.type) if field.name in given else pa.nulls(size, field.type) for field in schema
