@@ -159,7 +159,9 @@ def share(part: object, whole: object) -> str:
     if top is None or not bottom:
         return ABSENT
     percent = 100 * top / bottom
-    return f"{percent:.0f} %" if percent >= 10 or percent == 0 else f"{percent:.2g} %"
+    if percent >= 10 or percent == 0:
+        return f"{percent:.0f} %"
+    return f"{percent:.1f} %" if percent >= 1 else f"{percent:.2g} %"
 
 
 def plain(value: object) -> str:

@@ -73,7 +73,7 @@ def _metric_table(name: str, tested: list[dict[str, Any]]) -> dict[str, Any]:
         {
             "name": c["name"],
             "kind": kind(c),
-            "why": c["why"] or c["model"],
+            "why": c["why"] or (c["model"] if c["model"] != c["name"] else ""),
             "chart": charts.whisker(e, on, kind(c)),
             "value": phrases.number(e.get("value")),
             "interval": phrases.interval(e),

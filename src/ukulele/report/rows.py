@@ -10,7 +10,6 @@ from ukulele.report import charts, phrases
 from ukulele.report.phrases import ABSENT, table, tables
 
 READABLE = 20  # labels up to which a confusion matrix is shown whole
-PAIRS = 15
 PICTURE = re.compile(r"data:image/(?:png|jpeg|webp|gif);base64,[A-Za-z0-9+/]+={0,2}")
 
 
@@ -26,7 +25,7 @@ def confusion(record: Mapping[str, Any]) -> dict[str, Any] | None:
         "labels": labels,
         "rows": _cells(labels, counts) if whole else [],
         "map": None if whole else charts.confusion_map(labels, counts),
-        "pairs": _pairs(labels, counts) if len(labels) > 2 else [],
+        "pairs": _pairs(labels, counts, 5 if whole else 15) if len(labels) > 2 else [],
     }
 
 
@@ -46,9 +45,9 @@ def _cells(labels: Sequence[str], counts: Sequence[Sequence[float]]) -> list[dic
     return lines
 
 
-def _pairs(labels: Sequence[str], counts: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
+def _pairs(labels: Sequence[str], counts: Sequence[Sequence[float]], at_most: int) -> list[dict[str, Any]]:
     wrong = [(c, i, j) for i, row in enumerate(counts) for j, c in enumerate(row) if c and i != j]
-    most = sorted(wrong, key=lambda w: (-w[0], w[1], w[2]))[:PAIRS]
+    most = sorted(wrong, key=lambda w: (-w[0], w[1], w[2]))[:at_most]
     top = most[0][0] if most else 1.0
     return [
         {
