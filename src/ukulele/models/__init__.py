@@ -35,7 +35,9 @@ def load(request: Request, modality: str) -> Model:
         return _from_bundle(path, request, modality)
     if modality == "image":
         if (path / "config.json").is_file() and "model_type" in json.loads((path / "config.json").read_text()):
-            raise ModelError(f"{request.name} is a transformers model; the data are pictures.", hint="Name a timm network.")
+            raise ModelError(
+                f"{request.name} is a transformers model; the data are pictures.", hint="Name a timm network."
+            )
         from ukulele.models import images
 
         return images.load(request)

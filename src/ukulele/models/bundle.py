@@ -66,7 +66,14 @@ def write_bundle(
         write_json(part / "golden.json", golden)
         card = {"card": asdict(model.card), "name": model.name}
         files = {str(path.relative_to(part)): _sha256(path) for path in sorted(part.rglob("*")) if path.is_file()}
-        facts = {"format": FORMAT, "ukulele": __version__, "recipe": model.recipe, **card, "about": about, "files": files}
+        facts = {
+            "format": FORMAT,
+            "ukulele": __version__,
+            "recipe": model.recipe,
+            **card,
+            "about": about,
+            "files": files,
+        }
         write_json(part / BUNDLE_FILE, facts)
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
@@ -126,7 +133,9 @@ def _facts(folder: Path) -> dict[str, Any]:
     try:
         facts = json.loads(file.read_text("utf-8"))
     except FileNotFoundError as error:
-        raise RunError(f"{folder} holds no model: {BUNDLE_FILE} is missing.", hint="Name a run's folder or its bundle.") from error
+        raise RunError(
+            f"{folder} holds no model: {BUNDLE_FILE} is missing.", hint="Name a run's folder or its bundle."
+        ) from error
     except (ValueError, OSError) as error:
         raise RunError(f"{file} is damaged: {error}") from error
     if not isinstance(facts, dict) or not isinstance(facts.get("format"), int) or "recipe" not in facts:

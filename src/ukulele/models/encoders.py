@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from ukulele.errors import ModelError
 from ukulele.types import Card, Field, Model, Request, Stage, Tensors
@@ -128,35 +129,41 @@ class Whole(nn.Module):
 
 
 class Pool(nn.Module):
-    """Tokens to one vector: their mean, or the first one of each piece ("cls")."""
+    """Ends the trunk in `pooled`."""
 
-    def __init__(self, how: str) -> None:
+    def __init__(self, pool: Callable[[Tensors], Tensor]) -> None:
         super().__init__()
-        self.how = how
+        self._pool = pool
 
     def forward(self, live: Tensors) -> Tensors:
-        if self.how == "mean":
-            return {"pooled": mean(live)}
-        first = torch.zeros_like(live["token_mask"])
-        first[:, 0] = 1
-        if "piece" in live:
-            first[:, 1:] = (live["piece"][:, 1:] > live["piece"][:, :-1]) & (live["token_mask"][:, 1:] > 0)
-        return {"pooled": _weighted(live["x"], first)}
+        return {"pooled": self._pool(live)}
 
 
-def mean(live: Tensors) -> Tensor:
-    """The mean over the tokens that are there, (rows, width) float32; `pooled` itself behind the pool."""
+def pool(how: str, pairs: str, live: Tensors) -> Tensor:
+    """Tokens to one vector a row, float32: their mean, or the first one of each piece ("cls").
+
+    Two texts read separately become u, v, |u - v|, u v and their cosine (Reimers & Gurevych, 2019,
+    arXiv:1908.10084, section 3; the product after Conneau et al., 2017, arXiv:1705.02364): (rows, 4 width + 1).
+    Behind the pool it is `pooled` itself.
+    """
     if "pooled" in live:
         return live["pooled"]
-    return _weighted(live["x"], live["token_mask"])
+    there = live["token_mask"]
+    if how == "cls":
+        start = torch.ones_like(there)
+        if "piece" in live:
+            start[:, 1:] = live["piece"][:, 1:] > live["piece"][:, :-1]
+        else:
+            start[:, 1:] = 0
+        there = there * start
+    if pairs != "separate":
+        return _weighted(live["x"], there)
+    u, v = (normalize(_weighted(live["x"], there * (live["piece"] == side))) for side in (0, 1))
+    return torch.cat([u, v, (u - v).abs(), u * v, (u * v).sum(1, keepdim=True)], 1)
 
 
 def _weighted(x: Tensor, weights: Tensor) -> Tensor:
-    share = weights.float() / weights.sum(1, keepdim=True)
-    return torch.bmm(share[:, None].to(x.dtype), x)[:, 0].float() if x.dtype == torch.float32 else _wide(x, share)
-
-
-def _wide(x: Tensor, share: Tensor) -> Tensor:
+    share = weights.float() / weights.sum(1, keepdim=True).clamp(min=1)
     return (x.float() * share[..., None]).sum(1)
 
 
@@ -202,6 +209,7 @@ def load(request: Request) -> Model:
         "max_length": _max_length(folder, config, request),
         "long": request.long,
         "inputs": request.inputs,
+        "pairs": _pairs(folder, request),
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)
@@ -238,27 +246,29 @@ def _assemble(net: nn.Module, recipe: Mapping[str, Any], assets: Mapping[str, by
         raise ModelError(
             f"{name}: long texts cannot be chunked for models of type {config.model_type!r}.", hint="Use --long cut."
         )
-    chunks = recipe["long"] == "chunk"
+    if layout is None and recipe["pairs"] == "separate":
+        recipe = {**recipe, "pairs": "joint"}
+    pieces = recipe["long"] == "chunk" or recipe["pairs"] == "separate"
     sides = layout.sides if layout else int(getattr(config, "type_vocab_size", 0) or 0) > 0
     pad = float(config.pad_token_id or 0)
-    kept = {"piece": Field("token")} if chunks else {}
+    kept = {"piece": Field("token")} if pieces else {}
     inputs = {"ids": Field("token", pad), **({"side": Field("token")} if sides else {}), **kept}
-    live = {"x": Field("token"), **kept}
-    stages = _stages(net, layout, live, sides)
-    pool = Stage("pool", Pool(recipe["pooling"]), {"pooled": Field()})
+    pooling = partial(pool, recipe["pooling"], recipe["pairs"])
+    last = Stage("pool", Pool(pooling), {"pooled": Field()})
+    width = int(config.hidden_size)
     return Model(
         name=name,
         net=net,
-        encode=partial(encode, _tokenizer(assets, recipe), tuple(inputs), chunks),
+        encode=partial(encode, _tokenizer(assets, recipe), tuple(inputs), recipe["pairs"]),
         inputs=inputs,
-        stages=(*stages, pool),
-        width=int(config.hidden_size),
-        summary=mean,
+        stages=(*_stages(net, layout, {"x": Field("token"), **kept}, sides), last),
+        width=4 * width + 1 if recipe["pairs"] == "separate" else width,
+        summary=partial(pool, "mean", recipe["pairs"]),
         recipe=recipe,
         card=card,
         prepare=partial(prepare, layout.first_position(config)) if layout else dict,
         assets=assets,
-        limit=None if chunks else recipe["max_length"],
+        limit=None if recipe["long"] == "chunk" else recipe["max_length"],
     )
 
 
@@ -279,23 +289,29 @@ def _stages(net: nn.Module, layout: Layout | None, live: Mapping[str, Field], si
 def encode(
     tokenizer: Tokenizer,
     names: Sequence[str],
-    chunks: bool,
+    pairs: str,
     inputs: Sequence[tuple[Any, ...]],
     draws: Sequence[int],
 ) -> list[Tensors]:
-    """Texts as token ids, without padding. Text has no augmentation: `draws` are not looked at."""
+    """Texts as token ids, without padding. Text has no augmentation: `draws` are not looked at.
+
+    Each piece has its own special tokens: a chunk of a long text, or one of two texts that are read separately.
+    """
     del draws
-    batch = [pair if len(pair) > 1 else pair[0] for pair in inputs]
-    rows = []
-    for encoding in tokenizer.encode_batch(batch):
-        pieces = [encoding, *encoding.overflowing] if chunks else [encoding]
-        row: Tensors = {"ids": torch.tensor([i for piece in pieces for i in piece.ids])}
-        if "side" in names:
-            row["side"] = torch.tensor([i for piece in pieces for i in piece.type_ids])
-        if chunks:
-            row["piece"] = torch.tensor([n for n, piece in enumerate(pieces) for _ in piece.ids])
-        rows.append(row)
-    return rows
+    if pairs == "separate":
+        single = tokenizer.encode_batch([text for texts in inputs for text in texts])
+        return [_row(single[at : at + 2], names) for at in range(0, len(single), 2)]
+    found = tokenizer.encode_batch([texts if len(texts) > 1 else texts[0] for texts in inputs])
+    return [_row([one, *one.overflowing] if "piece" in names else [one], names) for one in found]
+
+
+def _row(pieces: Sequence[Any], names: Sequence[str]) -> Tensors:
+    row: Tensors = {"ids": torch.tensor([i for piece in pieces for i in piece.ids])}
+    if "side" in names:
+        row["side"] = torch.tensor([i for piece in pieces for i in piece.type_ids])
+    if "piece" in names:
+        row["piece"] = torch.tensor([n for n, piece in enumerate(pieces) for _ in piece.ids])
+    return row
 
 
 def _tokenizer(assets: Mapping[str, bytes], recipe: Mapping[str, Any]) -> Tokenizer:
@@ -315,6 +331,13 @@ def _pooling(folder: Path) -> str:
     if settings.is_file() and json.loads(settings.read_text()).get("pooling_mode_cls_token"):
         return "cls"
     return "mean"
+
+
+def _pairs(folder: Path, request: Request) -> str:
+    """How two texts are read: separately by a model made for that (sentence-transformers), else side by side."""
+    if request.inputs < 2:
+        return "none"
+    return "separate" if (folder / "modules.json").is_file() else "joint"
 
 
 def _max_length(folder: Path, config: Any, request: Request) -> int:
@@ -346,7 +369,10 @@ def _card(request: Request, folder: Path) -> Card:
 
 def resize(model: Model, request: Request) -> Model:
     """A bundle's encoder as the source of a new task: as many texts a row, and as long, as asked."""
-    changes: dict[str, Any] = {"inputs": request.inputs, "long": request.long}
+    pairs = model.recipe["pairs"]
+    if (pairs == "none") != (request.inputs < 2):
+        pairs = "none" if request.inputs < 2 else "separate"
+    changes: dict[str, Any] = {"inputs": request.inputs, "long": request.long, "pairs": pairs}
     if request.max_length is not None:
         changes["max_length"] = _max_length(Path(), model.net.config, request)
     return replace(rewrap(model, **changes), card=model.card)

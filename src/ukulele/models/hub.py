@@ -150,7 +150,12 @@ def text_network(folder: Path | None, config: Any, options: Mapping[str, Any]) -
             net = AutoModel.from_config(config, **options)
         else:
             net = AutoModel.from_pretrained(
-                folder, config=config, attn_implementation="sdpa", use_safetensors=True, trust_remote_code=False, **options
+                folder,
+                config=config,
+                attn_implementation="sdpa",
+                use_safetensors=True,
+                trust_remote_code=False,
+                **options,
             )
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{folder or config.model_type} cannot be loaded: {str(error).splitlines()[0]}") from error

@@ -1,12 +1,12 @@
 """One run's folder: everything that was asked, decided, seen and made.
 
-    manifest.json      options, decisions, versions
-    events.jsonl       what the run did, line by line
-    checkpoints/       a candidate under way: a state from which it goes on bit-identical
-    results/           a candidate that is done: its weights and answers
-    quarantine.csv     rows that were set aside
-    record.json        the whole run as plain data; report.html is a function of it
-    bundle/            the model
+manifest.json      options, decisions, versions
+events.jsonl       what the run did, line by line
+checkpoints/       a candidate under way: a state from which it goes on bit-identical
+results/           a candidate that is done: its weights and answers
+quarantine.csv     rows that were set aside
+record.json        the whole run as plain data; report.html is a function of it
+bundle/            the model
 """
 
 from __future__ import annotations
@@ -55,7 +55,13 @@ class RunFolder:
             )
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise RunError(f"{path} exists and is no empty folder.", hint="Choose another folder with --out.")
-        manifest = {"format": FORMAT, "ukulele": __version__, "options": dict(options), "decisions": {}, "began": time.time()}
+        manifest = {
+            "format": FORMAT,
+            "ukulele": __version__,
+            "options": dict(options),
+            "decisions": {},
+            "began": time.time(),
+        }
         run = cls(path, manifest, writes=writes)
         run.save_manifest()
         return run
@@ -90,7 +96,9 @@ class RunFolder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise RunError(f"{self.path} is in use by another process.", hint="Wait for it, or choose another --out.") from error
+            raise RunError(
+                f"{self.path} is in use by another process.", hint="Wait for it, or choose another --out."
+            ) from error
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -184,7 +192,11 @@ def read_record(path: Path) -> dict[str, Any]:
         record = json.loads(file.read_text("utf-8"))
     except FileNotFoundError as error:
         unfinished = (path / "manifest.json").exists()
-        hint = f"Finish it: uke fit DATA --resume {path}" if unfinished else "Name a run's folder, as `uke fit` printed it."
+        hint = (
+            f"Finish it: uke fit DATA --resume {path}"
+            if unfinished
+            else "Name a run's folder, as `uke fit` printed it."
+        )
         raise RunError(f"{path} holds no finished run: record.json is missing.", hint=hint) from error
     except (ValueError, OSError) as error:
         raise RunError(f"{file} is damaged: {error}") from error

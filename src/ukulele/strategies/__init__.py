@@ -48,7 +48,9 @@ def _phase_in_words(phase: Phase, facts: Facts, stop: str | None) -> str:
     where = f" behind {stop}" if stop else ""
     if phase.optimiser == "probe":
         return f"fit the head to its optimum on the frozen model's features{where}"
-    trained = [s for s in facts.stages if s not in facts.bare and any(fnmatchcase(f"{s}.x", g.names) for g in phase.groups)]
+    trained = [
+        s for s in facts.stages if s not in facts.bare and any(fnmatchcase(f"{s}.x", g.names) for g in phase.groups)
+    ]
     frozen = [s for s in facts.stages if s not in facts.bare and s not in trained]
     rates = [group.rate for group in phase.groups]
     what = " and ".join(["the head", *([_span(trained)] if trained else [])])

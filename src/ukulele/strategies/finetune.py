@@ -15,7 +15,9 @@ LAYER_DECAY = {"text": 0.95, "pair": 0.95, "image": 0.8}
 def plan(facts: Facts, wishes: Wishes) -> Plan:
     """Two phases: the probe, then head and top stages by AdamW with warm-up, decay and early stopping."""
     frozen = frozen_stages(facts, wishes.freeze, default=len(facts.stages) // 2)
-    return Plan("finetune", (*probe_first(facts), tuning(facts, wishes, frozen)), views=wishes.views or 1, seed=wishes.seed)
+    return Plan(
+        "finetune", (*probe_first(facts), tuning(facts, wishes, frozen)), views=wishes.views or 1, seed=wishes.seed
+    )
 
 
 def tuning(facts: Facts, wishes: Wishes, frozen: int) -> Phase:

@@ -15,14 +15,16 @@ from ukulele.tools.search import Probe, Score, Search, judge, log_probabilities,
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-# rows, their targets and weights, a strength, where to start -> weights (d + 1, k), the bias last
-Fit: TypeAlias = "Callable[[csr_matrix, Tensor, Tensor, float, Tensor | None, bool], Tensor]"
+# a strength, where to start, whether it is the last fit -> weights (d + 1, k), the bias last
+Solve: TypeAlias = Callable[[float, Tensor | None, bool], Tensor]
+# rows, their targets and their weights, prepared once for all strengths
+Fit: TypeAlias = "Callable[[csr_matrix, Tensor, Tensor], Solve]"
 
-COSTS = tuple(10 ** (0.5 * i - 1) for i in range(8))  # 0.1 to 300, scikit-learn's C = 1 / (n x strength)
+COSTS = tuple(10 ** (0.5 * i - 0.5) for i in range(6))  # 0.3 to 100, scikit-learn's C = 1 / (n x strength)
 FEW_COSTS = (1.0, 10.0, 100.0)  # where a fit takes seconds
 PENALTIES = tuple(10 ** (0.5 * i - 1.5) for i in range(7))  # 0.03 to 30, scikit-learn's alpha = n x strength
 MANY = 10  # classes or labels from which fits are few: three folds, three strengths
-TOLERANCE, LAST_TOLERANCE = 1e-4, 1e-6  # nats
+TOLERANCE, LAST_TOLERANCE = 1e-5, 1e-8  # nats
 
 
 def sparse_logistic(
@@ -39,12 +41,14 @@ def sparse_logistic(
     few = classes >= MANY
     costs = FEW_COSTS if few else COSTS
     strengths = search.strengths or tuple(1 / (x.shape[0] * cost) for cost in costs)
-    held = _Held(x, y, weights, validation, min(search.folds, 3) if few else search.folds, search.seed)
-    fit = _liblinear if binary else _softmax_of(classes)
+    marks = y[:, None].float() if binary else y
+    held = _Held(x, marks, weights, validation, min(search.folds, 3) if few else search.folds, search.seed)
+    fit = _logistic_of(1 if binary else classes)
     outputs = held.answers(fit, strengths)
-    scores = tuple(judge(o, held.truth, held.truth_rows, s, search) for s, o in outputs.items())
+    truth = held.truth[:, 0].long() if binary else held.truth
+    scores = tuple(judge(o, truth, held.truth_rows, s, search) for s, o in outputs.items())
     best = max(scores, key=lambda found: (found.mean, -found.loss))
-    w = fit(x, y, held.rows, best.strength, None, True)
+    w = fit(x, held.y, held.rows)(best.strength, None, True)
     weight, bias = w[:-1].T.float().contiguous(), w[-1].float()
     if binary:
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
@@ -66,7 +70,7 @@ def sparse_ridge(
         loss, error = mean_and_error((answers[:, 0] - held.truth).square(), held.truth_rows)
         scores.append(Score(strength, 1 - loss / spread, error / spread, loss))
     best = min(scores, key=lambda found: found.loss)
-    w = _least_squares(x, y, held.rows, best.strength, None, True)
+    w = _least_squares(x, y, held.rows)(best.strength, None, True)
     return Probe(w[:-1].T.float().contiguous(), w[-1].float(), best.strength, tuple(scores), outputs[best.strength])
 
 
@@ -86,16 +90,16 @@ class _Held:
         self.rows = torch.ones(len(y)) if weights is None else weights.detach().float().cpu()
         self.validation = validation
         self.fold = stratified_folds(y, min(folds, len(y)), seed)
-        self.truth = y if validation is None else validation[1].detach().to(y)
+        self.truth = y if validation is None else validation[1].detach().to(y).reshape(-1, *y.shape[1:])
         self.truth_rows = self.rows if validation is None else torch.ones(len(self.truth))
 
     def answers(self, fit: Fit, strengths: tuple[float, ...]) -> dict[float, Tensor]:
         """By strength, the outputs (n, k) for the held-out rows; each fit starts from the one before."""
         found: dict[float, Tensor] = {}
         for inside, outside, held in self._parts():
-            start = None
+            start, solve = None, fit(self.x[inside.numpy()], self.y[inside], self.rows[inside])
             for strength in sorted(strengths, reverse=True):
-                start = fit(self.x[inside.numpy()], self.y[inside], self.rows[inside], strength, start, False)
+                start = solve(strength, start, False)
                 outputs = torch.from_numpy(np.asarray(outside @ start[:-1].numpy())).float() + start[-1].float()
                 found.setdefault(strength, outputs.new_empty(len(self.truth), outputs.shape[1]))[held] = outputs
         return found
@@ -112,39 +116,33 @@ class _Held:
         return parts
 
 
-def _liblinear(x: csr_matrix, y: Tensor, rows: Tensor, strength: float, start: Tensor | None, last: bool) -> Tensor:  # noqa: ARG001
-    """Two classes as one sigmoid (d + 1, 1)."""
-    from sklearn.linear_model import LogisticRegression
+def _logistic_of(outputs: int) -> Fit:
+    """Several classes, or labels where targets are marks."""
 
-    cost = 1 / (float(rows.sum()) * strength)
-    model = LogisticRegression(C=cost, solver="liblinear", tol=1e-4 if last else 1e-3, random_state=0)
-    if int(y.min()) == int(y.max()):  # a fold without one of the classes
-        w = torch.zeros(x.shape[1] + 1, 1)
-        w[-1] = 10.0 if bool(y.all()) else -10.0
-        return w
-    model.fit(x, y.numpy(), sample_weight=rows.numpy())
-    return torch.from_numpy(np.concatenate([model.coef_[0], model.intercept_])[:, None]).float()
+    def prepare(x: csr_matrix, y: Tensor, rows: Tensor) -> Solve:
+        problem = Logistic(_Sparse(x), y.float() if y.dim() == 2 else y, (rows / rows.sum())[:, None], outputs)
 
+        def solve(strength: float, start: Tensor | None, last: bool) -> Tensor:
+            w = torch.zeros(x.shape[1] + 1, outputs) if start is None else start
+            return minimise(problem, strength, w[:, None], LAST_TOLERANCE if last else TOLERANCE)[:, 0]
 
-def _softmax_of(outputs: int) -> Fit:
-    """Several classes, or labels where targets are marks (d + 1, k)."""
+        return solve
 
-    def fit(x: csr_matrix, y: Tensor, rows: Tensor, strength: float, start: Tensor | None, last: bool) -> Tensor:
-        w = torch.zeros(x.shape[1] + 1, 1, outputs) if start is None else start[:, None]
-        shares = (rows / rows.sum())[:, None]
-        problem = Logistic(_Sparse(x), y.float() if y.dim() == 2 else y, shares, outputs)
-        return minimise(problem, strength, w, LAST_TOLERANCE if last else TOLERANCE)[:, 0]
-
-    return fit
+    return prepare
 
 
-def _least_squares(x: csr_matrix, y: Tensor, rows: Tensor, strength: float, start: Tensor | None, last: bool) -> Tensor:  # noqa: ARG001
-    """A number (d + 1, 1)."""
+def _least_squares(x: csr_matrix, y: Tensor, rows: Tensor) -> Solve:
+    """A number."""
     from sklearn.linear_model import Ridge
 
-    model = Ridge(alpha=float(rows.sum()) * strength, solver="sparse_cg", tol=1e-6 if last else 1e-4)
-    model.fit(x, y.numpy().astype(x.dtype), sample_weight=rows.numpy().astype(x.dtype))
-    return torch.from_numpy(np.append(model.coef_, model.intercept_)[:, None]).float()
+    target, weights = y.numpy().astype(x.dtype), rows.numpy().astype(x.dtype)
+
+    def solve(strength: float, _start: Tensor | None, last: bool) -> Tensor:
+        model = Ridge(alpha=float(rows.sum()) * strength, solver="sparse_cg", tol=1e-6 if last else 1e-4)
+        model.fit(x, target, sample_weight=weights)
+        return torch.from_numpy(np.append(model.coef_, model.intercept_)[:, None]).float()
+
+    return solve
 
 
 class _Sparse:
