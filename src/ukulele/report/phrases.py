@@ -125,7 +125,7 @@ def duration(seconds: object) -> str:
     if found is None:
         return ABSENT
     if found < 10:
-        return f"{found:.2g} s"
+        return f"{found:.2g} s" if found >= 0.01 or found == 0 else "< 0.01 s"
     whole = round(found)
     if whole < 60:
         return f"{whole} s"

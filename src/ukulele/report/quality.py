@@ -149,10 +149,13 @@ def layers(record: Mapping[str, Any]) -> dict[str, Any] | None:
         }
         for i, e in enumerate(found)
     ]
-    last = best == len(found) - 1
-    said = (
-        "The last stage scores highest." if last else f"Stage {lines[best]['stage']} scores highest, not the last one."
-    )
+    reach = phrases.real(found[-1].get("high"))
+    if best == len(found) - 1:
+        said = "The last stage scores highest."
+    elif reach is not None and reach >= float(found[best]["value"]):
+        said = f"Stage {lines[best]['stage']} scores highest, but within the interval of the last one."
+    else:
+        said = f"Stage {lines[best]['stage']} scores highest, above the interval of the last one."
     return {"rows": lines, "scale": charts.scale(on), "said": said}
 
 
