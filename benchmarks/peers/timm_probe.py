@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # C, chosen on val, or by cross-validation where there is no val
+STRENGTHS = (1e-4, 1e-3, 0.01, 0.1, 1.0)  # C, chosen on val, or by cross-validation where there is no val
 DEFAULT = {"precision": "fp32", "layout": "nchw", "batch": 32, "workers": 0}
 BEST = {"precision": "autocast", "layout": "nhwc", "batch": 32, "workers": 0}
 
