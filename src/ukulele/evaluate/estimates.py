@@ -37,9 +37,11 @@ def estimates(task: Task, table: NDArray[np.float64]) -> dict[str, Estimate]:
     values = {metric: metric.value(table, ones) for metric in task.metrics}
     defined = [metric for metric, value in values.items() if not np.isnan(value)]
     draws = draws_for(table.size)
-    drawn = [[metric.value(table, counts) for metric in defined] for counts in _resamples(len(table), draws, defined)]
+    if not defined:
+        return {}
+    drawn = [[metric.value(table, counts) for metric in defined] for counts in resamples(len(table), draws)]
     found = {}
-    for metric, column in zip(defined, np.array(drawn).reshape(-1, len(defined)).T, strict=True):
+    for metric, column in zip(defined, np.array(drawn).T, strict=True):
         low, high = interval(column)
         found[metric.name] = Estimate(values[metric], low, high, len(table), _method(draws))
     return found
@@ -48,10 +50,6 @@ def estimates(task: Task, table: NDArray[np.float64]) -> dict[str, Estimate]:
 def _known(table: NDArray[np.float64], by: NDArray[np.float64]) -> NDArray[np.float64]:
     """The rows that have a true value, each column in one piece."""
     return np.asfortranarray(table[~np.isnan(by[:, 0])])
-
-
-def _resamples(n: int, draws: int, wanted: Sequence[Metric]) -> Any:
-    return resamples(n, draws) if wanted else ()
 
 
 def _method(draws: int, paired: bool = False) -> str:

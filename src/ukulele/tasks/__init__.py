@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal, TypeAlias
 
 from ukulele.errors import DataError, PlanError
@@ -47,7 +47,7 @@ def make(
     (1.5, 0.75)
     """
     task = _make(target, values, class_weights)
-    chosen = task if metric is None else type(task)(**{**_options(task), "metric": metric})
+    chosen = task if metric is None else replace(task, metric=metric)
     _ = chosen.metrics  # an unknown name is refused here, not after training
     return chosen
 
@@ -96,10 +96,6 @@ def _mean_and_scale(target: Target, values: Sequence[Any]) -> tuple[float, float
     if not len(known):
         return 0.0, 1.0
     return float(known.mean()), float(known.std()) or 1.0
-
-
-def _options(task: AnyTask) -> dict[str, Any]:
-    return {name: getattr(task, name) for name in task.__dataclass_fields__}
 
 
 def dump(task: AnyTask) -> dict[str, Any]:
