@@ -82,7 +82,7 @@ def from_record(path: Path) -> Json:
 def last_json(text: str) -> Json:
     r"""The last line of `text` that is a JSON object.
 
-    >>> last_json('loading ...\n{"accuracy": 0.5}\\n')
+    >>> last_json('loading ...\n{"accuracy": 0.5}\n')
     {'accuracy': 0.5}
     """
     for line in reversed(text.splitlines()):
