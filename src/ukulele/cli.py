@@ -14,6 +14,7 @@ from rich.console import Console
 
 from ukulele import __version__
 from ukulele.errors import UkuleleError
+from ukulele.tools.memory import keep_freed_memory
 
 app = typer.Typer(
     name="uke",
@@ -359,6 +360,7 @@ def root(
 
 def main() -> None:
     """The entry point: errors become one message and an exit code, 2 for the user's faults and 1 for ours."""
+    keep_freed_memory()
     try:
         app(args=_spread(sys.argv[1:]), standalone_mode=True)
     except UkuleleError as error:

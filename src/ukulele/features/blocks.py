@@ -78,7 +78,7 @@ def _open(raw: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
 def _digest(raw: np.ndarray) -> int:
     digest = xxhash.xxh3_64()
     for start in range(0, len(raw), CHUNK):
-        digest.update(memoryview(raw[start : start + CHUNK]))
+        digest.update(raw[start : start + CHUNK].data)
     return digest.intdigest()
 
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ukulele.features import blocks, keys
 from ukulele.features.blocks import Block
 from ukulele.features.cache import Cache
+from ukulele.features.folding import fold_batchnorm
 from ukulele.tools.collate import collate, separate
 from ukulele.types import Field, Hear, Model, Progress, Row, Rows, Tensors
 
@@ -45,21 +46,21 @@ class Frozen:
 
     def __init__(self, model: Model, wanted: Pass) -> None:
         self.model, self.wanted = model, wanted
-        stages = [stage.module for stage in model.stages[: wanted.cut]]
-        if wanted.dtype != "fp32" and stages:
-            stages = [narrow(copy.deepcopy(stage), wanted.torch_dtype) for stage in stages]
-        self.stages = [stage.to(wanted.device).eval() for stage in stages]
+        stages = nn.ModuleList(stage.module for stage in model.stages[: wanted.cut])
+        self._narrows = wanted.dtype != "fp32" and len(stages) > 0
+        self.stages = (copy.deepcopy(stages) if self._narrows else stages).to(wanted.device).eval()
         self.fields: Mapping[str, Field] = dict(model.live(wanted.cut))
         if wanted.taps:
             self.fields = {**self.fields, **{f"{TAP}{stage.name}": Field() for stage in model.stages[: wanted.cut]}}
 
     def run(self, rows: Sequence[Tensors]) -> list[Tensors]:
         """Unpadded inputs to unpadded values at the cut."""
-        if not self.stages:
+        if not len(self.stages):
             return list(rows)
+        if self._narrows:
+            self._narrow(rows[:2])
         with torch.inference_mode():
-            live = {k: v.to(self.wanted.device) for k, v in collate(rows, self.model.inputs).items()}
-            live = self.model.prepare(live)
+            live = self._placed(rows)
             taps: Tensors = {}
             for stage, module in zip(self.model.stages, self.stages, strict=False):
                 live = module(live)
@@ -67,6 +68,29 @@ class Frozen:
                     taps[f"{TAP}{stage.name}"] = self.model.summary(live)
             kept = {k: v.cpu() for k, v in {**live, **taps}.items()}
             return separate(kept, self.fields)
+
+
+    def _placed(self, rows: Sequence[Tensors]) -> Tensors:
+        live = {k: v.to(self.wanted.device) for k, v in collate(rows, self.model.inputs).items()}
+        return self.model.prepare(live)
+
+    def _narrow(self, rows: Sequence[Tensors]) -> None:
+        """Make the copy narrow, BatchNorm folded away first where it can be; some rows show the way of the data."""
+        self._narrows = False
+
+        def run() -> Tensor:
+            live = self._placed(rows)
+            for module in self.stages:
+                live = module(live)
+            return torch.cat([live[name].float().flatten() for name in self.model.live(self.wanted.cut)])
+
+        if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.stages.modules()):
+            with torch.no_grad():
+                folded = fold_batchnorm(self.stages, run)
+            if not folded:
+                originals = nn.ModuleList(stage.module for stage in self.model.stages[: self.wanted.cut])
+                self.stages = copy.deepcopy(originals).to(self.wanted.device).eval()
+        narrow(self.stages, self.wanted.torch_dtype)
 
 
 def narrow(module: nn.Module, dtype: torch.dtype) -> nn.Module:
