@@ -40,9 +40,10 @@ def _after_padding(config: Any) -> int:
     return int(config.pad_token_id) + 1
 
 
+BERT = Layout("encoder.layer")
 ROBERTA = Layout("encoder.layer", first_position=_after_padding)
 LAYOUTS: Mapping[str, Layout] = {
-    "bert": Layout("encoder.layer"),
+    "bert": BERT,
     "electra": Layout("encoder.layer", project="embeddings_project", pooler=False),
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,
@@ -50,6 +51,8 @@ LAYOUTS: Mapping[str, Layout] = {
     "distilbert": Layout("transformer.layer", sides=False, pooler=False),
     "modernbert": Layout("layers", sides=False, norm="final_norm", rotary="rotary_emb", pooler=False),
 }
+OFFSET = frozenset({"mpnet", "longformer", "roberta-prelayernorm", "xlm-roberta-xl", "data2vec-text", "ibert"})
+UNBOUNDED = 512  # tokens, where a family knows no limit of its own
 
 
 class Embed(nn.Module):
@@ -341,8 +344,8 @@ def _pairs(folder: Path, request: Request) -> str:
 
 
 def _max_length(folder: Path, config: Any, request: Request) -> int:
-    layout = LAYOUTS.get(config.model_type)
-    most = int(config.max_position_embeddings) - (layout.first_position(config) if layout else 0)
+    layout = LAYOUTS.get(config.model_type, ROBERTA if config.model_type in OFFSET else BERT)
+    most = int(getattr(config, "max_position_embeddings", None) or UNBOUNDED) - layout.first_position(config)
     if request.max_length is not None:
         if not 8 <= request.max_length <= most:
             raise ModelError(

@@ -138,31 +138,38 @@ def tokenizer_json(folder: Path) -> bytes:
 def text_network(folder: Path | None, config: Any, options: Mapping[str, Any]) -> nn.Module:
     """The network: with the folder's weights, or drawn from torch's generator where there is no folder."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    from safetensors import SafetensorError
     from transformers import AutoModel
     from transformers.utils import logging
 
+    missing: list[str] = []
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
         if folder is None:
-            config._attn_implementation = "sdpa"
             net = AutoModel.from_config(config, **options)
         else:
-            net = AutoModel.from_pretrained(
+            net, info = AutoModel.from_pretrained(
                 folder,
+                output_loading_info=True,
                 config=config,
-                attn_implementation="sdpa",
                 use_safetensors=True,
                 trust_remote_code=False,
                 **options,
             )
-    except (OSError, ValueError, RuntimeError) as error:
+            missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder or config.model_type} cannot be loaded: {str(error).splitlines()[0]}") from error
     finally:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+    if missing:
+        raise ModelError(
+            f"{folder} lacks {len(missing)} of the weights of a {config.model_type} ({', '.join(missing[:3])}).",
+            hint="Its config.json and model.safetensors must be of the same model.",
+        )
     network: nn.Module = net.float()
     return network
 
