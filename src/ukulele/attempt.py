@@ -166,23 +166,21 @@ def attempt(candidate: Candidate, context: Context) -> Outcome:
     )
     if done:
         return _again(outcome, done)
-    outcome.history = list(latest[1]["history"]) if latest else []
+    if latest:
+        _recall(outcome, latest[1])
     probing = ["probe" if phase.optimiser == "probe" else "train" for phase in candidate.plan.phases]
     for event in train(model, heads, candidate.plan, feed, context.engine, latest[0] if latest else None):
         meter.mark(probing[min(event.place.phase, len(probing) - 1)] if isinstance(event, Stepped | Judged) else "save")
         _note(event, outcome.history)
+        _note_probe(outcome)
         context.hear(event)
         if isinstance(event, Saved) and context.engine.main:
-            run.checkpoint(name, event, {"history": outcome.history, "meter": meter.plain()})
+            run.checkpoint(name, event, {**_particulars(outcome), "meter": meter.plain()})
     outcome.raw["validation"], _ = feed.answers("validation", len(model.stages) if outcome.still else outcome.cut)
     outcome.tasks = {
         n: t.tuned(outcome.raw["validation"][n], feed.values("validation", n)) for n, t in context.tasks.items()
     }
     meter.mark("validate")
-    probe = next(iter(feed.probes.values()), None)
-    if probe is not None:
-        outcome.strength = float(probe.strength)
-        outcome.cross_validation = (probe.score.mean, probe.score.error)
     outcome.cost = _cost(model, heads, candidate, meter)
     if context.engine.main:
         run.save_result(name, _result(outcome))
@@ -202,6 +200,26 @@ def _note(event: Event, history: list[dict[str, Any]]) -> None:
             history[-1] |= {"validation_loss": loss, "score": score, "best": best}
 
 
+def _note_probe(outcome: Outcome) -> None:
+    probe = next(iter(outcome.feed.probes.values()), None)
+    if probe is not None:
+        outcome.strength = float(probe.strength)
+        outcome.cross_validation = (probe.score.mean, probe.score.error)
+
+
+def _particulars(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "history": outcome.history,
+        "strength": outcome.strength,
+        "cross_validation": outcome.cross_validation,
+    }
+
+
+def _recall(outcome: Outcome, kept: Mapping[str, Any]) -> None:
+    outcome.history, outcome.strength = list(kept["history"]), kept["strength"]
+    outcome.cross_validation = tuple(kept["cross_validation"]) if kept["cross_validation"] else None
+
+
 def _cut(model: Model, heads: Mapping[str, Head], candidate: Candidate) -> int:
     """The lowest cut of all phases, from which answers are computed."""
     cuts = [select(model, heads, phase).cut for phase in candidate.plan.phases]
@@ -219,10 +237,8 @@ def _result(outcome: Outcome) -> dict[str, Any]:
     weights = changing(outcome.model, outcome.heads, outcome.candidate.plan.phases)
     return {
         "weights": weights,
-        "history": outcome.history,
         "cost": asdict(outcome.cost),
-        "strength": outcome.strength,
-        "cross_validation": outcome.cross_validation,
+        **_particulars(outcome),
     }
 
 
@@ -234,8 +250,7 @@ def _again(outcome: Outcome, done: Mapping[str, Any]) -> Outcome:
     outcome.tasks = {
         n: t.tuned(validation("validation", n), feed.values("validation", n)) for n, t in outcome.tasks.items()
     }
-    outcome.history, outcome.strength = done["history"], done["strength"]
-    outcome.cross_validation = tuple(done["cross_validation"]) if done["cross_validation"] else None
+    _recall(outcome, done)
     outcome.cost = Cost(**cost, phases=phases)
     return outcome
 

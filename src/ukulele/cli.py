@@ -165,6 +165,12 @@ def fit(  # noqa: PLR0913
     cache_budget: Annotated[
         float, typer.Option(help="GiB the feature cache may take.", rich_help_panel=MACHINE)
     ] = 20.0,
+    save_every: Annotated[
+        float,
+        typer.Option(
+            help="Seconds between checkpoints within an epoch; after each epoch always.", rich_help_panel=MACHINE
+        ),
+    ] = 60.0,
     track: Annotated[
         list[str] | None, typer.Option(help="Also log to tensorboard, wandb or mlflow.", rich_help_panel=MACHINE)
     ] = None,
@@ -188,20 +194,22 @@ def _fit(data: str, options: Any, places: tuple[Path | None, Path | None], *, dr
     from ukulele.show import Screen, summary
 
     folder, resume = places
-    with Screen(err, quiet=quiet) as screen:
-        from ukulele import pipeline
+    place = resume or folder or next_folder(source_name(data))
+    try:
+        with Screen(err, quiet=quiet) as screen:
+            from ukulele import pipeline
 
-        if dry_run:
-            from ukulele.forecast import forecast
+            if dry_run:
+                from ukulele.forecast import forecast
 
-            out.print(forecast(data, options, screen.hear), markup=False)
-            return
-        place = resume or folder or next_folder(source_name(data))
-        try:
+                out.print(forecast(data, options, screen.hear), markup=False, soft_wrap=True)
+                return
             path = pipeline.fit(data, options, place, screen.hear, resume=resume is not None, command=_command())
-        except KeyboardInterrupt:
-            err.print(f"\nStopped. Go on with: uke fit {shlex.quote(data)} --resume {place}", markup=False)
-            raise typer.Exit(130) from None
+    except KeyboardInterrupt:
+        begun = not dry_run and (place / "manifest.json").exists()
+        on = f" Go on with: uke fit {shlex.quote(data)} --resume {shlex.quote(str(place))}" if begun else ""
+        err.print(f"\nStopped.{on}", markup=False, soft_wrap=True)
+        raise typer.Exit(130) from None
     out.print(summary(read_record(path), path), markup=False, soft_wrap=True)
 
 

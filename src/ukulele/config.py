@@ -53,6 +53,7 @@ class FitOptions:
     threads: int | None = None
     cache: str | None = None
     cache_budget: float = 20.0  # GiB
+    save_every: float = 60.0  # seconds
     track: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -65,6 +66,11 @@ class FitOptions:
             faults.append(f"--max-bad {self.max_bad}: a share between 0 and 1 was expected")
         if self.rate is not None and not self.rate > 0:
             faults.append(f"--rate {self.rate}: a rate above 0 was expected")
+        faults += [
+            f"--{name.replace('_', '-')} {getattr(self, name)}: 0 or more was expected"
+            for name in ("cache_budget", "save_every")
+            if not getattr(self, name) >= 0
+        ]
         if self.metric is not None and self.metric not in METRICS:
             faults.append(f"--metric {self.metric}: one of {', '.join(METRICS)} was expected")
         if not (self.freeze in {"auto", "all", "none"} or self.freeze.isdigit()):

@@ -10,15 +10,15 @@ from typing import Any
 
 import torch
 
-from ukulele import data, diagnose, evaluate, features, models, report, strategies, tasks
+from ukulele import __version__, data, diagnose, evaluate, features, models, report, strategies, tasks
 from ukulele.attempt import Context, Outcome, attempt
 from ukulele.config import FitOptions, options_from
 from ukulele.engine import Engine, Tracker, choose_device, choose_precision
-from ukulele.errors import RunError
+from ukulele.errors import RunError, UkuleleError
 from ukulele.layers import best_layer
 from ukulele.pack import pack
 from ukulele.record import Story, make_record, signed
-from ukulele.runs import RunFolder
+from ukulele.runs import RunFolder, read_manifest
 from ukulele.strategies import Facts, Wishes, controls, scratch
 from ukulele.tools.files import write_json
 from ukulele.types import Candidate, Dataset, Event, Finding, Hear, Said, Split, Stepped, Task, Verdict
@@ -49,15 +49,24 @@ def fit(source: Any, options: FitOptions, folder: Path, hear: Hear, *, resume: b
     UkuleleError
         Whatever is wrong with the data, the model, the plan or the disk, said in the user's words.
     """
-    device = choose_device(options.device)
-    engine = Engine(device, choose_precision(options.precision, device))
+    decided: Mapping[str, Any] = {}
     if resume:
-        run = RunFolder.resume(folder, writes=engine.main)
-        options = options_from(run.manifest["options"])
-    else:
-        run = RunFolder.create(folder, options.plain(), writes=engine.main)
+        begun = read_manifest(folder)
+        options, decided = options_from(begun["options"]), begun["decisions"]
+    device = choose_device(options.device)
+    precision = decided.get("precision") or choose_precision(options.precision, device)
+    engine = Engine(device, precision, options.save_every)
+    run = (
+        RunFolder.resume(folder, writes=engine.main)
+        if resume
+        else RunFolder.create(folder, options.plain(), writes=engine.main)
+    )
     try:
         return _fit(source, options, run, engine, hear, command)
+    except UkuleleError:
+        if not resume:
+            run.discard()
+        raise
     finally:
         run.close()
 
@@ -70,6 +79,7 @@ def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear:
 
     dataset = read(source, options, run, tell)
     dtype = run.decide("precision", lambda: choose_precision(options.precision, engine.device))
+    _same_machine(run, tell)
     cache = features.Cache(options.cache_folder, int(options.cache_budget * 2**30))
     asked = {target.name: make_task(target.name, dataset, options) for target in dataset.targets}
     context = Context(options, dataset, asked, cache, engine, dtype, run, tell, _taps(dataset, options))
@@ -269,6 +279,27 @@ def _telling(run: RunFolder, hear: Hear, options: FitOptions) -> Hear:
             tracker.log(numbers, count)
 
     return tell
+
+
+def _same_machine(run: RunFolder, hear: Hear) -> None:
+    """Warn where a run goes on elsewhere than it was begun: its bits may come out otherwise."""
+    import platform
+
+    now = {
+        "threads": torch.get_num_threads(),
+        "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "torch": torch.__version__,
+        "ukulele": __version__,
+    }
+    then = run.decide("machine", lambda: now)
+    changed = [f"{what} {then.get(what)} is now {value}" for what, value in now.items() if then.get(what) != value]
+    if changed:
+        hear(
+            Said(
+                f"the run goes on under other conditions, so its last digits may differ: {', '.join(changed)}",
+                "warning",
+            )
+        )
 
 
 def check(source: Any, options: FitOptions) -> Dataset:

@@ -107,6 +107,8 @@ def _descend(
     begin = run.restore(start) if start else Place(number)
     forward = engine.wrap(run.above)
     for epoch in range(begin.epoch, phase.epochs):
+        if run.out_of_patience(epoch - 1):
+            break
         steps = feed.steps(number, cut, epoch)
         run.set_modes()
         for index in range(begin.step if epoch == begin.epoch else 0, len(steps)):
@@ -123,8 +125,6 @@ def _descend(
             loss, score = feed.judge(cut)
             yield Judged(place, loss, score, run.consider(score, epoch))
         yield Saved(place, run.state(weights))
-        if run.out_of_patience(epoch):
-            break
     run.above.eval()
     put(run.changes, run.best_values)
 

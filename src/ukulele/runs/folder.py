@@ -26,6 +26,7 @@ from ukulele.tools.files import disk_error, load_tree, save_tree, write_json
 from ukulele.types import Event, Place, Progress, Saved
 
 FORMAT = 1
+FIRST = {".lock", "events.jsonl"}  # all there is of a run that was killed before it had a manifest
 
 
 class RunFolder:
@@ -53,7 +54,7 @@ class RunFolder:
                 f"{path} already holds a run.",
                 hint=f"Go on with it (--resume {path}), or choose another folder with --out.",
             )
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (not path.is_dir() or any(file.name not in FIRST for file in path.iterdir())):
             raise RunError(f"{path} exists and is no empty folder.", hint="Choose another folder with --out.")
         manifest = {
             "format": FORMAT,
@@ -75,16 +76,11 @@ class RunFolder:
         RunError
             If there is none, or it is damaged, newer than this version, or under way in another process.
         """
-        file = path / "manifest.json"
-        try:
-            manifest = json.loads(file.read_text("utf-8"))
-            if manifest["format"] > FORMAT:
-                raise RunError(f"{path} was begun by a newer version of ukulele.", hint="pip install --upgrade ukulele")
-        except FileNotFoundError as error:
-            raise RunError(f"{path} holds no run to resume: {file.name} is missing.") from error
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise RunError(f"{file} is damaged: {error}", hint="Begin a new run.") from error
-        return cls(path, manifest, writes=writes)
+        run = cls(path, read_manifest(path), writes=writes)
+        if writes:
+            for part in path.glob("*/.*.part"):  # of a writer that was killed
+                part.unlink(missing_ok=True)
+        return run
 
     def _hold(self) -> None:
         try:
@@ -99,6 +95,15 @@ class RunFolder:
             raise RunError(
                 f"{self.path} is in use by another process.", hint="Wait for it, or choose another --out."
             ) from error
+
+    def discard(self) -> None:
+        """Remove a run in which nothing was fitted yet, so that its folder can be used again."""
+        if not self._writes or any(self.path.glob("*/*.safetensors")):
+            return
+        for name in ("manifest.json", "events.jsonl", "quarantine.csv", ".lock"):
+            (self.path / name).unlink(missing_ok=True)
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -168,6 +173,30 @@ class RunFolder:
             raise RunError(
                 f"{file} is damaged: {error}", hint=f"Remove it (rm {file}) and resume: that part is done again."
             ) from error
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What a run was asked to do, and what it decided.
+
+    Raises
+    ------
+    RunError
+        If there is no run, or its manifest is damaged or newer than this version.
+    """
+    file = path / "manifest.json"
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        if manifest["format"] > FORMAT:
+            raise RunError(f"{path} was begun by a newer version of ukulele.", hint="pip install --upgrade ukulele")
+        if not isinstance(manifest["options"], dict) or not isinstance(manifest["decisions"], dict):
+            raise TypeError("options and decisions were expected")
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{path} holds no run to resume: {file.name} is missing.", hint="Begin a new run: uke fit DATA --out DIR"
+        ) from error
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise RunError(f"{file} is damaged: {error}", hint="Begin a new run.") from error
+    return manifest
 
 
 def next_folder(name: str, parent: Path = Path("runs")) -> Path:
