@@ -95,10 +95,9 @@ def measure(command: Command) -> Run:
     """Run a program once, from start to end, in an empty folder that is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="uke-bench-") as folder, tempfile.TemporaryFile("w+") as said:
         out = Path(folder)
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(out / "cache")}
         start = time.perf_counter()
         process = subprocess.Popen(
-            list(command.argv(out)), stdout=said, stderr=subprocess.STDOUT, env=environment, cwd=folder
+            list(command.argv(out)), stdout=said, stderr=subprocess.STDOUT, env=environment(out), cwd=folder
         )
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - start
@@ -109,6 +108,11 @@ def measure(command: Command) -> Run:
             raise RunFailedError(f"{command.name} ended with {process.returncode}:\n{text[-3000:]}")
         unit = 1 if sys.platform == "darwin" else 1024
         return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, command.result(text, out))
+
+
+def environment(out: Path) -> dict[str, str]:
+    """No network, and an empty feature cache of the run's own."""
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "UKULELE_CACHE": str(out / "cache")}
 
 
 def alternate(commands: Sequence[Command], rounds: int) -> list[list[Run]]:

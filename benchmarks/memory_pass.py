@@ -40,7 +40,10 @@ def measure(folder: Path, shared: Path, rows: int) -> harness.Json:
     with tempfile.TemporaryDirectory(prefix="uke-bench-") as out:
         start = time.perf_counter()
         with (Path(out) / "said").open("w+") as said:
-            process = subprocess.Popen(list(command.argv(Path(out))), stdout=said, stderr=subprocess.STDOUT, cwd=out)
+            environment = harness.environment(Path(out))
+            process = subprocess.Popen(
+                list(command.argv(Path(out))), stdout=said, stderr=subprocess.STDOUT, env=environment, cwd=out
+            )
             peak = watch(process)
             if process.returncode:
                 said.seek(0)
