@@ -151,10 +151,7 @@ def _flat(line: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in line.items():
         if isinstance(value, Mapping):
             singular = {"probabilities": "probability"}.get(name, name)
-            flat |= {
-                f"{name.removesuffix('ies')}y {key}" if name.endswith("ies") else f"{name} {key}": v
-                for key, v in value.items()
-            }
+            flat |= {f"{singular} {key}": v for key, v in value.items()}
         elif isinstance(value, list | tuple):
             flat[name] = ";".join(map(str, value))
         else:

@@ -1,4 +1,4 @@
-"""What can go wrong, as one small tree. Every message says where, what was found, what was expected, and what to do next."""
+"""What can go wrong, as one small tree. A message says where, what was found, what was expected, what to do next."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StorageError(UkuleleError):
     """The disk said no: full, read-only, or not there."""
 
 
-class MissingExtra(UkuleleError):
+class MissingExtraError(UkuleleError):
     """A library that only some users need is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:

@@ -43,6 +43,7 @@ class Feed:
     probes: dict[str, Probe] = field(default_factory=dict)
     _sources: dict[tuple[str, int, int], Source] = field(default_factory=dict)
     _values: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+    _phase: int = 0
 
     # ------------------------------------------------------------ sources
 
@@ -64,11 +65,10 @@ class Feed:
         return self._sources[key]
 
     def _pass(self, model: Model, rows: Rows, wanted: Pass) -> Source:
-        world = (self.engine.rank, self.engine.world)
-        found = features.frozen_pass(model, rows, wanted, self.cache, self.hear, world)
-        if self.engine.world == 1 or isinstance(found, features.Computed):
-            return found
-        self.engine.wait()
+        if self.engine.world > 1:
+            shard = (self.engine.rank, self.engine.world)
+            features.encode_shard(model, rows, wanted, self.cache, self.hear, shard)
+            self.engine.wait()
         return features.frozen_pass(model, rows, wanted, self.cache, self.hear)
 
     @property
@@ -87,6 +87,7 @@ class Feed:
 
     def steps(self, phase: int, cut: int, epoch: int) -> Sequence[Sequence[int]]:
         """Row numbers in batches of like length, in an order that depends on seed, phase and epoch alone."""
+        self._enter(phase)
         size = self.plan.phases[phase].batch
         source = self.source("train", cut, self._view(epoch))
         draw = np.random.default_rng((self.plan.seed, phase, epoch))
@@ -98,7 +99,13 @@ class Feed:
             batches += [some[i : i + size].tolist() for i in range(0, len(some), size)]
         return [batches[i] for i in draw.permutation(len(batches))]
 
-    def part(self, phase: int, cut: int, epoch: int, numbers: Sequence[int]) -> Part:
+    def _enter(self, phase: int) -> None:
+        """What an earlier phase trained may lie below this one's cut: forget what was read before it."""
+        if phase != self._phase and any(p.optimiser != "probe" for p in self.plan.phases[:phase]):
+            self._sources.clear()
+        self._phase = phase
+
+    def part(self, cut: int, epoch: int, numbers: Sequence[int]) -> Part:
         """Those rows of the training set as a batch."""
         return self._part("train", cut, self._view(epoch), numbers)
 
@@ -120,6 +127,7 @@ class Feed:
 
     def fit_heads(self, phase: int, heads: Mapping[str, Head]) -> float:
         """Put the probe's optimum into the linear heads; its held-out loss, the mean over tasks."""
+        self._enter(phase)
         strength = self.plan.phases[phase].strength
         table, scores = self.tables["train"], []
         x = self.design("train")

@@ -91,7 +91,7 @@ def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear:
     story = Story(context, shown, chosen, _verdict(shown, chosen), _gain(rungs, chosen), command, time.time() - began)
     record = make_record(story, _findings(context, chosen))
     if engine.main:
-        pack(run.path / "bundle", chosen, context, record)
+        record["prediction"] = {"rows_per_second": pack(run.path / "bundle", chosen, context, record)}
         write_json(run.path / "record.json", record)
         report.write(record, run.path / "report.html")
     return run.path

@@ -69,7 +69,7 @@ def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
         "controls": [
             {"name": o.candidate.name, "test": scored[o.candidate.name], "seconds": o.cost.seconds}
             for o in story.shown
-            if o is not chosen
+            if o is not chosen and (o.candidate.role == "control" or o.candidate.name == "probe")
         ],
         "verdict": _verdict(story.verdict, chosen, story),
         "gain_over_probe": _verdict(story.gain, chosen, story),
@@ -214,14 +214,11 @@ def _verdict(verdict: Verdict | None, chosen: Outcome, story: Story) -> dict[str
         return None
     against = next(o for o in story.shown if o.candidate.name == verdict.against)
     more = chosen.cost.seconds - against.cost.seconds
-    what = {"helped": "helped", "hurt": "hurt", "inconclusive": "cannot be told to have helped"}[verdict.outcome]
-    better = "better" if verdict.difference.value > 0 else "worse"
+    what = {"helped": "helped", "hurt": "hurt", "inconclusive": "made no difference that can be told"}[verdict.outcome]
     subject = "Transfer" if verdict is story.verdict else "Fine-tuning"
     sentence = (
-        f"{subject} {what}: the {chosen.candidate.name} is {abs(verdict.difference.value):.3f} {better} in "
-        f"{verdict.metric} than {verdict.against} (95 % interval {verdict.difference.low:+.3f} to "
-        f"{verdict.difference.high:+.3f}, {verdict.difference.n} test rows), for {abs(more):.0f} seconds "
-        f"{'more' if more > 0 else 'less'}."
+        f"{subject} {what}: {chosen.candidate.name} against {verdict.against} {signed(verdict)} in {verdict.metric}, "
+        f"for {abs(more):.1f} s {'more' if more > 0 else 'less'}."
     )
     return {**asdict(verdict), "sentence": sentence}
 

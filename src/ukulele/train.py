@@ -32,7 +32,7 @@ class Feed(Protocol):
         """The row numbers of each step of an epoch: a function of seed, phase and epoch alone."""
         ...
 
-    def part(self, phase: int, cut: int, epoch: int, numbers: Sequence[int]) -> Part:
+    def part(self, cut: int, epoch: int, numbers: Sequence[int]) -> Part:
         """Those rows as a batch."""
         ...
 
@@ -114,7 +114,7 @@ def _descend(
         for index in range(begin.step if epoch == begin.epoch else 0, len(steps)):
             place = Place(number, epoch, index)
             torch.manual_seed(zlib.crc32(f"{run.seed} {place}".encode()) + engine.rank)
-            part = engine.place(feed.part(number, cut, epoch, engine.share(steps[index])))
+            part = engine.place(feed.part(cut, epoch, engine.share(steps[index])))
             losses = _step(run, forward, part, engine, (epoch * len(steps) + index, phase.epochs * len(steps)))
             yield Stepped(place, len(steps), phase.epochs, losses, len(steps[index]))
             if engine.saves_now():

@@ -9,7 +9,7 @@ from typing import Any
 from ukulele.data.columnar import read_arrow
 from ukulele.data.frame import BATCH
 from ukulele.data.reader import Reader
-from ukulele.errors import DataError, MissingExtra
+from ukulele.errors import DataError, MissingExtraError
 
 Readers = tuple[dict[str, Reader], list[str]]
 
@@ -70,5 +70,5 @@ def _library(what: str) -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise MissingExtra(what, "hub") from error
+        raise MissingExtraError(what, "hub") from error
     return datasets

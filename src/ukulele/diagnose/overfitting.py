@@ -43,6 +43,6 @@ def gap(metric: str, train: Estimate, validation: Estimate) -> list[Finding]:
             "overfitting-gap",
             f"{metric} is {train.value:.3f} on the training rows and {validation.value:.3f} on validation.",
             {"train": train.value, "validation": validation.value},
-            "More labelled rows help most. Otherwise freeze more stages (--freeze), or use the probe (--strategy probe).",
+            "More labelled rows help most; else freeze more stages (--freeze), or take the probe (--strategy probe).",
         )
     ]

@@ -19,9 +19,10 @@ def lengths(limit: int | None, tokens: Sequence[int]) -> list[Finding]:
         Finding(
             "warning" if share > 0.05 else "info",
             "texts-cut",
-            f"{long} of {len(tokens)} training texts ({share:.1%}) fill the model's {limit} tokens: what follows is not read.",
+            f"{long} of {len(tokens)} training texts ({share:.1%}) fill the model's {limit} tokens: "
+            "what follows is not read.",
             {"rows": long, "limit": limit},
-            "If the ends matter: --long chunk reads everything, in pieces; --max-length takes more where the model can.",
+            "If the ends matter: --long chunk reads all, in pieces; --max-length takes more where the model can.",
         )
     ]
 

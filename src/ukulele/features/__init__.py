@@ -1,7 +1,7 @@
 """The content-addressed cache at the cut."""
 
 from ukulele.features.cache import Cache
-from ukulele.features.encode import TAP, Computed, Pass, Source, Store, frozen_pass
+from ukulele.features.encode import TAP, Computed, Pass, Source, Store, encode_shard, frozen_pass
 from ukulele.features.keys import data_key, draw, model_key, weights_hash
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Store",
     "data_key",
     "draw",
+    "encode_shard",
     "frozen_pass",
     "model_key",
     "weights_hash",

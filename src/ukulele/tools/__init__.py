@@ -1,0 +1,1 @@
+"""Small things without opinion: any part may import them."""
