@@ -1,0 +1,432 @@
+"""The cache's contract: what it gives is what the loop would have computed, whatever happens to the disk."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ukulele import features, models
+from ukulele.features import Cache, Computed, Pass, Store, frozen_pass, model_key
+from ukulele.features.encode import BLOCK, Frozen, by_length
+from ukulele.models import images
+from ukulele.tools.collate import collate
+from ukulele.types import Model, Progress, Request, Rows, Tensors
+
+Folders = Callable[..., Path]
+Make = Callable[..., Rows]
+CUT = 2
+
+
+@pytest.fixture
+def model(encoder_folder: Folders) -> Model:
+    return models.load(Request(str(encoder_folder("bert"))), "text")
+
+
+@pytest.fixture
+def rows(make_rows: Make, texts: Callable[..., list[str]]) -> Rows:
+    return make_rows(texts(50, longest=20))
+
+
+def quiet(event: object) -> None:
+    """Hears nothing."""
+
+
+def uncached(model: Model, rows: Rows, cut: int) -> list[Tensors]:
+    """Our own loop without a cache, with the same batch companions."""
+    encoded = model.encode([row.inputs for row in rows], [0] * len(rows))
+    frozen, found = Frozen(model, Pass(cut)), [{} for _ in rows]
+    for numbers in by_length([len(row["ids"]) for row in encoded]):
+        for number, row in zip(numbers, frozen.run([encoded[i] for i in numbers]), strict=True):
+            found[number] = row
+    return found
+
+
+def equal(left: Sequence[Tensors], right: Sequence[Tensors]) -> bool:
+    return len(left) == len(right) and all(
+        a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+def close(left: Sequence[Tensors], right: Sequence[Tensors]) -> None:
+    for a, b in zip(left, right, strict=True):
+        for name in a:
+            torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-5)
+
+
+def read(source: Any) -> list[Tensors]:
+    return source.rows(range(len(source)))
+
+
+def files(cache: Cache) -> list[Path]:
+    return [path for path, _, _ in cache.entries()]
+
+
+# ---------------------------------------------------------------- equality
+
+
+@pytest.mark.parametrize("cut", [0, 1, CUT, 4])
+def test_the_same_companions_give_the_same_bits(model: Model, rows: Rows, cache_folder: Path, cut: int) -> None:
+    cache = Cache(cache_folder)
+    first = frozen_pass(model, rows, Pass(cut), cache, quiet)
+    again = frozen_pass(model, rows, Pass(cut), Cache(cache_folder), quiet)
+    assert isinstance(first, Store)
+    assert isinstance(again, Store)
+    assert equal(read(first), uncached(model, rows, cut))
+    assert equal(read(again), read(first))
+    assert set(read(first)[0]) == set(model.live(cut))
+    assert len(files(cache)) == 1
+
+
+def test_other_companions_agree_to_four_digits(model: Model, rows: Rows, cache_folder: Path) -> None:
+    stored = read(frozen_pass(model, rows, Pass(CUT), Cache(cache_folder), quiet))
+    frozen = Frozen(model, Pass(CUT))
+    alone = [frozen.run(model.encode([row.inputs], [0]))[0] for row in rows]
+    close(stored, alone)
+
+
+def test_bf16_is_stored_narrow_and_close(model: Model, rows: Rows, cache_folder: Path) -> None:
+    narrow = read(frozen_pass(model, rows, Pass(CUT, dtype="bf16"), Cache(cache_folder), quiet))
+    exact = uncached(model, rows, CUT)
+    assert narrow[0]["x"].dtype == torch.bfloat16
+    assert all(p.dtype == torch.float32 for p in model.net.parameters())
+    apart = torch.cat([(n["x"].float() - e["x"]) for n, e in zip(narrow, exact, strict=True)])
+    assert apart.norm() < 0.05 * torch.cat([e["x"] for e in exact]).norm()
+    inputs = read(frozen_pass(model, rows, Pass(0, dtype="bf16"), Cache(cache_folder), quiet))
+    assert inputs[0]["ids"].dtype == torch.int64
+
+
+def test_rows_keep_their_order_and_any_can_be_asked_for(model: Model, rows: Rows, cache_folder: Path) -> None:
+    store = frozen_pass(model, rows, Pass(CUT), Cache(cache_folder), quiet)
+    all_rows = read(store)
+    assert equal(store.rows([7, 0, 7, 49]), [all_rows[i] for i in (7, 0, 7, 49)])
+    lengths = [len(row["ids"]) for row in model.encode([row.inputs for row in rows], [0] * 50)]
+    assert store.lengths().tolist() == lengths
+
+
+def test_rows_handed_out_are_copies(model: Model, rows: Rows, cache_folder: Path) -> None:
+    store = frozen_pass(model, rows, Pass(CUT), Cache(cache_folder), quiet)
+    before = store.rows([3])[0]["x"].clone()
+    store.rows([3])[0]["x"].zero_()
+    collate(store.rows([3]), store.fields)["x"].zero_()
+    assert torch.equal(store.rows([3])[0]["x"], before)
+
+
+def test_taps_hold_the_summary_behind_every_stage(model: Model, rows: Rows, cache_folder: Path) -> None:
+    store = frozen_pass(model, rows, Pass(4, taps=True), Cache(cache_folder), quiet)
+    plain = frozen_pass(model, rows, Pass(4), Cache(cache_folder), quiet)
+    assert set(store.fields) == {"pooled", "tap.embed", "tap.block0", "tap.block1", "tap.pool"}
+    assert torch.equal(store.stack("pooled"), plain.stack("pooled"))
+    short = models.truncate(model, "block0", [("tea",)])
+    expected = frozen_pass(short, rows, Pass(3), Cache(cache_folder), quiet)
+    assert torch.equal(store.stack("tap.block0"), expected.stack("pooled"))
+
+
+def test_more_rows_than_a_block_holds(make_rows: Make, encoder_folder: Folders, cache_folder: Path) -> None:
+    model = models.load(Request(str(encoder_folder("bert"))), "text")
+    made = make_rows([f"w{i % 52} w{i // 52 % 52} w{i // 2704}" for i in range(BLOCK + 30)])
+    heard: list[Progress] = []
+    cache = Cache(cache_folder)
+    store = frozen_pass(model, made, Pass(1), cache, heard.append)
+    assert len(files(cache)) == 2
+    assert (heard[-1].done, heard[-1].total) == (BLOCK + 30, BLOCK + 30)
+    numbers = [0, BLOCK - 1, BLOCK, BLOCK + 29]
+    expected = Frozen(model, Pass(1)).run(model.encode([made[i].inputs for i in numbers], [0] * 4))
+    close(store.rows(numbers), expected)
+    assert len(store.lengths()) == len(store) == BLOCK + 30
+    heard.clear()  # one row more: only the last block is computed again
+    frozen_pass(model, make_rows([*(row.inputs for row in made), ("tea",)]), Pass(1), cache, heard.append)
+    assert heard[0].done > BLOCK
+
+
+def test_no_rows_are_no_trouble(model: Model, make_rows: Make, cache_folder: Path) -> None:
+    store = frozen_pass(model, make_rows([]), Pass(CUT), Cache(cache_folder), quiet)
+    assert len(store) == 0
+    assert store.lengths().tolist() == []
+    assert set(store.fields) == set(model.live(CUT))
+
+
+# ---------------------------------------------------------------- pictures
+
+
+@pytest.fixture
+def network() -> Model:
+    source = {
+        "family": "timm", "architecture": "resnet18", "args": {}, "size": [32, 32], "mean": [0.5] * 3,
+        "std": [0.25] * 3, "crop_pct": 1.0, "interpolation": "bilinear", "crop_mode": "center",
+    }  # fmt: skip
+    return images.build(source, {})
+
+
+def picture(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (40, 48, 3), np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("view", [0, 1])
+def test_pictures_are_stored_exactly(network: Model, make_rows: Make, cache_folder: Path, view: int) -> None:
+    made = make_rows([picture(i) for i in range(5)])
+    store = frozen_pass(network, made, Pass(0, view, seed=3), Cache(cache_folder), quiet)
+    draws = [features.draw(3, i, view) for i in range(5)]
+    assert equal(read(store), network.encode([row.inputs for row in made], draws))
+    assert read(store)[0]["x"].dtype == torch.uint8
+    assert store.lengths().tolist() == [1] * 5
+
+
+def test_a_frozen_image_network_gives_what_the_loop_computes(
+    network: Model, make_rows: Make, cache_folder: Path
+) -> None:
+    made = make_rows([picture(i) for i in range(5)])
+    statistics = {name: value.clone() for name, value in network.net.named_buffers()}
+    store = frozen_pass(network, made, Pass(len(network.stages)), Cache(cache_folder), quiet)
+    network.net.eval()
+    with torch.inference_mode():
+        batch = collate(network.encode([row.inputs for row in made], [0] * 5), network.inputs)
+        assert torch.equal(store.stack("pooled"), network.run(batch)["pooled"])
+    assert all(torch.equal(value, statistics[name]) for name, value in network.net.named_buffers())
+
+
+def test_views_differ_and_are_functions_of_seed_row_and_view(
+    network: Model, make_rows: Make, cache_folder: Path
+) -> None:
+    made, cache = make_rows([picture(0)] * 3), Cache(cache_folder)
+
+    def view(number: int, seed: int = 0) -> list[Tensors]:
+        return read(frozen_pass(network, made, Pass(0, number, seed), cache, quiet))
+
+    assert not torch.equal(view(1)[0]["x"], view(0)[0]["x"])
+    assert not torch.equal(view(1)[0]["x"], view(2)[0]["x"])
+    assert not torch.equal(view(1)[0]["x"], view(1)[1]["x"])
+    assert not torch.equal(view(1)[0]["x"], view(1, seed=1)[0]["x"])
+    assert equal(view(0), view(0, seed=1))
+
+
+# ---------------------------------------------------------------- keys
+
+
+def key(model: Model, cut: int = CUT) -> str:
+    return model_key(model, cut, "fp32", "cpu")
+
+
+def test_the_key_follows_every_weight_below_the_cut_and_none_above(model: Model) -> None:
+    before = key(model)
+    for index, stage in enumerate(model.stages):
+        for name, parameter in stage.module.named_parameters():
+            kept = parameter.detach().clone()
+            parameter.data.view(-1)[-1] += 1
+            assert (key(model) != before) == (index < CUT), f"{stage.name}.{name}"
+            parameter.data.copy_(kept)
+        assert key(model) == before
+
+
+def test_the_key_follows_statistics_of_batchnorm(network: Model) -> None:
+    before = key(network)
+    next(value for name, value in network.stages[0].module.named_buffers() if "mean" in name).add_(1)
+    assert key(network) != before
+
+
+def test_the_key_follows_all_that_determines_the_values(model: Model, encoder_folder: Folders) -> None:
+    folder = str(encoder_folder("bert"))
+    others = [
+        key(models.load(Request(folder, max_length=20), "text")),
+        key(models.load(Request(folder, long="chunk"), "text")),
+        key(models.load(Request(folder, pretrained=False), "text")),
+        key(replace(model, assets={"tokenizer.json": b"another"})),
+        key(model, 1),
+        model_key(model, CUT, "bf16", "cpu"),
+        model_key(model, CUT, "fp32", "cuda"),
+    ]
+    assert len({key(model), *others}) == 8
+    assert key(models.load(Request(folder), "text")) == key(model)
+
+
+def test_blocks_follow_the_rows(model: Model, make_rows: Make, cache_folder: Path) -> None:
+    cache, counts = Cache(cache_folder), []
+    for made in (["tea rain"], ["tea", "rain"], ["rain", "tea"], ["tea rain"], ["tearain"]):
+        frozen_pass(model, make_rows(made), Pass(CUT), cache, quiet)
+        counts.append(len(files(cache)))
+    assert counts == [1, 2, 3, 3, 4]
+
+
+def test_a_picture_file_that_changed_is_read_again(network: Model, make_rows: Make, tmp_path: Path) -> None:
+    file, cache = tmp_path / "one.png", Cache(tmp_path / "cache")
+    file.write_bytes(picture(0))
+    first = read(frozen_pass(network, make_rows([file]), Pass(0), cache, quiet))
+    file.write_bytes(picture(1))
+    second = read(frozen_pass(network, make_rows([file]), Pass(0), cache, quiet))
+    assert not torch.equal(first[0]["x"], second[0]["x"])
+
+
+# ---------------------------------------------------------------- damage
+
+
+def flip(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "first byte": lambda content: flip(content, 0),
+    "middle": lambda content: flip(content, len(content) // 2),
+    "index": lambda content: flip(content, len(content) - 60),
+    "footer": lambda content: flip(content, len(content) - 20),
+    "magic": lambda content: flip(content, len(content) - 1),
+    "cut in half": lambda content: content[: len(content) // 2],
+    "one byte short": lambda content: content[:-1],
+    "nearly empty": lambda content: content[:10],
+    "empty": lambda _: b"",
+    "longer": lambda content: content + b"more",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_noticed_noted_and_mended(model: Model, rows: Rows, cache_folder: Path, damage: str) -> None:
+    whole = read(frozen_pass(model, rows, Pass(CUT), Cache(cache_folder), quiet))
+    cache = Cache(cache_folder)
+    file = files(cache)[0]
+    file.write_bytes(DAMAGES[damage](file.read_bytes()))
+    mended = frozen_pass(model, rows, Pass(CUT), cache, quiet)
+    assert cache.damaged == [file.stem]
+    assert equal(read(mended), whole)
+    after = Cache(cache_folder)
+    frozen_pass(model, rows, Pass(CUT), after, quiet)
+    assert after.damaged == []
+
+
+def test_an_encoder_that_fails_leaves_nothing_half_written(model: Model, rows: Rows, cache_folder: Path) -> None:
+    def fail(inputs: Sequence[tuple[Any, ...]], draws: Sequence[int]) -> list[Tensors]:
+        if len(inputs) > 8:
+            raise KeyboardInterrupt
+        return model.encode(inputs, draws)
+
+    with pytest.raises(KeyboardInterrupt):
+        frozen_pass(replace(model, encode=fail), rows, Pass(CUT), Cache(cache_folder), quiet)
+    assert [path for path in cache_folder.rglob("*") if path.is_file()] == []
+
+
+# ---------------------------------------------------------------- room
+
+
+def test_too_small_a_budget_computes_on_demand(model: Model, rows: Rows, cache_folder: Path) -> None:
+    stored = frozen_pass(model, rows, Pass(CUT), Cache(cache_folder / "large"), quiet)
+    cache = Cache(cache_folder / "small", budget=1000)
+    computed = frozen_pass(model, rows, Pass(CUT), cache, quiet)
+    assert isinstance(computed, Computed)
+    assert files(cache) == []
+    assert len(computed) == len(stored)
+    assert computed.fields == stored.fields
+    assert computed.lengths().tolist() == stored.lengths().tolist()  # hence the same steps
+    close(read(computed), read(stored))
+    together = frozen_pass(model, rows, Pass(4), cache, quiet)
+    assert isinstance(together, Computed)
+    torch.testing.assert_close(together.stack("pooled"), together.stack("pooled"))
+    assert together.lengths().tolist() == [1] * len(rows)
+
+
+def test_room_is_made_by_evicting_the_oldest_but_nothing_in_use(
+    model: Model, make_rows: Make, texts: Callable[..., list[str]], cache_folder: Path
+) -> None:
+    sets = [make_rows(texts(40, seed=seed, shortest=10, longest=10)) for seed in range(4)]
+    first = Cache(cache_folder)
+    frozen_pass(model, sets[0], Pass(CUT), first, quiet)
+    frozen_pass(model, sets[1], Pass(CUT), first, quiet)
+    (oldest, size, _), (newer, _, _) = first.entries()
+    budget = int(size * 3.2)
+    later = Cache(cache_folder, budget)
+    kept = frozen_pass(model, sets[1], Pass(CUT), later, quiet)
+    frozen_pass(model, sets[2], Pass(CUT), later, quiet)  # fits beside them
+    assert {oldest, newer} < set(files(later))
+    frozen_pass(model, sets[3], Pass(CUT), later, quiet)
+    assert oldest not in files(later)
+    assert newer in files(later)
+    assert sum(size for _, size, _ in later.entries()) <= budget
+    full = frozen_pass(model, make_rows(texts(40, seed=9, shortest=10, longest=10)), Pass(CUT), later, quiet)
+    assert isinstance(full, Computed)  # all that is there is in use
+    assert len(files(later)) == 3
+    assert equal(read(kept), read(frozen_pass(model, sets[1], Pass(CUT), Cache(cache_folder), quiet)))
+
+
+def test_nothing_is_evicted_where_that_would_not_help(model: Model, rows: Rows, cache_folder: Path) -> None:
+    frozen_pass(model, rows, Pass(CUT), Cache(cache_folder), quiet)
+    cache = Cache(cache_folder, budget=100_000)
+    assert not cache.has_room(200_000)
+    assert len(files(cache)) == 1
+
+
+def test_a_block_that_another_run_evicts_at_once_is_computed(
+    model: Model, rows: Rows, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cache, "get", lambda self, key: None)
+    source = frozen_pass(model, rows, Pass(CUT), Cache(cache_folder), quiet)
+    assert isinstance(source, Computed)
+    assert len(source) == len(rows)
+
+
+def test_clearing_leaves_open_blocks_readable(model: Model, rows: Rows, cache_folder: Path) -> None:
+    cache = Cache(cache_folder)
+    store = frozen_pass(model, rows, Pass(CUT), cache, quiet)
+    size = files(cache)[0].stat().st_size
+    before = read(store)
+    assert cache.clear() == size
+    assert files(cache) == []
+    assert equal(read(store), before)
+
+
+def test_each_of_several_processes_encodes_its_share(
+    model: Model, make_rows: Make, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ukulele.features.encode.BLOCK", 10)
+    made, cache = make_rows([f"w{i}" for i in range(35)]), Cache(cache_folder)
+    for rank, count in ((0, 2), (1, 3), (2, 4), (3, 4)):  # four blocks, three at work and one without
+        features.encode_shard(model, made, Pass(CUT), cache, quiet, (rank, 3) if rank < 3 else (5, 6))
+        assert len(files(cache)) == (count if rank else 2)
+    heard: list[Progress] = []
+    store = frozen_pass(model, made, Pass(CUT), cache, heard.append)
+    assert heard == []
+    assert len(store) == 35
+
+
+def _encode(folder: str, cache: str, texts: list[str], barrier: Any, out: Any) -> None:
+    from ukulele.types import Row, Where
+
+    class Listed(list[Row]):
+        def take(self, indices: Sequence[int]) -> Listed:
+            return Listed(self[i] for i in indices)
+
+    torch.set_num_threads(1)
+    model = models.load(Request(folder), "text")
+    rows = Listed(Row((text,), {}, Where("made")) for text in texts)
+    barrier.wait()
+    seen = Cache(Path(cache))
+    store = frozen_pass(model, rows, Pass(CUT), seen, quiet)  # type: ignore[arg-type]
+    out.put((isinstance(store, Store), seen.damaged, [row["x"].numpy().tobytes() for row in read(store)]))
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_do_no_harm(
+    encoder_folder: Folders, texts: Callable[..., list[str]], cache_folder: Path
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier, out = context.Barrier(2), context.Queue()
+    given = (str(encoder_folder("bert")), str(cache_folder), texts(200, longest=20), barrier, out)
+    workers = [context.Process(target=_encode, args=given) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    (one, damaged, left), (two, spoilt, right) = out.get(timeout=60), out.get(timeout=60)
+    for worker in workers:
+        worker.join()
+    assert one
+    assert two
+    assert damaged == spoilt == []
+    assert left == right
+    assert len(files(Cache(cache_folder))) == 1
