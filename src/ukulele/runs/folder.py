@@ -78,8 +78,9 @@ class RunFolder:
         """
         run = cls(path, read_manifest(path), writes=writes)
         if writes:
-            for part in path.glob("*/.*.part"):  # of a writer that was killed
-                part.unlink(missing_ok=True)
+            for part in (*path.glob(".*.part"), *path.glob("*/.*.part")):  # of a writer that was killed
+                if part.is_file():
+                    part.unlink()
         return run
 
     def _hold(self) -> None:
