@@ -29,6 +29,7 @@ from ukulele.types import (
     Hear,
     Judged,
     Model,
+    Plan,
     Request,
     Saved,
     Split,
@@ -53,6 +54,7 @@ class Context:
     run: RunFolder
     hear: Hear
     taps: bool = False  # every stage's summary is stored with the pooled vector
+    pristine: dict[str, Model] = field(default_factory=dict)  # by name; shared by candidates that train no stage
 
     def tables(self) -> dict[Split, Table]:
         """The splits as tables."""
@@ -70,7 +72,13 @@ class Context:
             long=self.options.long,
             rows=rows,
         )
-        trunk = models.load(request, self.data.modality)
+        still = candidate.pretrained and is_still(candidate.plan)
+        if not still or candidate.model not in self.pristine:
+            trunk = models.load(request, self.data.modality)
+            if still:
+                self.pristine[candidate.model] = trunk
+        else:
+            trunk = self.pristine[candidate.model]
         stop = candidate.stop
         return (trunk if stop is None else models.truncate(trunk, stop, [rows[0].inputs])), trunk
 
@@ -106,7 +114,12 @@ class Outcome:
     @property
     def still(self) -> bool:
         """Whether the trunk is as it was loaded."""
-        return all(phase.optimiser == "probe" for phase in self.candidate.plan.phases)
+        return is_still(self.candidate.plan)
+
+
+def is_still(plan: Plan) -> bool:
+    """Whether a plan trains heads alone, to their optimum, and so leaves the model as it was loaded."""
+    return all(phase.optimiser == "probe" for phase in plan.phases)
 
 
 class Meter:

@@ -69,7 +69,7 @@ MaxBad = Annotated[
 
 
 @app.command()
-def fit(  # noqa: PLR0913
+def fit(
     data: Data,
     target: Target = None,
     text: Text = None,

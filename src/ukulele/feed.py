@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ukulele import features
 from ukulele.engine import Engine
 from ukulele.errors import InternalError
-from ukulele.features import TAP, Pass, Source
+from ukulele.features import LENGTH, TAP, Pass, Source
 from ukulele.features.encode import by_length
 from ukulele.tools.collate import collate
 from ukulele.tools.probe import Probe, Search, fit_logistic, fit_ridge
@@ -82,6 +82,11 @@ class Feed:
         if (split, task) not in self._values:
             self._values[split, task] = [row.targets[task] for row in self.tables[split].rows]
         return self._values[split, task]
+
+    def tokens(self, split: Split) -> list[int]:
+        """The length of each row as the model reads it; nothing where rows have none."""
+        source = self.pooled(split)
+        return source.stack(LENGTH).tolist() if LENGTH in source.fields else []
 
     # ------------------------------------------------------------ steps
 

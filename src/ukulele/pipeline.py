@@ -256,13 +256,14 @@ def _gain(rungs: Sequence[Outcome], chosen: Outcome) -> Verdict | None:
 def _findings(context: Context, chosen: Outcome) -> list[Finding]:
     name = next(iter(chosen.tasks))
     found = [*context.data.findings, *diagnose.training(chosen.history)]
-    found += diagnose.lengths(chosen.model.limit, chosen.feed.source("train", 0).lengths().tolist())
+    found += diagnose.lengths(chosen.model.limit, chosen.feed.tokens("train"))
     if context.cache.damaged:
         found.append(diagnose.damaged_cache(len(context.cache.damaged)))
     task = chosen.tasks[name]
-    metric = task.metrics[0].name
-    train, validation = (evaluate.estimates(task, chosen.table(s, name))[metric] for s in ("train", "validation"))
-    return [*found, *diagnose.gap(metric, train, validation)]
+    train, validation = (evaluate.decisive(task, chosen.table(s, name)) for s in ("train", "validation"))
+    if train and validation:
+        found += diagnose.gap(task.metrics[0].name, train, validation)
+    return found
 
 
 def _telling(run: RunFolder, hear: Hear, options: FitOptions) -> Hear:

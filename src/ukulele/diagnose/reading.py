@@ -9,7 +9,7 @@ from ukulele.types import Finding
 
 def lengths(limit: int | None, tokens: Sequence[int]) -> list[Finding]:
     """Texts that are longer than the model takes."""
-    if limit is None:
+    if limit is None or not len(tokens):
         return []
     long = sum(length >= limit for length in tokens)
     if not long:

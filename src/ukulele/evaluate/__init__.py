@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from ukulele.evaluate.details import details, mistakes
-from ukulele.evaluate.estimates import compare, estimates, plain, slices
+from ukulele.evaluate.estimates import compare, decisive, estimates, plain, slices
 
-__all__ = ["compare", "details", "estimates", "mistakes", "plain", "slices"]
+__all__ = ["compare", "decisive", "details", "estimates", "mistakes", "plain", "slices"]

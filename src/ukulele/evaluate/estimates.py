@@ -32,16 +32,24 @@ def estimates(task: Task, table: NDArray[np.float64]) -> dict[str, Estimate]:
         By metric, the deciding one first. A metric that is not defined on these rows is left out: the ROC-AUC
         of a single class.
     """
+    return _estimates(task.metrics, table)
+
+
+def decisive(task: Task, table: NDArray[np.float64]) -> Estimate | None:
+    """The metric that decides, alone; None where it is not defined on these rows."""
+    return _estimates(task.metrics[:1], table).get(task.metrics[0].name)
+
+
+def _estimates(metrics: Sequence[Metric], table: NDArray[np.float64]) -> dict[str, Estimate]:
     table = _known(table, table)
     ones = np.ones(len(table))
-    values = {metric: metric.value(table, ones) for metric in task.metrics}
+    values = {metric: metric.value(table, ones) for metric in metrics}
     defined = [metric for metric, value in values.items() if not np.isnan(value)]
     draws = draws_for(table.size)
-    if not defined:
-        return {}
-    drawn = [[metric.value(table, counts) for metric in defined] for counts in resamples(len(table), draws)]
+    drawn_rows = resamples(len(table), draws) if defined else ()
+    drawn = [[metric.value(table, counts) for metric in defined] for counts in drawn_rows]
     found = {}
-    for metric, column in zip(defined, np.array(drawn).T, strict=True):
+    for metric, column in zip(defined, np.array(drawn).reshape(-1, len(defined)).T, strict=True):
         low, high = interval(column)
         found[metric.name] = Estimate(values[metric], low, high, len(table), _method(draws))
     return found

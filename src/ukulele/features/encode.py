@@ -23,6 +23,7 @@ BLOCK = 4096
 TOKENS = 4096  # padded tokens a batch
 MOST = 64  # rows a batch
 TAP = "tap."
+LENGTH = "length"  # of a row as encoded, kept behind a cut: in tokens
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ class Pass:
 def fields_of(model: Model, wanted: Pass) -> Mapping[str, Field]:
     """What is stored of each row."""
     taps = [f"{TAP}{stage.name}" for stage in model.stages[: wanted.cut]] if wanted.taps else []
-    return {**model.live(wanted.cut), **dict.fromkeys(taps, Field())}
+    ragged = any(field.axis for field in model.inputs.values())
+    length = [LENGTH] if ragged and wanted.cut else []
+    return {**model.live(wanted.cut), **dict.fromkeys([*length, *taps], Field())}
 
 
 class Frozen:
@@ -71,6 +74,8 @@ class Frozen:
                 live = module(live)
                 if self.wanted.taps:
                     taps[f"{TAP}{stage.name}"] = self.model.summary(live)
+            if LENGTH in self.fields:
+                taps[LENGTH] = torch.tensor([longest(row, self.model.inputs) for row in rows], dtype=torch.int32)
             kept = {k: v.cpu() for k, v in {**live, **taps}.items()}
             return separate(kept, self.fields)
 
