@@ -10,7 +10,7 @@ from typing import Any
 
 from ukulele.errors import ModelError
 from ukulele.models.bundle import BUNDLE_FILE, is_bundle, read_bundle
-from ukulele.types import Field, Model, Request, Stage, Tensors
+from ukulele.types import Card, Field, Model, Request, Stage, Tensors
 
 CLASSICAL = ("majority", "tfidf", "histogram")
 DEFAULTS: Mapping[str, str] = {"text": "minilm", "pair": "minilm", "image": "mobilenetv3_small_100"}
@@ -51,8 +51,8 @@ def load(request: Request, modality: str) -> Model:
     return encoders.load(request)
 
 
-def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes]) -> Model:
-    """The model a recipe describes, its weights to be filled in by the caller.
+def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0) -> Model:
+    """The model a recipe describes, its weights drawn from `seed`, to be filled in by the caller.
 
     Raises
     ------
@@ -63,11 +63,11 @@ def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes]) -> Model:
         case "transformers":
             from ukulele.models import encoders
 
-            model = encoders.build(recipe, assets)
+            model = encoders.build(recipe, assets, seed)
         case "timm":
             from ukulele.models import images
 
-            model = images.build(recipe, assets)
+            model = images.build(recipe, assets, seed)
         case "classical":
             from ukulele.models import classical
 
@@ -84,19 +84,21 @@ def _from_bundle(path: Path, request: Request, modality: str) -> Model:
     family, theirs = model.recipe["family"], bundle.about.get("modality", "?")
     if (modality == "image") != (theirs == "image"):
         raise ModelError(f"{path} was made for {theirs} data; this data set is {modality}.")
-    if not request.pretrained:
-        model = build(model.recipe, model.assets)
-    if family == "transformers" and "stop" not in model.recipe:
-        from ukulele.models import encoders
-
-        model = encoders.resize(model, request)
-    card = replace(
-        model.card,
+    card = Card(
         origin=str(path),
         source_task=str(bundle.about.get("trained_on", "unknown")),
         licence=str(bundle.about.get("licence", "unknown")),
         parents=tuple(bundle.about.get("parents", ())),
     )
+    if not request.pretrained:
+        model = build(model.recipe, model.assets, request.seed)
+        card = Card(f"{path}, random weights", "none", card.licence)
+    if family == "transformers":
+        from ukulele.models import encoders
+
+        stop = model.recipe.get("stop")
+        model = encoders.resize(model, request)
+        model = _stopped(model, stop["stage"], model.width) if stop else model
     return replace(model, name=path.resolve().parent.name if path.name == "bundle" else path.name, card=card)
 
 

@@ -1,7 +1,7 @@
 """A bundle: a folder of safetensors and JSON that holds a trained model whole. Loading runs no pickle,
 no remote code, no network.
 
-    bundle.json          format, recipe, card, what it was trained for, SHA-256 of every other file
+    bundle.json          format, recipe, card, what it was trained for, SHA-256 of every other file and of itself
     weights.safetensors  the network's and the heads' tensors
     assets/              what the recipe needs: the tokenizer
     golden.json          raw inputs and the answers expected for them
@@ -28,6 +28,7 @@ from ukulele.types import Card, Model
 BUNDLE_FILE = "bundle.json"
 FORMAT = 1
 WEIGHTS = "weights.safetensors"
+AGAIN = "Copy the bundle again from where it came, or repeat the run (`uke fit … --resume RUN`)."
 Build = Callable[[Mapping[str, Any], Mapping[str, bytes]], Model]
 
 
@@ -74,7 +75,8 @@ def write_bundle(
             "about": about,
             "files": files,
         }
-        write_json(part / BUNDLE_FILE, facts)
+        facts = json.loads(json.dumps(facts))  # as it will be read
+        write_json(part / BUNDLE_FILE, {**facts, "sha256": _own_sha256(facts)})
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
     except SafetensorError as error:
@@ -103,19 +105,25 @@ def read_bundle(path: Path, build: Build) -> Bundle:
         if not file.is_file() or _sha256(file) != expected:
             raise RunError(
                 f"{file} is {'damaged' if file.is_file() else 'missing'}: its SHA-256 is not the one in {BUNDLE_FILE}.",
-                hint="Copy the bundle again from where it came, or repeat the run (`uke fit … --resume RUN`).",
+                hint=AGAIN,
             )
-    assets = {file.name: file.read_bytes() for file in (folder / "assets").iterdir()}
+    assets = {Path(name).name: (folder / name).read_bytes() for name in facts["files"] if name.startswith("assets/")}
     try:
         tensors = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise RunError(f"{folder / WEIGHTS} cannot be read: {error}") from error
     model = build(facts["recipe"], assets)
-    model.net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
+    try:
+        model.net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
+    except RuntimeError as error:
+        raise RunError(
+            f"{folder / WEIGHTS} does not fit the network that {BUNDLE_FILE} describes: {error}",
+            hint="It may have been made with other versions of torch, transformers or timm than those installed here.",
+        ) from error
     heads: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("head."):
-            task = next(t for t in facts["about"]["tasks"] if name.startswith(f"head.{t}."))
+            task = max((t for t in facts["about"]["tasks"] if name.startswith(f"head.{t}.")), key=len)
             heads.setdefault(task, {})[name.removeprefix(f"head.{task}.")] = value
     card = Card(**{**facts["card"], "parents": tuple(facts["card"]["parents"])})
     golden = json.loads((folder / "golden.json").read_text("utf-8"))
@@ -138,7 +146,7 @@ def _facts(folder: Path) -> dict[str, Any]:
         ) from error
     except (ValueError, OSError) as error:
         raise RunError(f"{file} is damaged: {error}") from error
-    if not isinstance(facts, dict) or not isinstance(facts.get("format"), int) or "recipe" not in facts:
+    if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
         raise RunError(f"{file} is damaged: it does not describe a bundle.")
     if facts["format"] > FORMAT:
         raise RunError(
@@ -146,7 +154,14 @@ def _facts(folder: Path) -> dict[str, Any]:
             f"this is {__version__}, which reads formats up to {FORMAT}.",
             hint="pip install --upgrade ukulele",
         )
+    if _own_sha256(facts) != facts.get("sha256"):
+        raise RunError(f"{file} is damaged: its SHA-256 is not the one it names.", hint=AGAIN)
     return facts
+
+
+def _own_sha256(facts: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in facts.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -222,12 +222,14 @@ def load(request: Request) -> Model:
     )
 
 
-def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes]) -> Model:
-    """The model a recipe describes, with weights that the caller replaces."""
+def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0) -> Model:
+    """The model a recipe describes, its weights drawn from `seed`: the caller replaces them."""
     from ukulele.models import hub
 
     config = hub.config_from(recipe["config"])
-    net = hub.text_network(None, config, _network_options(config))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = hub.text_network(None, config, _network_options(config))
     return _assemble(net, recipe, assets, str(config.model_type), Card("bundle"))
 
 

@@ -91,14 +91,14 @@ def load(request: Request) -> Model:
     return _model(request.name if weights is None else path.stem, net, source, card)
 
 
-def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes]) -> Model:
-    """Make a model again from its recipe, with weights yet to be loaded into `net`."""
+def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0) -> Model:
+    """Make a model again from its recipe, its weights drawn from `seed`: the caller loads others into `net`."""
     del assets  # image models carry none
     values: dict[str, Any] = {field.name: recipe[field.name] for field in fields(Source)}
     values |= {key: tuple(values[key]) for key in ("size", "mean", "std")}  # JSON made lists of them
     source = Source(**values)
     card = Card(origin=f"timm {source.architecture}")
-    return _model(source.architecture, _network(source, 0), source, card)
+    return _model(source.architecture, _network(source, seed), source, card)
 
 
 def available(pattern: str = "") -> list[Offer]:
