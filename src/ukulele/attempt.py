@@ -18,7 +18,8 @@ from ukulele.config import FitOptions
 from ukulele.engine import Engine
 from ukulele.feed import Feed
 from ukulele.runs import RunFolder
-from ukulele.selection import changing, check, put, select
+from ukulele.selection import changing, check, put, select, trained
+from ukulele.strategies import Facts
 from ukulele.train import train
 from ukulele.types import (
     Candidate,
@@ -81,6 +82,14 @@ class Context:
             trunk = self.pristine[candidate.model]
         stop = candidate.stop
         return (trunk if stop is None else models.truncate(trunk, stop, [rows[0].inputs])), trunk
+
+
+def facts_of(model: Model, context: Context) -> Facts:
+    """What strategies look at."""
+    bare = frozenset(s.name for s in model.stages if next(s.module.parameters(), None) is None)
+    counts = {id(p): p.numel() for stage in model.stages for p in stage.module.parameters()}
+    stages = tuple(stage.name for stage in model.stages)
+    return Facts(context.data.modality, len(context.data.splits["train"]), stages, bare, sum(counts.values()))
 
 
 @dataclass
@@ -151,16 +160,24 @@ class Meter:
         return {"seconds": self.seconds, "peak": self.peak, "phases": self.phases}
 
 
+def placed(head: Head, device: str) -> Head:
+    """A head on the device."""
+    if isinstance(head, nn.Module):
+        head.to(device)
+    return head
+
+
 def attempt(candidate: Candidate, context: Context) -> Outcome:
     """Fit a candidate on the training rows, or take up where it was left, and tune its decoding on validation."""
     run, name = context.run, candidate.name
     done = run.result(name)
     latest = None if done else run.latest(name)
+    context.engine.wait()  # every process has read what there was before one writes anew
     meter = Meter(latest[1]["meter"] if latest else None)
     model, trunk = context.load(candidate)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(candidate.plan.seed)
-        heads = {task: t.head(model) for task, t in context.tasks.items()}
+        heads = {task: placed(t.head(model), context.engine.device) for task, t in context.tasks.items()}
     check(model, heads, candidate.plan)
     tables = context.tables()
     feed = Feed(
@@ -240,10 +257,10 @@ def _cut(model: Model, heads: Mapping[str, Head], candidate: Candidate) -> int:
 
 
 def _cost(model: Model, heads: Mapping[str, Head], candidate: Candidate, meter: Meter) -> Cost:
-    trained = sum(v.numel() for v in changing(model, heads, candidate.plan.phases).values())
     stages = {id(p): p.numel() for stage in model.stages for p in stage.module.parameters()}
     top = sum(p.numel() for head in heads.values() if isinstance(head, nn.Module) for p in head.parameters())
-    return Cost(meter.seconds, meter.peak, trained, sum(stages.values()) + top, tuple(meter.phases.items()))
+    ours = trained(model, heads, candidate.plan.phases)
+    return Cost(meter.seconds, meter.peak, ours, sum(stages.values()) + top, tuple(meter.phases.items()))
 
 
 def _result(outcome: Outcome) -> dict[str, Any]:

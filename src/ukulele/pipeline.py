@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ukulele import __version__, data, diagnose, evaluate, features, models, report, strategies, tasks
-from ukulele.attempt import Context, Outcome, attempt
+from ukulele.attempt import Context, Outcome, attempt, facts_of
 from ukulele.config import FitOptions, options_from
 from ukulele.engine import Engine, Tracker, choose_device, choose_precision
 from ukulele.errors import RunError, UkuleleError
@@ -82,7 +82,7 @@ def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear:
     _same_machine(run, tell)
     cache = features.Cache(options.cache_folder, int(options.cache_budget * 2**30))
     asked = {target.name: make_task(target.name, dataset, options) for target in dataset.targets}
-    context = Context(options, dataset, asked, cache, engine, dtype, run, tell, _taps(dataset, options))
+    context = Context(options, dataset, asked, cache, engine, dtype, run, tell, taps_of(dataset, options))
 
     rungs = ladder(context)
     chosen = choose(rungs, context)
@@ -131,29 +131,36 @@ def make_task(name: str, dataset: Dataset, options: FitOptions) -> Task:
 
 def ladder(context: Context) -> list[Outcome]:
     """The candidates that were asked for, each fitted: the probe first, then the dearer strategy."""
-    options = context.options
-    name = options.model or models.DEFAULTS[context.data.modality]
-    facts, wishes = survey(name, context), wishes_of(options)
-    asked = {"auto": ("probe", "finetune"), "probe": ("probe",), "scratch": ("scratch",)}
+    facts = survey(model_name(context), context)
     outcomes = []
-    for strategy in asked.get(options.strategy, ("probe", options.strategy)):
-        plan = strategies.make(strategy, facts, wishes)
-        candidate = Candidate(strategy, name, plan, pretrained=strategy != "scratch")
-        if strategy == "probe":
-            candidate = replace(candidate, stop=choose_layer(candidate, context))
-        elif strategy == "scratch":
-            candidate = tuned_scratch(candidate, context)
-        context.hear(Said(f"{strategy}: {strategies.in_words(candidate.plan, facts, candidate.stop)}"))
+    for rung in planned(facts, context):
+        candidate = tuned_scratch(rung, context) if rung.name == "scratch" else rung
+        if rung.name == "probe":
+            candidate = replace(rung, stop=choose_layer(rung, context))
+        context.hear(Said(f"{candidate.name}: {strategies.in_words(candidate.plan, facts, candidate.stop)}"))
         outcomes.append(attempt(candidate, context))
     return outcomes
+
+
+def planned(facts: Facts, context: Context) -> list[Candidate]:
+    """The rungs that were asked for, cheapest first, before a layer or a rate is chosen by measurement."""
+    asked = {"auto": ("probe", "finetune"), "probe": ("probe",), "scratch": ("scratch",)}
+    name, wishes, wanted = model_name(context), wishes_of(context.options), context.options.strategy
+    return [
+        Candidate(strategy, name, strategies.make(strategy, facts, wishes), pretrained=strategy != "scratch")
+        for strategy in asked.get(wanted, ("probe", wanted))
+    ]
+
+
+def model_name(context: Context) -> str:
+    """The model that was asked for, or the default of the data's kind."""
+    return context.options.model or models.DEFAULTS[context.data.modality]
 
 
 def survey(name: str, context: Context) -> Facts:
     """The facts that strategies look at."""
     model, _ = context.load(Candidate("survey", name, strategies.Plan("survey", seed=context.options.seed)))
-    bare = frozenset(s.name for s in model.stages if next(s.module.parameters(), None) is None)
-    rows = len(context.data.splits["train"])
-    return Facts(context.data.modality, rows, tuple(s.name for s in model.stages), bare, model.width)
+    return facts_of(model, context)
 
 
 def wishes_of(options: FitOptions) -> Wishes:
@@ -173,7 +180,8 @@ def choose_layer(candidate: Candidate, context: Context) -> str | None:
             return stage
 
 
-def _taps(dataset: Dataset, options: FitOptions) -> bool:
+def taps_of(dataset: Dataset, options: FitOptions) -> bool:
+    """Whether every stage's summary is stored: a layer is to be chosen, and the rows are few."""
     few = len(dataset.splits["train"]) <= TAPPED_ROWS
     return options.layer == "auto" and few and options.strategy != "scratch"
 
@@ -197,18 +205,25 @@ def choose(rungs: Sequence[Outcome], context: Context) -> Outcome:
 
 def prove(chosen: Outcome, context: Context) -> list[Outcome]:
     """The controls that were asked for, each fitted as the rungs were."""
+    outcomes = []
+    for candidate in rivals(survey(chosen.candidate.model, context), context):
+        context.hear(Said(f"control: {candidate.name}"))
+        outcomes.append(
+            attempt(tuned_scratch(candidate, context) if candidate.name == "scratch" else candidate, context)
+        )
+    return outcomes
+
+
+def rivals(facts: Facts, context: Context) -> list[Candidate]:
+    """The controls that were asked for, cheapest first."""
     options, wishes = context.options, wishes_of(context.options)
     if options.controls == "none":
         return []
-    facts = survey(chosen.candidate.model, context)
     candidates = list(controls.cheap(facts, wishes))
-    if options.controls == "all" and chosen.candidate.pretrained:
+    if options.controls == "all" and options.strategy != "scratch":
         plan = scratch.plan(facts, replace(wishes, rate=None, freeze=None))
-        own = Candidate("scratch", chosen.candidate.model, plan, "control", pretrained=False)
-        candidates.append(tuned_scratch(own, context))
-    for candidate in candidates:
-        context.hear(Said(f"control: {candidate.name}"))
-    return [attempt(candidate, context) for candidate in candidates]
+        candidates.append(Candidate("scratch", model_name(context), plan, "control", pretrained=False))
+    return candidates
 
 
 def tuned_scratch(candidate: Candidate, context: Context) -> Candidate:

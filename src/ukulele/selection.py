@@ -70,6 +70,12 @@ def changing(model: Model, heads: Mapping[str, Head], phases: Sequence[Phase]) -
     return found
 
 
+def trained(model: Model, heads: Mapping[str, Head], phases: Sequence[Phase]) -> int:
+    """How many numbers some phases train: parameters, without statistics that are only followed."""
+    known = owners(model, heads)
+    return sum(p.numel() for p, at in known.items() if any(match_group(phase, at[0]) is not None for phase in phases))
+
+
 def put(target: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     """Copy values into the tensors of the same names."""
     for name, value in values.items():

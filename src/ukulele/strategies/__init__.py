@@ -37,9 +37,9 @@ def in_words(plan: Plan, facts: Facts, stop: str | None = None) -> str:
     """A plan as a sentence for people.
 
     >>> from ukulele.types import Group, Phase
-    >>> facts = Facts("text", 100, ("embed", "block0", "pool"), frozenset({"pool"}), 8)
+    >>> facts = Facts("text", 100, ("embed", "block0", "pool"), frozenset({"pool"}), 800)
     >>> in_words(Plan("x", (Phase((Group("head.*", 1e-4), Group("block0.*", 1e-4)), epochs=3),)), facts)
-    'train the head and block0 for up to 3 epochs in batches of 32, rates 0.0001 to 0.0001; frozen: embed'
+    'train the head and block0 for up to 3 epochs in batches of 32, rate 0.0001; frozen: embed'
     """
     return "; then ".join(_phase_in_words(phase, facts, stop) for phase in plan.phases) or "as it is"
 
@@ -53,10 +53,11 @@ def _phase_in_words(phase: Phase, facts: Facts, stop: str | None) -> str:
     ]
     frozen = [s for s in facts.stages if s not in facts.bare and s not in trained]
     rates = [group.rate for group in phase.groups]
+    rate = f"rate {min(rates):.3g}" if min(rates) == max(rates) else f"rates {min(rates):.3g} to {max(rates):.3g}"
+    epochs = f"{phase.epochs} epoch{'s' if phase.epochs > 1 else ''}"
     what = " and ".join(["the head", *([_span(trained)] if trained else [])])
-    return (
-        f"train {what} for up to {phase.epochs} epochs in batches of {phase.batch}, "
-        f"rates {min(rates):.3g} to {max(rates):.3g}" + (f"; frozen: {_span(frozen)}" if frozen else "")
+    return f"train {what} for up to {epochs} in batches of {phase.batch}, {rate}" + (
+        f"; frozen: {_span(frozen)}" if frozen else ""
     )
 
 

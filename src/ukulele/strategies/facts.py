@@ -17,7 +17,7 @@ class Facts:
     rows: int
     stages: tuple[str, ...]  # names, from the stem to the pool
     bare: frozenset[str]  # stages without a parameter
-    width: int
+    parameters: int  # of the trunk
     probes: bool = True  # whether the heads can be fitted in closed form
 
     def pattern(self, stage: str) -> str:

@@ -9,6 +9,8 @@ from ukulele.strategies.facts import Facts, Wishes, balanced_batch, falling, fro
 from ukulele.types import Group, Phase, Plan
 
 RATE = {"text": 1e-4, "pair": 1e-4, "image": 3e-4}
+LARGE, LARGE_RATE = 60_000_000, 2e-5  # text encoders of the size of BERT-base want a lower rate
+VIEWS, MANY = 4, 5000  # views of a picture; from so many pictures on the plain one alone
 LAYER_DECAY = {"text": 0.95, "pair": 0.95, "image": 0.8}
 
 
@@ -16,14 +18,24 @@ def plan(facts: Facts, wishes: Wishes) -> Plan:
     """Two phases: the probe, then head and top stages by AdamW with warm-up, decay and early stopping."""
     frozen = frozen_stages(facts, wishes.freeze, default=len(facts.stages) // 2)
     return Plan(
-        "finetune", (*probe_first(facts), tuning(facts, wishes, frozen)), views=wishes.views or 1, seed=wishes.seed
+        "finetune",
+        (*probe_first(facts), tuning(facts, wishes, frozen)),
+        views=views_of(facts, wishes),
+        seed=wishes.seed,
     )
+
+
+def views_of(facts: Facts, wishes: Wishes) -> int:
+    """Augmented views that are cached: few pictures need them, many need none."""
+    if wishes.views is not None:
+        return wishes.views
+    return VIEWS if facts.modality == "image" and facts.rows < MANY else 1
 
 
 def tuning(facts: Facts, wishes: Wishes, frozen: int) -> Phase:
     """The phase that trains the stages above `frozen`, starting from the head that is there."""
-    small = (2e-5 if facts.width >= 768 else RATE[facts.modality]) if facts.modality != "image" else RATE["image"]
-    rate = wishes.rate or small
+    large = facts.modality != "image" and facts.parameters > LARGE
+    rate = wishes.rate or (LARGE_RATE if large else RATE[facts.modality])
     stages = falling(facts, frozen, rate, LAYER_DECAY[facts.modality])
     epochs = wishes.epochs or (20 if facts.rows < 1000 else 10 if facts.rows < 5000 else 5)
     return Phase(
