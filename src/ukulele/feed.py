@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from ukulele.train import Part
 from ukulele.types import Head, Hear, Model, Plan, Rows, Split, Table, Task, Tensors
 
 MEGABATCH = 50  # batches among which rows are sorted by length
+LAST = 1024  # rows at a time where only a head is left
 
 
 @dataclass
@@ -175,21 +176,11 @@ class Feed:
     def answers(self, split: Split, cut: int) -> tuple[dict[str, list[Any]], float]:
         """Raw answers by task in the order of the rows, and the mean loss."""
         tasks = self.tables[split].tasks
-        last = cut >= len(self.model.stages)
-        source = self.pooled(split) if last else self.source(split, cut)
-        raw: dict[str, list[Any]] = {name: [None] * len(source) for name in tasks}
-        sums = dict.fromkeys(tasks, 0.0)
-        counts = dict.fromkeys(tasks, 0.0)
-        fields = self.model.live(cut)
+        raw: dict[str, list[Any]] = {name: [None] * len(self.tables[split].rows) for name in tasks}
+        sums, counts = dict.fromkeys(tasks, 0.0), dict.fromkeys(tasks, 0.0)
         for module in (*(stage.module for stage in self.model.stages[cut:]), *self._modules()):
             module.eval()
-        for numbers in by_length(source.lengths().tolist()):
-            rows = source.rows(numbers)
-            if last and self.tapped != "pooled":
-                rows = [{"pooled": row[self.tapped]} for row in rows]
-            live = {k: v.to(self.engine.device) for k, v in widen(collate(rows, fields)).items()}
-            with torch.inference_mode(), self.engine.precision():
-                live = self.model.run(live, cut)
+        for numbers, live in self._lived(split, cut):
             for name, task in tasks.items():
                 values = [self.values(split, name)[i] for i in numbers]
                 target = collate([task.target(value) for value in values], task.fields)
@@ -202,6 +193,20 @@ class Feed:
                 for number, answer in zip(numbers, answers, strict=True):
                     raw[name][number] = answer
         return raw, float(np.mean([sums[n] / max(1.0, counts[n]) for n in tasks]))
+
+    def _lived(self, split: Split, cut: int) -> Iterator[tuple[Sequence[int], Tensors]]:
+        """(row numbers, live values behind the last stage), all rows of a split."""
+        last = cut >= len(self.model.stages)
+        source = self.pooled(split) if last else self.source(split, cut)
+        ragged = any(field.axis for field in self.model.live(cut).values())
+        whole = (range(at, min(at + LAST, len(source))) for at in range(0, len(source), LAST))
+        for numbers in whole if last and not ragged else by_length(source.lengths().tolist()):
+            rows = source.rows(numbers)
+            if last and self.tapped != "pooled":
+                rows = [{"pooled": row[self.tapped]} for row in rows]
+            live = {k: v.to(self.engine.device) for k, v in widen(collate(rows, self.model.live(cut))).items()}
+            with torch.inference_mode(), self.engine.precision():
+                yield numbers, self.model.run(live, cut)
 
     def _modules(self) -> list[nn.Module]:
         return [head for head in self.heads.values() if isinstance(head, nn.Module)]

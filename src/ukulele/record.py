@@ -16,9 +16,8 @@ from typing import Any
 import psutil
 
 from ukulele import __version__, evaluate, features, strategies
-from ukulele.attempt import Context, Outcome, peak_memory
+from ukulele.attempt import Context, Outcome, facts_of, peak_memory
 from ukulele.errors import DataError
-from ukulele.strategies import Facts
 from ukulele.tools.pictures import open_picture
 from ukulele.types import Finding, Row, Split, Verdict
 
@@ -169,12 +168,6 @@ def _model(chosen: Outcome) -> dict[str, Any]:
     }
 
 
-def _facts(outcome: Outcome, context: Context) -> Facts:
-    bare = frozenset(s.name for s in outcome.model.stages if next(s.module.parameters(), None) is None)
-    stages = tuple(s.name for s in outcome.model.stages)
-    return Facts(context.data.modality, len(context.data.splits["train"]), stages, bare, outcome.model.width)
-
-
 def _plan(outcome: Outcome, context: Context) -> dict[str, Any]:
     stages = outcome.model.stages
     plan = outcome.candidate.plan
@@ -183,7 +176,7 @@ def _plan(outcome: Outcome, context: Context) -> dict[str, Any]:
         "cut": stages[outcome.cut].name if outcome.cut < len(stages) else None,
         "frozen_stages": outcome.cut,
         "strength": outcome.strength,
-        "text": strategies.in_words(plan, _facts(outcome, context), outcome.candidate.stop),
+        "text": strategies.in_words(plan, facts_of(outcome.model, context), outcome.candidate.stop),
     }
 
 
@@ -195,7 +188,7 @@ def _candidate(outcome: Outcome, test: Mapping[str, Any], context: Context) -> d
         "role": candidate.role,
         "model": outcome.model.name,
         "pretrained": candidate.pretrained,
-        "plan": strategies.in_words(candidate.plan, _facts(outcome, context), candidate.stop),
+        "plan": strategies.in_words(candidate.plan, facts_of(outcome.model, context), candidate.stop),
         "why": outcome.why,
         "validation": scores(outcome, "validation"),
         "test": test,

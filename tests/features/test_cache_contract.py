@@ -83,7 +83,7 @@ def test_the_same_companions_give_the_same_bits(model: Model, rows: Rows, cache_
     assert isinstance(again, Store)
     assert equal(read(first), uncached(model, rows, cut))
     assert equal(read(again), read(first))
-    assert set(read(first)[0]) == set(model.live(cut))
+    assert set(read(first)[0]) == {*model.live(cut), *(["length"] if cut else [])}
     assert len(files(cache)) == 1
 
 
@@ -124,7 +124,7 @@ def test_rows_handed_out_are_copies(model: Model, rows: Rows, cache_folder: Path
 def test_taps_hold_the_summary_behind_every_stage(model: Model, rows: Rows, cache_folder: Path) -> None:
     store = frozen_pass(model, rows, Pass(4, taps=True), Cache(cache_folder), quiet)
     plain = frozen_pass(model, rows, Pass(4), Cache(cache_folder), quiet)
-    assert set(store.fields) == {"pooled", "tap.embed", "tap.block0", "tap.block1", "tap.pool"}
+    assert set(store.fields) == {"pooled", "length", "tap.embed", "tap.block0", "tap.block1", "tap.pool"}
     assert torch.equal(store.stack("pooled"), plain.stack("pooled"))
     short = models.truncate(model, "block0", [("tea",)])
     expected = frozen_pass(short, rows, Pass(3), Cache(cache_folder), quiet)
@@ -152,7 +152,7 @@ def test_no_rows_are_no_trouble(model: Model, make_rows: Make, cache_folder: Pat
     store = frozen_pass(model, make_rows([]), Pass(CUT), Cache(cache_folder), quiet)
     assert len(store) == 0
     assert store.lengths().tolist() == []
-    assert set(store.fields) == set(model.live(CUT))
+    assert set(store.fields) == {*model.live(CUT), "length"}
 
 
 # ---------------------------------------------------------------- pictures

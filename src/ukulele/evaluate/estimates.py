@@ -46,10 +46,11 @@ def _estimates(metrics: Sequence[Metric], table: NDArray[np.float64]) -> dict[st
     values = {metric: metric.value(table, ones) for metric in metrics}
     defined = [metric for metric, value in values.items() if not np.isnan(value)]
     draws = draws_for(table.size)
-    drawn_rows = resamples(len(table), draws) if defined else ()
-    drawn = [[metric.value(table, counts) for metric in defined] for counts in drawn_rows]
+    if not defined:
+        return {}
+    drawn = [[metric.value(table, counts) for metric in defined] for counts in resamples(len(table), draws)]
     found = {}
-    for metric, column in zip(defined, np.array(drawn).reshape(-1, len(defined)).T, strict=True):
+    for metric, column in zip(defined, np.array(drawn).T, strict=True):
         low, high = interval(column)
         found[metric.name] = Estimate(values[metric], low, high, len(table), _method(draws))
     return found
