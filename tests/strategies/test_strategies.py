@@ -1,0 +1,164 @@
+"""Every strategy's plan can be carried out, says what it does, and does what was wished."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ukulele import models, tasks
+from ukulele.errors import PlanError
+from ukulele.selection import check, select
+from ukulele.strategies import STRATEGIES, Facts, Wishes, controls, in_words, make, scratch
+from ukulele.strategies.facts import frozen_stages
+from ukulele.types import Group, Phase, Plan, Request, Target
+
+FACTS = Facts("text", 500, ("embed", "block0", "block1", "block2", "pool"), frozenset({"pool"}), 1_000_000)
+
+
+@st.composite
+def facts(draw: st.DrawFn) -> Facts:
+    stages = (*(f"s{i}" for i in range(draw(st.integers(1, 20)))), "pool")
+    bare = frozenset(draw(st.lists(st.sampled_from(stages[1:]), max_size=3))) | {"pool"}
+    modality = draw(st.sampled_from(["text", "pair", "image"]))
+    return Facts(modality, draw(st.integers(1, 10**6)), stages, bare, draw(st.integers(1, 10**9)), draw(st.booleans()))
+
+
+WISHES = st.builds(
+    Wishes,
+    freeze=st.sampled_from([None, "auto", "none", "all", 0, 1]),
+    epochs=st.none() | st.integers(1, 50),
+    rate=st.none() | st.floats(1e-6, 1e-1),
+    batch=st.none() | st.integers(1, 64),
+    views=st.none() | st.integers(0, 4),
+    patience=st.none() | st.integers(1, 9),
+    decay=st.none() | st.floats(0, 1),
+    seed=st.integers(0, 99),
+)
+
+
+@given(st.sampled_from([name for name in STRATEGIES if name != "probe"]), facts(), WISHES)
+def test_any_plan_is_sound_and_grants_the_wishes(name: str, known: Facts, wishes: Wishes) -> None:
+    plan = make(name, known, wishes)
+    assert plan == make(name, known, wishes)
+    assert hash(plan) == hash(make(name, known, wishes))
+    assert json.loads(json.dumps(asdict(plan)))["seed"] == plan.seed == wishes.seed
+    assert plan.views == wishes.views if wishes.views is not None else plan.views >= 0
+    phase = plan.phases[-1]
+    for wished, given_ in (("epochs", phase.epochs), ("batch", phase.batch), ("patience", phase.patience)):
+        assert given_ == (getattr(wishes, wished) or given_)
+        assert given_ is not None
+        assert given_ >= 1
+    assert phase.decay == (0.01 if wishes.decay is None else wishes.decay)
+    assert all(group.rate > 0 for group in phase.groups)
+    if wishes.rate is not None:
+        assert max(group.rate for group in phase.groups) == wishes.rate
+    named = {group.names.removesuffix(".*") for group in phase.groups} - {"head", "*"}
+    assert named <= set(known.stages) - known.bare
+    assert in_words(plan, known)
+
+
+@given(facts(), WISHES)
+def test_rates_fall_towards_the_stem_and_stages_are_trained_from_the_top(known: Facts, wishes: Wishes) -> None:
+    groups = make("finetune", known, wishes).phases[-1].groups
+    assert groups[0].names == "head.*"
+    rates = [group.rate for group in groups[1:]]
+    assert rates == sorted(rates, reverse=True)
+    trainable = [name for name in known.stages if name not in known.bare]
+    top = [f"{name}.*" for name in reversed(trainable)]
+    assert [group.names for group in groups[1:]] == top[: len(groups) - 1]
+
+
+@given(facts(), WISHES)
+def test_the_probe_comes_first_where_heads_can_be_fitted(known: Facts, wishes: Wishes) -> None:
+    for name in ("finetune", "full"):
+        phases = make(name, known, wishes).phases
+        assert [phase.optimiser for phase in phases] == (["probe", "adamw"] if known.probes else ["adamw"])
+    assert [phase.optimiser for phase in make("scratch", known, wishes).phases] == ["adamw"]
+
+
+@pytest.mark.parametrize(
+    ("freeze", "expected"),
+    [(None, 2), ("auto", 2), ("none", 0), ("all", 5), (0, 0), (3, 3), (5, 5)],
+)
+def test_freezing(freeze: Any, expected: int) -> None:
+    assert frozen_stages(FACTS, freeze, default=2) == expected
+
+
+@pytest.mark.parametrize("freeze", [-1, 6, "some"])
+def test_freezing_what_is_not_there_names_the_stages(freeze: Any) -> None:
+    with pytest.raises(PlanError, match="5 stages") as error:
+        make("finetune", FACTS, Wishes(freeze=freeze))
+    assert "block2" in error.value.message
+    assert "0 to 5" in error.value.hint
+
+
+def test_something_is_trained_unless_all_is_to_be_frozen() -> None:
+    assert frozen_stages(FACTS, None, default=9) == 3
+    assert len(make("finetune", FACTS, Wishes(freeze="all")).phases[-1].groups) == 1
+
+
+def test_an_unknown_strategy_lists_those_there_are() -> None:
+    with pytest.raises(PlanError, match="no strategy 'magic'") as error:
+        make("magic", FACTS, Wishes())
+    assert all(name in error.value.hint for name in ("auto", *STRATEGIES))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("family", ["bert", "modernbert", "albert"])
+def test_plans_fit_real_models(encoder_folder: Callable[..., Path], name: str, family: str) -> None:
+    model = models.load(Request(str(encoder_folder(family))), "text")
+    bare = frozenset(s.name for s in model.stages if next(s.module.parameters(), None) is None)
+    known = Facts("text", 100, tuple(s.name for s in model.stages), bare, 1000)
+    heads: Any = {"mood": tasks.make(Target("mood", "classify", ("a", "b"))).head(model)}
+    plan = make(name, known, Wishes())
+    check(model, heads, plan)
+    cut = select(model, heads, plan.phases[-1]).cut
+    frozen = {"probe": len(model.stages), "full": 0, "scratch": 0}
+    assert cut == frozen.get(name, min(len(model.stages) // 2, len(model.stages) - 2))
+
+
+def test_controls_are_fitted_like_any_other_and_never_pre_trained() -> None:
+    for modality, words in (("text", "tfidf"), ("pair", "tfidf"), ("image", "histogram")):
+        found = controls.cheap(replace(FACTS, modality=modality, probes=False), Wishes(seed=4))
+        assert [candidate.model for candidate in found] == ["majority", words]
+        for candidate in found:
+            assert candidate.role == "control"
+            assert not candidate.pretrained
+            assert candidate.plan == make("probe", FACTS, Wishes(seed=4))
+            assert set(models.CLASSICAL) >= {candidate.model}
+
+
+def test_the_scratch_control_is_tuned_over_rates() -> None:
+    plan = make("scratch", FACTS, Wishes(epochs=9))
+    tried = scratch.search(plan, "text")
+    assert {found.phases[0].epochs for found in tried} == {3}
+    rates = [found.phases[0].groups for found in tried]
+    assert len(rates) == len(set(rates)) == 3
+    assert scratch.at_rate(plan, plan.phases[0].groups[0].rate) == plan
+    assert scratch.search(make("scratch", FACTS, Wishes(epochs=1)), "text")[0].phases[0].epochs == 1
+    assert plan.phases[0].norm == "trained"
+
+
+def test_plans_in_words() -> None:
+    assert in_words(make("probe", FACTS, Wishes()), FACTS, "block1").endswith("features behind block1")
+    words = in_words(make("finetune", FACTS, Wishes(epochs=1, rate=1e-3)), FACTS)
+    assert "the head and block1 … block2" in words
+    assert "up to 1 epoch in" in words
+    assert "frozen: embed … block0" in words
+    assert "frozen:" not in in_words(make("full", FACTS, Wishes()), FACTS)
+    assert in_words(Plan("zero-shot"), FACTS) == "as it is"
+    assert in_words(Plan("x", (Phase((Group("head.*", 1.0),)),)), FACTS).startswith("train the head for")
+
+
+def test_strategies_do_not_import_torch() -> None:
+    code = "import sys, ukulele.strategies; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
