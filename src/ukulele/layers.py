@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ukulele.attempt import Context
@@ -9,6 +10,8 @@ from ukulele.features import TAP
 from ukulele.feed import Feed, probe_search, probe_targets
 from ukulele.tools.probe import score_layers
 from ukulele.types import Candidate, Said
+
+ROWS, FOLDS = 2000, 3  # enough to tell stages apart, and quick with many classes
 
 
 def best_layer(candidate: Candidate, context: Context) -> str | None:
@@ -36,7 +39,8 @@ def layer_scores(candidate: Candidate, context: Context) -> dict[str, dict[str, 
     y, known, weights, classes = probe_targets(task, feed.values("train", name))
     source = feed.pooled("train")
     features = {field.removeprefix(TAP): source.stack(field)[known] for field in source.fields if field.startswith(TAP)}
-    scores = score_layers(features, y, classes, weights=weights, search=probe_search(task, None, context.options.seed))
+    search = replace(probe_search(task, None, context.options.seed), folds=FOLDS)
+    scores = score_layers(features, y, classes, weights=weights, search=search, rows=ROWS)
     return {
         stage: {
             "value": score.mean,
