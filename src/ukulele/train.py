@@ -145,14 +145,17 @@ class _Run:
     best_values: Mapping[str, Tensor] = field(default_factory=dict)
 
     def set_modes(self) -> None:
-        """Frozen is frozen: modules without a trained parameter, and BatchNorm statistics, stay in eval mode."""
-        self.above.train()
+        """Frozen is frozen: modules without a trained parameter, and BatchNorm statistics, stay in eval mode.
+
+        Without dropout all do: some layers call dropout as a function, by their own mode.
+        """
+        self.above.train(self.phase.dropout)
+        for module in self.above.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.train(self.phase.norm == "trained")
         for module in self.above.modules():
             parameters = list(module.parameters())
-            frozen = bool(parameters) and not any(p.requires_grad for p in parameters)
-            norm = self.phase.norm == "frozen" and isinstance(module, nn.modules.batchnorm._BatchNorm)
-            dropout = not self.phase.dropout and isinstance(module, nn.modules.dropout._DropoutNd)
-            if frozen or norm or dropout:
+            if parameters and not any(p.requires_grad for p in parameters):
                 module.eval()
 
     def consider(self, score: float, epoch: int) -> bool:

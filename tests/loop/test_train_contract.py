@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import nn
 
+from ukulele import models
 from ukulele.features import Cache, Computed
 from ukulele.models import images
 from ukulele.selection import changing, check
 from ukulele.tools.files import load_tree, save_tree
 from ukulele.train import NotFiniteError, schedule, train
-from ukulele.types import Group, Judged, Model, Phase, Place, Plan, Saved, Stepped
+from ukulele.types import Group, Judged, Model, Phase, Place, Plan, Request, Saved, Stepped
 
 HEAD = Group("head.*", 0.02)
 PHASES = {
@@ -66,7 +67,7 @@ def test_frozen_modules_are_in_eval_mode_while_training(bert: Any, make_kit: Any
     assert steps
 
 
-def test_dropout_is_off_where_the_phase_says_so(bert: Any, make_kit: Any) -> None:
+def test_dropout_is_off_where_the_phase_says_so(bert: Any, make_kit: Any, encoder_folder: Any) -> None:
     def trained(dropout: bool) -> dict[str, torch.Tensor]:
         kit = make_kit(bert(), Plan("x", (replace(PHASES["last block"], dropout=dropout),)))
         for event in train(kit.model, kit.heads, kit.plan, kit.feed, kit.engine):
@@ -76,6 +77,10 @@ def test_dropout_is_off_where_the_phase_says_so(bert: Any, make_kit: Any) -> Non
         return kit.state()
 
     assert differing(trained(True), trained(False))
+    still = encoder_folder("bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    without = make_kit(models.load(Request(str(still)), "text"), Plan("x", (PHASES["last block"],)))
+    without.train()
+    assert differing(trained(False), without.state()) == set()  # in attention as well
 
 
 @pytest.mark.parametrize("norm", ["frozen", "trained"])
