@@ -99,7 +99,7 @@ def _line(row: Row, answer: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _sentence(line: Mapping[str, Any]) -> str:
-    shown = line.get("text", line["row"])
+    shown = " | ".join(str(line[name]) for name in ("text", "text1") if name in line) or str(line["row"])
     answers = []
     for name, value in line.items():
         kind = name.split(".")[-1]

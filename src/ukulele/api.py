@@ -7,9 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ukulele.config import options_from
-from ukulele.errors import PlanError
-from ukulele.runs.folder import next_folder, read_record
+from ukulele.config import options_from, refuse_others
+from ukulele.runs.folder import next_folder, read_manifest, read_record
 from ukulele.types import Dataset, Hear
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def fit(
     out
         The run's folder; runs/NAME-N by default.
     resume
-        The folder of a run to go on with; all other options are then those of that run.
+        The folder of a run to go on with, with its own options: others are refused.
     hear
         Is called with every event.
     **options
@@ -88,9 +87,10 @@ def fit(
     plain = {k: [v] if k in {"target", "text", "track"} and isinstance(v, str) else v for k, v in options.items()}
     if isinstance(plain.get("freeze"), int):
         plain["freeze"] = str(plain["freeze"])
-    if resume is not None and options:
-        raise PlanError("a resumed run keeps its own options.", hint=f"Leave out: {', '.join(options)}.")
     asked = options_from(plain)
+    if resume is not None:
+        given = {name: value for name, value in asked.plain().items() if name in plain}
+        refuse_others(given, read_manifest(Path(resume))["options"], Path(resume))
     folder = Path(resume or out or next_folder(source_name(data)))
     return Run(
         run(

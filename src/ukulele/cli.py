@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from ukulele import __version__
+from ukulele import options as o
 from ukulele.errors import UkuleleError
 from ukulele.tools.memory import keep_freed_memory
 
@@ -28,164 +29,65 @@ app = typer.Typer(
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-DATA = "Data"
-MODEL = "Model"
-TRAINING = "Strategy and training"
-PROOF = "Proof"
-MACHINE = "Machine"
-
-Data = Annotated[
-    str, typer.Argument(help="A file (CSV, TSV, Parquet, JSONL), a folder, or a hub id of a data set.", metavar="DATA")
-]
-RunArgument = Annotated[Path, typer.Argument(help="A run's folder, as `uke fit` printed it.", metavar="RUN")]
-Target = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--target", "-t", help="Column with the answers; several 0/1 columns for several labels.", rich_help_panel=DATA
-    ),
-]
-Text = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--text",
-        help="Column with the text, or two for pairs: --text a --text b (or: --text a b).",
-        rich_help_panel=DATA,
-    ),
-]
-Task = Annotated[
-    str | None, typer.Option(help="classify, multilabel or regress; inferred by default.", rich_help_panel=DATA)
-]
-Group = Annotated[
-    str | None,
-    typer.Option(help="Rows that share a value of this column stay on one side of the split.", rich_help_panel=DATA),
-]
-Time = Annotated[str | None, typer.Option(help="Split from past to future by this column.", rich_help_panel=DATA)]
-SplitColumn = Annotated[
-    str | None, typer.Option("--split", help="Column that names each row's split.", rich_help_panel=DATA)
-]
-MaxBad = Annotated[
-    float, typer.Option(help="Stop if a larger share of the rows must be set aside.", rich_help_panel=DATA)
-]
-
 
 @app.command()
 def fit(
-    data: Data,
-    target: Target = None,
-    text: Text = None,
-    task: Task = None,
-    group: Group = None,
-    time: Time = None,
-    split: SplitColumn = None,
-    max_bad: MaxBad = 0.05,
-    slice_by: Annotated[
-        str | None,
-        typer.Option("--slice", help="Also give figures by the values of this column.", rich_help_panel=PROOF),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Hub id, local folder or weights file, a run to go on from, or `minilm`.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    layer: Annotated[
-        str, typer.Option(help="Stage the probe stands on: auto, last, or a stage's name.", rich_help_panel=MODEL)
-    ] = "auto",
-    max_length: Annotated[
-        int | None, typer.Option(help="Tokens a text; what the model takes by default.", rich_help_panel=MODEL)
-    ] = None,
-    long: Annotated[
-        str, typer.Option(help="Longer texts: cut, or chunk (read whole, in pieces).", rich_help_panel=MODEL)
-    ] = "cut",
-    strategy: Annotated[
-        str, typer.Option("--strategy", "-s", help="auto, probe, finetune, full or scratch.", rich_help_panel=TRAINING)
-    ] = "auto",
-    freeze: Annotated[
-        str,
-        typer.Option(
-            help="Stages that stay as they are, from the bottom: a number, all, none or auto.", rich_help_panel=TRAINING
-        ),
-    ] = "auto",
-    epochs: Annotated[
-        int | None, typer.Option(help="At most so many; early stopping may end before.", rich_help_panel=TRAINING)
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(help="Learning rate of the head and the top stage.", rich_help_panel=TRAINING)
-    ] = None,
-    batch: Annotated[int | None, typer.Option(help="Rows a step.", rich_help_panel=TRAINING)] = None,
-    views: Annotated[
-        int | None,
-        typer.Option(
-            help="Augmented views of a picture that are cached; 0: a fresh one every epoch.", rich_help_panel=TRAINING
-        ),
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(help="Epochs without a better validation score before stopping.", rich_help_panel=TRAINING),
-    ] = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(
-            help="The metric that decides: accuracy, macro_f1, roc_auc, r2, pearson, …", rich_help_panel=PROOF
-        ),
-    ] = None,
-    class_weights: Annotated[
-        str, typer.Option(help="auto (follow the metric), balanced or none.", rich_help_panel=TRAINING)
-    ] = "auto",
-    controls: Annotated[
-        str,
-        typer.Option(
-            help="none, cheap (majority, no pre-training) or all (also the model from scratch).", rich_help_panel=PROOF
-        ),
-    ] = "cheap",
-    seed: Annotated[int, typer.Option(help="Of every random draw.", rich_help_panel=TRAINING)] = 0,
-    folder: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Folder for the run; runs/NAME-N by default.", rich_help_panel=MACHINE),
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Go on with this run, with its own options.", rich_help_panel=MACHINE)
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Show the plan, predicted time, memory and disk; train nothing.", rich_help_panel=MACHINE
-        ),
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=MACHINE)] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.", rich_help_panel=MACHINE)] = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads.", rich_help_panel=MACHINE)] = None,
-    cache: Annotated[
-        str | None,
-        typer.Option(help="Folder of the feature cache; $UKULELE_CACHE by default.", rich_help_panel=MACHINE),
-    ] = None,
-    cache_budget: Annotated[
-        float, typer.Option(help="GiB the feature cache may take.", rich_help_panel=MACHINE)
-    ] = 20.0,
-    save_every: Annotated[
-        float,
-        typer.Option(
-            help="Seconds between checkpoints within an epoch; after each epoch always.", rich_help_panel=MACHINE
-        ),
-    ] = 60.0,
-    track: Annotated[
-        list[str] | None, typer.Option(help="Also log to tensorboard, wandb or mlflow.", rich_help_panel=MACHINE)
-    ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the result only.", rich_help_panel=MACHINE)
-    ] = False,
+    context: typer.Context,
+    data: o.Data,
+    target: o.Target = None,
+    text: o.Text = None,
+    task: o.Task = None,
+    group: o.Group = None,
+    time: o.Time = None,
+    split: o.Split = None,
+    max_bad: o.MaxBad = 0.05,
+    model: o.Model = None,
+    layer: o.Layer = "auto",
+    max_length: o.MaxLength = None,
+    long: o.Long = "cut",
+    strategy: o.Strategy = "auto",
+    freeze: o.Freeze = "auto",
+    epochs: o.Epochs = None,
+    patience: o.Patience = None,
+    rate: o.Rate = None,
+    batch: o.Batch = None,
+    views: o.Views = None,
+    class_weights: o.ClassWeights = "auto",
+    seed: o.Seed = 0,
+    metric: o.Metric = None,
+    controls: o.Controls = "cheap",
+    slice_by: o.Slice = None,
+    folder: o.Out = None,
+    resume: o.Resume = None,
+    dry_run: o.DryRun = False,
+    device: o.Device = "auto",
+    precision: o.Precision = "auto",
+    threads: o.Threads = None,
+    cache: o.CacheFolder = None,
+    cache_budget: o.CacheBudget = 20.0,
+    save_every: o.SaveEvery = 60.0,
+    track: o.Track = None,
+    quiet: o.Quiet = False,
 ) -> None:
-    """Fit a model on DATA, prove it against controls, and write a report and a bundle."""
+    """Fit a model on DATA, prove it against controls, and write a report and a bundle.
+
+    Everything is inferred that is not said, and every inference is printed.
+    """
     given = locals()
-    from ukulele.config import FitOptions
+    from ukulele.config import FitOptions, refuse_others
+    from ukulele.runs.folder import read_manifest
 
     names = FitOptions.__dataclass_fields__.keys() & given.keys()
     lists = {"target", "text", "track"}
     plain: dict[str, Any] = {name: tuple(given[name] or ()) if name in lists else given[name] for name in names}
-    _fit(data, FitOptions(**plain, slice=slice_by), (folder, resume), dry_run=dry_run, quiet=quiet)
+    options = FitOptions(**plain, slice=slice_by)
+    if resume is not None:
+        typed = {name for name in given if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}
+        typed |= {"slice"} if "slice_by" in typed else set()
+        refuse_others(
+            {k: v for k, v in options.plain().items() if k in typed}, read_manifest(resume)["options"], resume
+        )
+    _fit(data, options, (folder, resume), dry_run=dry_run, quiet=quiet)
 
 
 def _fit(data: str, options: Any, places: tuple[Path | None, Path | None], *, dry_run: bool, quiet: bool) -> None:
@@ -210,20 +112,20 @@ def _fit(data: str, options: Any, places: tuple[Path | None, Path | None], *, dr
         on = f" Go on with: uke fit {shlex.quote(data)} --resume {shlex.quote(str(place))}" if begun else ""
         err.print(f"\nStopped.{on}", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
-    out.print(summary(read_record(path), path), markup=False, soft_wrap=True)
+    out.print(summary(read_record(path), path, min(out.width, 100)), markup=False, soft_wrap=True)
 
 
 @app.command()
 def check(
-    data: Data,
-    target: Target = None,
-    text: Text = None,
-    task: Task = None,
-    group: Group = None,
-    time: Time = None,
-    split: SplitColumn = None,
-    max_bad: MaxBad = 0.05,
-    quarantine: Annotated[Path | None, typer.Option(help="Write the rows set aside to this CSV file.")] = None,
+    data: o.Data,
+    target: o.Target = None,
+    text: o.Text = None,
+    task: o.Task = None,
+    group: o.Group = None,
+    time: o.Time = None,
+    split: o.Split = None,
+    max_bad: o.MaxBad = 0.05,
+    quarantine: o.Quarantine = None,
 ) -> None:
     """Read DATA, say what was understood, and list what is wrong with it. Trains nothing."""
     from ukulele import data as reading
@@ -237,7 +139,7 @@ def check(
         group=group,
         time=time,
         split=split,
-        max_bad=max_bad,  # type: ignore[arg-type]
+        max_bad=max_bad,
     )
     dataset = reading.read(data, options.reading, options.cache_folder)
     if quarantine is not None:
@@ -246,11 +148,7 @@ def check(
 
 
 @app.command(name="models")
-def list_models(
-    filter_: Annotated[
-        str, typer.Argument(help="Part of a name, or a pattern like `*mobilenet*`.", metavar="[FILTER]")
-    ] = "",
-) -> None:
+def list_models(filter_: o.Filter = "") -> None:
     """List models: those that work without network, and the hub's image networks by name."""
     from ukulele.catalogue import listing
     from ukulele.show import table
@@ -260,18 +158,12 @@ def list_models(
 
 @app.command()
 def predict(
-    run: RunArgument,
-    inputs: Annotated[
-        list[str], typer.Argument(help="Texts, pictures, a folder of pictures, or a file of rows.", metavar="INPUT…")
-    ],
-    target: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write CSV or JSONL here; printed otherwise.")
-    ] = None,
-    text: Annotated[
-        list[str] | None, typer.Option("--text", help="Input column(s) of a file; those of training by default.")
-    ] = None,
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    run: o.RunFolder,
+    inputs: o.Inputs,
+    target: o.Answers = None,
+    text: o.Columns = None,
+    precision: o.Precision = "auto",
+    device: o.Device = "auto",
 ) -> None:
     """Answer for new texts, pictures or rows with the model of RUN."""
     from ukulele.answering import answer_to
@@ -280,14 +172,7 @@ def predict(
 
 
 @app.command()
-def evaluate(
-    run: RunArgument,
-    data: Data,
-    slice_by: Annotated[
-        str | None, typer.Option("--slice", help="Also give figures by the values of this column.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def evaluate(run: o.RunFolder, data: o.Data, slice_by: o.Slice = None, as_json: o.Json = False) -> None:
     """Score the model of RUN on labelled DATA, with intervals."""
     from ukulele.answering import evaluate_on
     from ukulele.show import estimates
@@ -302,7 +187,7 @@ def evaluate(
 
 
 @app.command()
-def report(run: RunArgument) -> None:
+def report(run: o.RunFolder) -> None:
     """Write RUN's report anew from its record, and print where it is."""
     from ukulele.api import Run
 
@@ -310,7 +195,7 @@ def report(run: RunArgument) -> None:
 
 
 @app.command()
-def compare(runs: Annotated[list[Path], typer.Argument(help="Two or more runs.", metavar="RUN RUN…")]) -> None:
+def compare(runs: o.Runs) -> None:
     """Put runs side by side."""
     from ukulele import report as pages
     from ukulele.runs.folder import read_record
@@ -321,10 +206,7 @@ def compare(runs: Annotated[list[Path], typer.Argument(help="Two or more runs.",
 
 
 @app.command()
-def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Empty it.")] = False,
-    folder: Annotated[str | None, typer.Option("--cache", help="Its folder; $UKULELE_CACHE by default.")] = None,
-) -> None:
+def cache(clear: o.Clear = False, folder: o.CacheFolder = None) -> None:
     """Show what the feature cache holds, or empty it."""
     from ukulele.config import FitOptions
     from ukulele.features.cache import Cache
@@ -338,9 +220,7 @@ def cache(
 
 
 @app.command()
-def demo(
-    folder: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the run.")] = None,
-) -> None:
+def demo(folder: o.Out = None) -> None:
     """Fit the bundled example (messages to a shop for musical instruments) on the embedded text model."""
     from ukulele.config import FitOptions
     from ukulele.demo import path
@@ -396,15 +276,22 @@ def main() -> None:
 
 
 def _spread(args: list[str]) -> list[str]:
-    """`--text a b` as `--text a --text b`: the second word is a column where no option or file is expected."""
-    spread: list[str] = []
-    at = 0
-    while at < len(args):
-        spread.append(args[at])
-        if args[at] == "--text" and at + 2 < len(args) and not args[at + 2].startswith("-"):
-            spread += [args[at + 1], "--text", args[at + 2]]
-            at += 2
-        at += 1
+    """`fit DATA --text a b` as `fit DATA --text a --text b`; likewise `--target`. DATA must stand first.
+
+    >>> _spread(["fit", "d.csv", "--text", "a", "b", "--seed", "3"])
+    ['fit', 'd.csv', '--text', 'a', '--text', 'b', '--seed', '3']
+    """
+    command = next((at for at, word in enumerate(args) if not word.startswith("-")), len(args))
+    if args[command : command + 1] not in (["fit"], ["check"]) or "".join(args[command + 1 : command + 2])[:1] in "-":
+        return args
+    spread: list[str] = args[: command + 2]
+    option = ""
+    for before, word in zip(args[command + 1 :], args[command + 2 :], strict=False):
+        if word.startswith("-"):
+            option = word if word in {"--text", "--target", "-t"} else ""
+        elif option and before != option:
+            spread.append(option)
+        spread.append(word)
     return spread
 
 

@@ -122,6 +122,26 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+def refuse_others(given: Mapping[str, Any], begun: Mapping[str, Any], run: Path) -> None:
+    """A run is resumed with the options that it was begun with.
+
+    Raises
+    ------
+    PlanError
+        If some of those given now are others.
+    """
+    other = [
+        f"--{name.replace('_', '-')} was {begun[name]}, now {value} is asked for"
+        for name, value in given.items()
+        if name in begun and begun[name] != (list(value) if isinstance(value, tuple) else value)
+    ]
+    if other:
+        raise PlanError(
+            f"{run} was begun with other options:\n- " + "\n- ".join(other),
+            hint="Leave them out: a resumed run keeps its own. Or begin a new one with another --out.",
+        )
+
+
 def options_from(plain: Mapping[str, Any]) -> FitOptions:
     """The options that `FitOptions.plain` wrote; what this version does not know is an error."""
     known = {field.name for field in fields(FitOptions)}

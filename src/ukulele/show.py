@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from ukulele.types import SPLITS, Dataset, Event, Judged, Said, Saved, Stepped
 from ukulele.types import Progress as Counted
@@ -59,9 +62,13 @@ class Screen:
 
     def _say(self, text: str, style: str) -> None:
         if not self._quiet:
-            self.console.print(
-                f"[{time.monotonic() - self._began:6.1f} s] {text}", style=style, markup=False, highlight=False
-            )
+            at = f"[{time.monotonic() - self._began:6.1f} s]"
+            if not self.console.is_terminal:
+                self.console.print(f"{at} {text}", markup=False, soft_wrap=True)
+                return
+            line = Table.grid(padding=(0, 1), pad_edge=False)
+            line.add_row(Text(at), Text(text))
+            self.console.print(line, style=style)
 
     def _advance(self, what: str, done: int, total: int) -> None:
         kind = what.split(" · ", maxsplit=1)[0]
@@ -75,28 +82,28 @@ class Screen:
             self._task = None
 
 
-def summary(record: Mapping[str, Any], path: Path) -> str:
+def summary(record: Mapping[str, Any], path: Path, width: int = 100) -> str:
     """What a finished run prints: the verdict, the figures, where the report and the model are."""
-    metric = record["task"]["metric"]
-    lines = [record["verdict"]["sentence"]] if record.get("verdict") else []
-    if record.get("gain_over_probe"):
-        lines.append(record["gain_over_probe"]["sentence"])
-    lines.append("")
-    width = max(len(c["name"]) for c in record["candidates"]) + 2
-    for candidate in record["candidates"]:
+    said = [record[what]["sentence"] for what in ("verdict", "gain_over_probe") if record.get(what)]
+    worst = [finding["message"] for finding in record["findings"] if finding["severity"] != "info"]
+    more = [f"! and {len(worst) - 5} more in the report"] if len(worst) > 5 else []
+    found = [textwrap.fill(message, width, initial_indent="! ", subsequent_indent="  ") for message in worst[:5]]
+    place = shlex.quote(str(path))
+    example = {"image": "photo.jpg", "pair": '"…" "…"'}.get(record["data"]["modality"], '"…"')
+    ends = [f"report  {path / 'report.html'}", f"model   {path / 'bundle'}", f"try it  uke predict {place} {example}"]
+    blocks = [[textwrap.fill(sentence, width) for sentence in said], _figures(record), [*found, *more], ends]
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _figures(record: Mapping[str, Any]) -> list[str]:
+    metric, candidates = record["task"]["metric"], record["candidates"]
+    width = max(len(candidate["name"]) for candidate in candidates)
+    lines = [f"{metric} on {record['data']['rows']['test']:,} test rows, with 95 % intervals"]
+    for candidate in candidates:
         mark = "*" if candidate["name"] == record["chosen"] else " "
-        lines.append(
-            f"{mark} {candidate['name']:{width}} {interval(candidate['test'].get(metric))}  {candidate['cost']['seconds']:7.1f} s"
-        )
-    worst = [f for f in record["findings"] if f["severity"] != "info"]
-    lines.append(
-        f"  ({metric} on {record['data']['rows']['test']} test rows, 95 % intervals; * is the model that was packed)"
-    )
-    lines += ["", *(f"! {finding['message']}" for finding in worst[:5])]
-    if len(worst) > 5:
-        lines.append(f"! and {len(worst) - 5} more findings in the report")
-    lines += [f"report  {path / 'report.html'}", f"model   {path / 'bundle'}", f'try it  uke predict {path} "…"']
-    return "\n".join(lines)
+        figure, seconds = interval(candidate["test"].get(metric)), candidate["cost"]["seconds"]
+        lines.append(f"{mark} {candidate['name']:{width}}  {figure:28} {seconds:8.1f} s")
+    return [*lines, "(* is the model that was packed)"]
 
 
 def interval(estimate: Mapping[str, Any] | None) -> str:

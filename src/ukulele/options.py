@@ -1,0 +1,122 @@
+"""The options of the command line: their names, metavariables, panels and help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DATA, MODEL, TRAINING, PROOF, RUN = "Data", "Model", "Strategy and training", "Proof", "Run and machine"
+
+
+def _option(panel: str, text: str, metavar: str | None, *names: str) -> typer.models.OptionInfo:
+    found: typer.models.OptionInfo = typer.Option(*names, help=text, metavar=metavar, rich_help_panel=panel)
+    return found
+
+
+def _argument(text: str, metavar: str) -> typer.models.ArgumentInfo:
+    found: typer.models.ArgumentInfo = typer.Argument(help=text, metavar=metavar, show_default=False)
+    return found
+
+
+Data = Annotated[str, _argument("A file (CSV, TSV, Parquet, JSONL), a folder, or the hub id of a data set.", "DATA")]
+RunFolder = Annotated[Path, _argument("A run's folder, as `uke fit` printed it.", "RUN")]
+Runs = Annotated[list[Path], _argument("Two or more runs.", "RUN RUN…")]
+Inputs = Annotated[list[str], _argument("Texts, pictures, a folder of pictures, or a file of rows.", "INPUT…")]
+Filter = Annotated[str, _argument("Part of a name, or a pattern like '*mobilenet*'.", "[FILTER]")]
+
+Target = Annotated[
+    list[str] | None,
+    _option(DATA, "Column with the answers; several 0/1 columns for several labels.", "COLUMN…", "--target", "-t"),
+]
+Text = Annotated[
+    list[str] | None, _option(DATA, "Column with the text; two columns for pairs of texts.", "COLUMN…", "--text")
+]
+Task = Annotated[str | None, _option(DATA, "What is asked; inferred by default.", "classify|multilabel|regress")]
+Group = Annotated[
+    str | None, _option(DATA, "Rows that share a value of this column stay on one side of the split.", "COLUMN")
+]
+Time = Annotated[str | None, _option(DATA, "Split from past to future by this column.", "COLUMN")]
+Split = Annotated[str | None, _option(DATA, "Column that names each row's split.", "COLUMN", "--split")]
+MaxBad = Annotated[float, _option(DATA, "Stop if a larger share of the rows must be set aside.", "SHARE")]
+
+Model = Annotated[
+    str | None,
+    _option(
+        MODEL,
+        "Hub id, local folder or weights file, an earlier run, or minilm. Default: minilm for texts, "
+        "mobilenetv3_small_100 for pictures.",
+        "MODEL",
+        "--model",
+        "-m",
+    ),
+]
+Layer = Annotated[str, _option(MODEL, "The stage that the probe stands on.", "auto|last|STAGE")]
+MaxLength = Annotated[int | None, _option(MODEL, "Tokens of a text; as many as the model takes by default.", "N")]
+Long = Annotated[str, _option(MODEL, "Longer texts are cut, or read whole in chunks.", "cut|chunk")]
+
+Strategy = Annotated[
+    str,
+    _option(
+        TRAINING,
+        "How to transfer. auto: probe, then finetune if validation says it gains.",
+        "auto|probe|finetune|full|scratch",
+        "--strategy",
+        "-s",
+    ),
+]
+Freeze = Annotated[str, _option(TRAINING, "Stages that stay as they are, from the bottom.", "N|all|none|auto")]
+Epochs = Annotated[
+    int | None, _option(TRAINING, "At most so many; by default as many as suit the number of rows.", "N")
+]
+Patience = Annotated[int | None, _option(TRAINING, "Stop after so many epochs without a better validation score.", "N")]
+Rate = Annotated[float | None, _option(TRAINING, "Learning rate of the head and the top stage.", "RATE")]
+Batch = Annotated[int | None, _option(TRAINING, "Rows of a step.", "N")]
+Views = Annotated[int | None, _option(TRAINING, "Augmented views of each picture; 0: a fresh one in every epoch.", "N")]
+ClassWeights = Annotated[
+    str, _option(TRAINING, "Weigh rare classes more. auto: if the metric asks for it.", "auto|balanced|none")
+]
+Seed = Annotated[int, _option(TRAINING, "Of every random draw.", "N")]
+
+Metric = Annotated[
+    str | None,
+    _option(PROOF, "The metric that decides: accuracy, macro_f1, roc_auc, r2, pearson, ….", "NAME"),
+]
+Controls = Annotated[
+    str,
+    _option(
+        PROOF, "What to hold the model against. cheap: without pre-training; all: also from scratch.", "none|cheap|all"
+    ),
+]
+Slice = Annotated[str | None, _option(PROOF, "Also give figures by the values of this column.", "COLUMN", "--slice")]
+
+Out = Annotated[Path | None, _option(RUN, "Folder of the run; runs/NAME-N by default.", "DIR", "--out", "-o")]
+Resume = Annotated[Path | None, _option(RUN, "Go on with this run, with its own options.", "DIR")]
+DryRun = Annotated[
+    bool, _option(RUN, "Show the plans and predict time, memory and disk; train nothing.", None, "--dry-run")
+]
+Device = Annotated[str, _option(RUN, "Where to compute.", "auto|cpu|cuda|cuda:N|mps")]
+Precision = Annotated[str, _option(RUN, "bf16 is faster where the hardware has it.", "auto|fp32|bf16")]
+Threads = Annotated[int | None, _option(RUN, "CPU threads.", "N")]
+CacheFolder = Annotated[
+    str | None, _option(RUN, "Folder of the feature cache; $UKULELE_CACHE by default.", "DIR", "--cache")
+]
+CacheBudget = Annotated[float, _option(RUN, "How much the feature cache may take.", "GiB")]
+SaveEvery = Annotated[
+    float, _option(RUN, "Seconds between checkpoints within an epoch; one follows each epoch anyway.", "SECONDS")
+]
+Track = Annotated[list[str] | None, _option(RUN, "Also log there; may be given again.", "tensorboard|wandb|mlflow")]
+Quiet = Annotated[bool, _option(RUN, "Print the result alone.", None, "--quiet", "-q")]
+
+Quarantine = Annotated[Path | None, typer.Option(help="Write the rows set aside to this CSV file.", metavar="FILE")]
+Answers = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Write .csv, .tsv or .jsonl here; printed otherwise.", metavar="FILE"),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--text", help="Input column of a file; those of training by default.", metavar="COLUMN"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Clear = Annotated[bool, typer.Option("--clear", help="Empty it.")]
