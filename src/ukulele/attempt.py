@@ -134,10 +134,9 @@ def is_still(plan: Plan) -> bool:
 class Meter:
     """Seconds by phase and peak memory of one candidate."""
 
-    def __init__(self, spent: Mapping[str, Any] | None = None) -> None:
-        self._before = float(spent["seconds"]) if spent else 0.0
-        self.peak = int(spent["peak"]) if spent else 0
-        self.phases: dict[str, float] = dict(spent["phases"]) if spent else {}
+    def __init__(self, spent: Mapping[str, Any]) -> None:
+        self._before, self.peak = float(spent["seconds"]), int(spent["peak"])
+        self.phases: dict[str, float] = dict(spent["phases"])
         self._began = self._last = time.perf_counter()
         self._process = psutil.Process()
 
@@ -167,13 +166,17 @@ def placed(head: Head, device: str) -> Head:
     return head
 
 
-def attempt(candidate: Candidate, context: Context) -> Outcome:
-    """Fit a candidate on the training rows, or take up where it was left, and tune its decoding on validation."""
+def attempt(candidate: Candidate, context: Context, before: float = 0.0) -> Outcome:
+    """Fit a candidate on the training rows, or take up where it was left, and tune its decoding on validation.
+
+    `before` are the seconds that were spent on it already: loading, and choosing its layer.
+    """
     run, name = context.run, candidate.name
     done = run.result(name)
     latest = None if done else run.latest(name)
     context.engine.wait()  # every process has read what there was before one writes anew
-    meter = Meter(latest[1]["meter"] if latest else None)
+    prepared = {"seconds": before, "peak": 0, "phases": {"choose layer": before} if before else {}}
+    meter = Meter(latest[1]["meter"] if latest else prepared)
     model, trunk = context.load(candidate)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(candidate.plan.seed)

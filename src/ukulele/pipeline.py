@@ -131,14 +131,16 @@ def make_task(name: str, dataset: Dataset, options: FitOptions) -> Task:
 
 def ladder(context: Context) -> list[Outcome]:
     """The candidates that were asked for, each fitted: the probe first, then the dearer strategy."""
+    began = time.perf_counter()
     facts = survey(model_name(context), context)
-    outcomes = []
+    outcomes: list[Outcome] = []
     for rung in planned(facts, context):
         candidate = tuned_scratch(rung, context) if rung.name == "scratch" else rung
         if rung.name == "probe":
             candidate = replace(rung, stop=choose_layer(rung, context))
         context.hear(Said(f"{candidate.name}: {strategies.in_words(candidate.plan, facts, candidate.stop)}"))
-        outcomes.append(attempt(candidate, context))
+        before = 0.0 if outcomes else time.perf_counter() - began  # loading and choosing belong to the first
+        outcomes.append(attempt(candidate, context, before))
     return outcomes
 
 
