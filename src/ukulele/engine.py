@@ -51,7 +51,8 @@ class Engine:
         self._last_save = time.monotonic()
         self._accelerator = _launched(precision, device)
         if self._accelerator is not None:
-            self.device = str(self._accelerator.device)
+            found = self._accelerator.device
+            self.device = "cpu" if found.type == "cpu" else str(found)  # "cpu:0" would be copied to
 
     @property
     def rank(self) -> int:
@@ -77,7 +78,7 @@ class Engine:
         """The module whose forward the loop calls: wrapped for several processes."""
         if self._accelerator is None:
             return above
-        wrapped: nn.Module = self._accelerator.prepare_model(above)
+        wrapped: nn.Module = self._accelerator.prepare_model(above, device_placement=False)  # it is there
         return wrapped
 
     def precision(self) -> AbstractContextManager[Any]:

@@ -82,14 +82,13 @@ def train(
     if start:
         put(changing(model, heads, plan.phases), start.state["weights"])
     for number, phase in enumerate(plan.phases[begin.phase :], begin.phase):
-        weights = changing(model, heads, plan.phases[: number + 1])
         if phase.optimiser == "probe":
             loss = feed.fit_heads(number, heads)
             yield Stepped(Place(number), 1, 1, {"probe": loss}, 0)
         else:
             here = start if start is not None and number == begin.phase and "optimiser" in start.state else None
-            yield from _descend(_start(model, heads, plan, number, engine), feed, engine, here, weights)
-        yield Saved(Place(number + 1), {"weights": weights})
+            yield from _descend(_start(model, heads, plan, number, engine), feed, engine, here)
+        yield Saved(Place(number + 1), {"weights": changing(model, heads, plan.phases[: number + 1])})
 
 
 def _start(model: Model, heads: Mapping[str, Head], plan: Plan, number: int, engine: Engine) -> _Run:
@@ -97,12 +96,11 @@ def _start(model: Model, heads: Mapping[str, Head], plan: Plan, number: int, eng
     chosen = select(model, heads, phase)
     above = Above(model, heads, chosen.cut).to(engine.device)
     optimiser = OPTIMISERS[phase.optimiser](chosen.groups, phase.decay)
-    return _Run(plan.seed, number, phase, chosen, above, optimiser, changing(model, heads, [phase]))
+    weights = changing(model, heads, plan.phases[: number + 1])  # now that all of it is on the device
+    return _Run(plan.seed, number, phase, chosen, above, optimiser, weights, changing(model, heads, [phase]))
 
 
-def _descend(
-    run: _Run, feed: Feed, engine: Engine, start: Saved | None, weights: Mapping[str, Tensor]
-) -> Iterator[Event]:
+def _descend(run: _Run, feed: Feed, engine: Engine, start: Saved | None) -> Iterator[Event]:
     phase, number, cut = run.phase, run.number, run.chosen.cut
     begin = run.restore(start) if start else Place(number)
     forward = engine.wrap(run.above)
@@ -118,13 +116,13 @@ def _descend(
             losses = _step(run, forward, part, engine, (epoch * len(steps) + index, phase.epochs * len(steps)))
             yield Stepped(place, len(steps), phase.epochs, losses, len(steps[index]))
             if engine.saves_now():
-                yield Saved(Place(number, epoch, index + 1), run.state(weights))
+                yield Saved(Place(number, epoch, index + 1), run.state())
         place = Place(number, epoch + 1)
         if phase.patience is not None:
             run.above.eval()
             loss, score = feed.judge(cut)
             yield Judged(place, loss, score, run.consider(score, epoch))
-        yield Saved(place, run.state(weights))
+        yield Saved(place, run.state())
     run.above.eval()
     put(run.changes, run.best_values)
 
@@ -139,7 +137,8 @@ class _Run:
     chosen: Selection
     above: Above
     optimiser: torch.optim.Optimizer
-    changes: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor]  # all that this phase and those before it change
+    changes: Mapping[str, Tensor]  # what this one does
     best_epoch: int = -1
     best_score: float = float("-inf")
     best_values: Mapping[str, Tensor] = field(default_factory=dict)
@@ -170,10 +169,10 @@ class _Run:
         """Whether validation has been waiting for a better epoch for too long."""
         return self.phase.patience is not None and epoch - self.best_epoch >= self.phase.patience
 
-    def state(self, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """All that a resumed run needs."""
         best = {"epoch": self.best_epoch, "score": repr(self.best_score), "values": dict(self.best_values)}
-        return {"weights": dict(weights), "optimiser": self.optimiser.state_dict(), "best": best}
+        return {"weights": dict(self.weights), "optimiser": self.optimiser.state_dict(), "best": best}
 
     def restore(self, saved: Saved) -> Place:
         """Take up a saved state; the weights are in place already."""

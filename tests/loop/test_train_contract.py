@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ukulele import models
+from ukulele.engine import Engine
 from ukulele.features import Cache, Computed
 from ukulele.models import images
 from ukulele.selection import changing, check
@@ -169,6 +170,19 @@ def test_a_run_resumed_from_any_state_ends_bit_identical(
         rest = again.train(Saved(place, load_tree(file)))
         assert differing(expected, again.state()) == set(), place
         assert [e for e in rest if not isinstance(e, Saved)] == [e for e in events[seen:] if e in told], place
+
+
+def test_states_are_of_the_tensors_that_are_trained_where_the_model_moves(bert: Any, make_kit: Any) -> None:
+    plan = Plan("x", (PHASES["last block"], PHASES["all"]))
+    kit = make_kit(bert(), plan)
+    kit.engine = Engine("cpu:0", "fp32")  # a place of another name: moving there makes copies
+    expected = make_kit(bert(), plan)
+    expected.train()
+    for event in train(kit.model, kit.heads, plan, kit.feed, kit.engine):
+        if isinstance(event, Saved):
+            now = kit.state()
+            assert all(torch.equal(now[name], value) for name, value in event.state["weights"].items())
+    assert differing(kit.state(), expected.state()) == set()
 
 
 def test_a_state_is_small_and_names_what_changed(bert: Any, make_kit: Any) -> None:
