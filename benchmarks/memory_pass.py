@@ -16,7 +16,7 @@ from pathlib import Path
 
 import harness
 
-UKE = "--target label --model minilm --strategy probe --freeze all --controls none --seed 0 --precision auto"
+PASS = Path(__file__).with_name("feature_pass.py")
 SIZES = (20_000, 200_000)
 EVERY = 0.05  # seconds between two looks
 ALLOWED = 300e6  # bytes
@@ -34,20 +34,23 @@ def main() -> None:
 
 
 def measure(folder: Path, shared: Path, rows: int) -> harness.Json:
-    """Run `uke fit` on that many rows and watch its memory."""
+    """Run the pass over that many rows and watch its memory."""
     data = write(folder / f"rows{rows}.csv", shared / "data" / "sst2" / "train.csv", rows)
-    command = harness.ours(data, UKE.split())
     with tempfile.TemporaryDirectory(prefix="uke-bench-") as out:
         start = time.perf_counter()
         with (Path(out) / "said").open("w+") as said:
             environment = harness.environment(Path(out))
             process = subprocess.Popen(
-                list(command.argv(Path(out))), stdout=said, stderr=subprocess.STDOUT, env=environment, cwd=out
+                [sys.executable, str(PASS), str(data), "--cache", out],
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=out,
             )
             peak = watch(process)
             if process.returncode:
                 said.seek(0)
-                sys.exit(f"uke ended with {process.returncode}:\n{said.read()[-3000:]}")
+                sys.exit(f"the pass ended with {process.returncode}:\n{said.read()[-3000:]}")
         return {"peak_rss_anon_bytes": peak, "wall_seconds": round(time.perf_counter() - start, 1)}
 
 
