@@ -120,19 +120,14 @@ def terms_of(text: str) -> list[str]:
 
 
 def learn_terms(rows: Rows) -> tuple[list[str], list[float]]:
-    """The vocabulary of some rows and each term's smoothed inverse document frequency.
-
-    Of pairs, terms are left out that occur in one text only: no two texts can share them.
-    """
+    """The vocabulary of some rows and each term's smoothed inverse document frequency."""
     frequency: Counter[str] = Counter()
-    texts, fewest = 0, 1
+    texts = 0
     for row in rows:
-        fewest = len(row.inputs)
         for text in row.inputs:
             frequency.update(set(terms_of(text)))
             texts += 1
-    common = frequency.most_common(MOST_TERMS)
-    kept = sorted(term for term, n in common if n >= fewest)
+    kept = sorted(term for term, _ in frequency.most_common(MOST_TERMS))
     return kept, [log((1 + texts) / (1 + frequency[term])) + 1 for term in kept]
 
 

@@ -21,10 +21,10 @@ Solve: TypeAlias = Callable[[float, Tensor | None, bool], Tensor]
 # rows, their targets and their weights, prepared once for all strengths
 Fit: TypeAlias = "Callable[[csr_matrix, Tensor, Tensor], Solve]"
 
-COSTS = tuple(10 ** (0.5 * i - 0.5) for i in range(6))  # 0.3 to 100, scikit-learn's C = 1 / (n x strength)
-FEW_COSTS = (1.0, 10.0, 100.0)  # where a fit takes seconds
+COSTS = tuple(10 ** (0.5 * i - 1) for i in range(8))  # 0.1 to 300, scikit-learn's C = 1 / (n x strength)
+FEW_COSTS = (1.0, 10.0, 100.0, 1000.0)  # where a fit takes seconds
 PENALTIES = tuple(10 ** (0.5 * i - 1.5) for i in range(7))  # 0.03 to 30, scikit-learn's alpha = n x strength
-MANY = 10  # classes or labels from which fits are few: three folds, three strengths
+MANY = 10  # classes or labels from which fits are few: three folds, four strengths
 TOLERANCE, LAST_TOLERANCE = 1e-5, 1e-8  # nats
 
 
