@@ -73,7 +73,7 @@ def fit(source: Any, options: FitOptions, folder: Path, hear: Hear, *, resume: b
 
 def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear: Hear, command: str) -> Path:
     began = time.time()
-    tell = _telling(run, hear, options)
+    tell = _telling(run, hear, options) if engine.main else run.log
     if options.threads:
         torch.set_num_threads(options.threads)
 
@@ -94,6 +94,7 @@ def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear:
         record["prediction"] = {"rows_per_second": pack(run.path / "bundle", chosen, context, record)}
         write_json(run.path / "record.json", record)
         report.write(record, run.path / "report.html")
+    engine.wait()
     return run.path
 
 
@@ -107,6 +108,8 @@ def read(source: Any, options: FitOptions, run: RunFolder, hear: Hear) -> Datase
         hear(Said(note))
     for finding in dataset.findings:
         hear(Said(finding.message, "info" if finding.severity == "info" else "warning"))
+    if options.slice is not None:
+        dataset.splits["test"].take([]).column(options.slice)  # refused now rather than after training
     data.write_quarantine(run.path / "quarantine.csv", dataset.quarantine)
     now = features.data_key(dataset)
     if run.decide("data", lambda: now) != now:

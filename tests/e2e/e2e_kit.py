@@ -89,7 +89,7 @@ def rows_of(count: int, seed: int = 0) -> list[dict[str, Any]]:
             {
                 "text": text,
                 "label": "good" if good else "bad",
-                "marks": ";".join([*(["good"] if good else []), *(["loud"] if loud else [])]),
+                "marks": ";".join(["good" if good else "bad", *(["loud"] if loud else [])]),
                 "is_good": int(good),
                 "is_loud": int(loud),
                 "score": round(good + draw.random(), 3),

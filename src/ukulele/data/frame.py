@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ukulele.data.arrays import integers, numbers
+from ukulele.errors import DataError
 from ukulele.types import Where
 
 FILE, LINE = "\x00file", "\x00line"
@@ -85,3 +87,13 @@ class Frame:
         """Fewer rows, in memory: for tables that are small or already there."""
         table = pa.Table.from_batches(self.batches).take(integers(rows))
         return Frame(tuple(table.combine_chunks().to_batches()), self.files)
+
+
+def require(frame: Frame, name: str) -> None:
+    """Refuse a column that is not there, and name the nearest ones."""
+    if name in frame.fields:
+        return
+    lower = {column.lower(): column for column in frame.fields}
+    near = [lower[match] for match in difflib.get_close_matches(name.lower(), list(lower), 3, 0.5)]
+    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise DataError(f"there is no column {name!r}.", hint=f"{hint}The columns are: {', '.join(frame.fields)}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -11,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ukulele.data.frame import Frame
+from ukulele.data.frame import Frame, require
 from ukulele.data.options import ReadOptions
 from ukulele.data.plain import STRINGS
 from ukulele.data.rows import FALSE, TRUE, Shape, labels_of, number
@@ -81,16 +80,6 @@ def infer(frame: Frame, options: ReadOptions, folder: bool) -> Guess:
         notes.append(f"Input: {modality}, from column {' and '.join(map(repr, inputs))} (change it with --text).")
     targets = _targets(frame, wanted, options, notes)
     return Guess(modality, tuple(inputs), targets, tuple(notes))
-
-
-def require(frame: Frame, name: str) -> None:
-    """Refuse a column that is not there, and name the nearest ones."""
-    if name in frame.fields:
-        return
-    lower = {column.lower(): column for column in frame.fields}
-    near = [lower[match] for match in difflib.get_close_matches(name.lower(), list(lower), 3, 0.5)]
-    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise DataError(f"there is no column {name!r}.", hint=f"{hint}The columns are: {', '.join(frame.fields)}.")
 
 
 def refuse_other_cells(frame: Frame, shape: Shape) -> None:

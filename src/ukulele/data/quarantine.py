@@ -124,7 +124,7 @@ def refuse_too_many(bad: Sequence[BadRow], rows: int, max_bad: float) -> None:
     first = "\n".join(f"  {b.where}: {b.reason}" for b in bad[:5])
     more = f"\n  … and {len(bad) - 5} more" if len(bad) > 5 else ""
     raise DataError(
-        f"{len(bad)} of {rows} rows cannot be used, more than the {max_bad:.3g} allowed:\n{first}{more}",
+        f"{len(bad)} of {rows} rows cannot be used, more than the {100 * max_bad:.3g} % allowed:\n{first}{more}",
         hint=f"Mend them, or go on without them: --max-bad {min(1.0, len(bad) / rows + 0.005):.2f}",
     )
 

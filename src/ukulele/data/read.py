@@ -16,8 +16,8 @@ from ukulele.data.arrays import flags
 from ukulele.data.assign import assign
 from ukulele.data.checks import Checked, check
 from ukulele.data.decoded import Decoded, decode_all
-from ukulele.data.frame import Indices
-from ukulele.data.infer import infer, refuse_other_cells, require
+from ukulele.data.frame import Indices, require
+from ukulele.data.infer import infer, refuse_other_cells
 from ukulele.data.near import fingerprints
 from ukulele.data.options import ReadOptions
 from ukulele.data.rows import Shape, TableRows

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ukulele.data.frame import FILE, LINE, Frame, Indices
+from ukulele.data.frame import FILE, LINE, Frame, Indices, require
 from ukulele.types import Row, Target, Where
 
 READ_AHEAD = 1024
@@ -51,6 +51,7 @@ class TableRows:
 
     def column(self, name: str) -> list[Any]:
         """One column of the source for every row."""
+        require(self.frame, name)
         return self.frame.take([name], self.index)[0]
 
     def _read(self, rows: Indices) -> Iterator[Row]:
