@@ -11,8 +11,11 @@ from pathlib import Path
 import harness
 import stage
 
-UKE = "--target label --model minilm --strategy full --freeze none --epochs 3 --controls none --seed 0 --precision auto"
-PEERS = {"default": "--epochs 3", "best": "--epochs 3 --best"}
+UKE = (
+    "--target label --model minilm --strategy full --epochs 3 --patience 99 --layer last --controls none --seed 0 "
+    "--precision auto"
+)
+PEERS = {"default": "--epochs 3 --rate 1e-4", "best": "--epochs 3 --rate 1e-4 --best"}
 
 
 def data(options: argparse.Namespace, folder: Path) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 import harness
 import stage
 
-UKE = "--target label --model minilm --strategy probe --freeze all --controls none --seed 0 --precision auto"
+UKE = "--target label --model minilm --strategy probe --layer last --controls none --seed 0 --precision auto"
 PEERS = {"default": "", "best": "--best"}
 
 

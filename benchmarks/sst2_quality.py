@@ -11,7 +11,7 @@ from pathlib import Path
 import harness
 import stage
 
-UKE = "--target label --model minilm --strategy full --freeze none --epochs 5 --controls none --precision auto"
+UKE = "--target label --model minilm --strategy full --epochs 5 --layer last --controls none --precision auto"
 SEEDS = (0, 1, 2)
 LIMIT = 600.0  # seconds a run
 
