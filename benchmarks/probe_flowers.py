@@ -13,7 +13,7 @@ import harness
 import stage
 
 WEIGHTS = Path("weights") / "mobilenetv2_100_imagenet.safetensors"
-UKE = "--strategy probe --freeze all --controls none --seed 0 --precision auto"
+UKE = "--strategy probe --layer last --controls none --seed 0 --precision auto"
 PEERS = {"default": "", "best": "--best"}
 
 
