@@ -95,10 +95,11 @@ def _fit(data: str, options: Any, places: tuple[Path | None, Path | None], *, dr
     from ukulele.runs.folder import next_folder, read_record
     from ukulele.show import Screen, summary
 
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that a launcher started
     folder, resume = places
     place = resume or folder or next_folder(source_name(data))
     try:
-        with Screen(err, quiet=quiet) as screen:
+        with Screen(err, quiet=quiet or not first) as screen:
             from ukulele import pipeline
 
             if dry_run:
@@ -112,7 +113,9 @@ def _fit(data: str, options: Any, places: tuple[Path | None, Path | None], *, dr
         on = f" Go on with: uke fit {shlex.quote(data)} --resume {shlex.quote(str(place))}" if begun else ""
         err.print(f"\nStopped.{on}", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
-    out.print(summary(read_record(path), path, min(out.width, 100)), markup=False, soft_wrap=True)
+    if os.environ.get("RANK", "0") == "0":  # of several processes the main one speaks
+        if first:
+        out.print(summary(read_record(path), path, min(out.width, 100)), markup=False, soft_wrap=True)
 
 
 @app.command()
