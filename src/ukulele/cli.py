@@ -95,11 +95,10 @@ def _fit(data: str, options: Any, places: tuple[Path | None, Path | None], *, dr
     from ukulele.runs.folder import next_folder, read_record
     from ukulele.show import Screen, summary
 
-    first = os.environ.get("RANK", "0") == "0"  # of the processes that a launcher started
     folder, resume = places
     place = resume or folder or next_folder(source_name(data))
     try:
-        with Screen(err, quiet=quiet or not first) as screen:
+        with Screen(err, quiet=quiet or os.environ.get("RANK", "0") != "0") as screen:
             from ukulele import pipeline
 
             if dry_run:
@@ -114,7 +113,6 @@ def _fit(data: str, options: Any, places: tuple[Path | None, Path | None], *, dr
         err.print(f"\nStopped.{on}", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     if os.environ.get("RANK", "0") == "0":  # of several processes the main one speaks
-        if first:
         out.print(summary(read_record(path), path, min(out.width, 100)), markup=False, soft_wrap=True)
 
 
