@@ -22,7 +22,16 @@ Precision = Literal["fp32", "bf16"]
 
 
 def choose_device(wanted: str = "auto") -> str:
-    """The device to use: the one asked for, else cuda, then mps, then the CPU."""
+    """The device to use: the one asked for, else cuda, then mps, then the CPU.
+
+    Raises
+    ------
+    PlanError
+        If the one asked for is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(wanted.split(":")[0], True) or ":" in wanted and int(wanted[5:]) >= torch.cuda.device_count():
+        raise PlanError(f"--device {wanted}: there is no such device here.", hint="Leave it out, or use --device cpu.")
     if wanted != "auto":
         return wanted
     if torch.cuda.is_available():
@@ -73,6 +82,14 @@ class Engine:
         """Wait for the other processes."""
         if self._accelerator:
             self._accelerator.wait_for_everyone()
+
+    def agree(self, value: Any) -> Any:
+        """The main process's value, in every process."""
+        if self._accelerator is None:
+            return value
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([value])[0]
 
     def wrap(self, above: nn.Module) -> nn.Module:
         """The module whose forward the loop calls: wrapped for several processes."""
@@ -132,6 +149,9 @@ class Tracker:
     def __init__(self, names: Sequence[str], folder: str, project: str, config: Mapping[str, Any]) -> None:
         from accelerate import Accelerator
 
+        for name in names:
+            if find_spec(name) is None:
+                raise MissingLibraryError(f"--track {name}", name)
         self._accelerator = Accelerator(cpu=True, log_with=list(names), project_dir=folder)
         self._accelerator.init_trackers(project, config=dict(config))
 

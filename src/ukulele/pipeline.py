@@ -56,6 +56,7 @@ def fit(source: Any, options: FitOptions, folder: Path, hear: Hear, *, resume: b
     device = choose_device(options.device)
     precision = decided.get("precision") or choose_precision(options.precision, device)
     engine = Engine(device, precision, options.save_every)
+    folder = engine.agree(folder)
     run = (
         RunFolder.resume(folder, writes=engine.main)
         if resume
