@@ -149,3 +149,21 @@ def test_two_processes_take_the_way_of_one(
         assert torch.equal(first["weights"][name], second["weights"][name]), name
         if count == 24:  # AdamW, in the last phase, makes much of the last bits
             torch.testing.assert_close(first["weights"][name], value, rtol=1e-2, atol=2e-3)
+
+
+@pytest.mark.slow
+def test_a_whole_run_in_two_processes(encoder_folder: Callable[..., Path], mood_rows: Any, tmp_path: Path) -> None:
+    table = tmp_path / "mood.csv"
+    table.write_text("\n".join(["text,mood", *(f"{row.inputs[0]},{row.targets['mood']}" for row in mood_rows(80))]))
+    asked = ["--model", str(encoder_folder("bert")), "--strategy", "finetune", "--epochs", "1", "--device", "cpu"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "ukulele.cli", "fit"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(
+        [sys.executable, *launcher, str(table), *asked, "--controls", "cheap"],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["mood-1"]
+    assert (tmp_path / "runs" / "mood-1" / "bundle" / "bundle.json").is_file()
+    assert done.stderr.count("scoring on the test rows") == 1
+    assert done.stdout.count("(* is the model that was packed)") == 1
