@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -15,6 +16,7 @@ METRICS = (
     "accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "log_loss", "roc_auc",
     "subset_accuracy", "r2", "rmse", "mae", "pearson", "spearman",
 )  # fmt: skip
+TRACKERS = ("tensorboard", "wandb", "mlflow")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ class FitOptions:
         ]
         if self.metric is not None and self.metric not in METRICS:
             faults.append(f"--metric {self.metric}: one of {', '.join(METRICS)} was expected")
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            faults.append(f"--device {self.device}: auto, cpu, cuda, cuda:N or mps was expected")
+        faults += [
+            f"--track {name}: one of {', '.join(TRACKERS)} was expected" for name in self.track if name not in TRACKERS
+        ]
         if not (self.freeze in {"auto", "all", "none"} or self.freeze.isdigit()):
             faults.append(f"--freeze {self.freeze}: a number of stages, all, none or auto was expected")
         faults += [

@@ -6,11 +6,13 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from ukulele.errors import PlanError
 from ukulele.types import Loss
 
 if TYPE_CHECKING:
@@ -29,10 +31,13 @@ def choose_device(wanted: str = "auto") -> str:
     PlanError
         If the one asked for is not there.
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(wanted.split(":")[0], True) or ":" in wanted and int(wanted[5:]) >= torch.cuda.device_count():
-        raise PlanError(f"--device {wanted}: there is no such device here.", hint="Leave it out, or use --device cpu.")
     if wanted != "auto":
+        cuda = ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))] if torch.cuda.is_available() else []
+        here = ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
+        if wanted not in here:
+            raise PlanError(
+                f"--device {wanted}: there is no such device here.", hint=f"Choose auto or {', '.join(here)}."
+            )
         return wanted
     if torch.cuda.is_available():
         return "cuda"
@@ -151,7 +156,7 @@ class Tracker:
 
         for name in names:
             if find_spec(name) is None:
-                raise MissingLibraryError(f"--track {name}", name)
+                raise PlanError(f"--track {name} needs a library that is not installed.", hint=f"pip install {name}")
         self._accelerator = Accelerator(cpu=True, log_with=list(names), project_dir=folder)
         self._accelerator.init_trackers(project, config=dict(config))
 

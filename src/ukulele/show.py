@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from ukulele.types import SPLITS, Dataset, Event, Judged, Said, Saved, Stepped
+from ukulele.types import Dataset, Event, Judged, Said, Saved, Stepped
 from ukulele.types import Progress as Counted
 
 
@@ -128,8 +128,7 @@ def checked(dataset: Dataset, console: Console) -> None:
     """What was read, and what is wrong with it."""
     for note in dataset.notes:
         console.print(note, markup=False, soft_wrap=True)
-    sizes = ", ".join(f"{len(dataset.splits[split]):,} {split}" for split in SPLITS if split in dataset.splits)
-    console.print(f"rows: {sizes}; set aside: {len(dataset.quarantine)}", markup=False)
+    console.print(f"Rows set aside: {len(dataset.quarantine)}.", markup=False)
     for finding in sorted(dataset.findings, key=lambda f: ("error", "warning", "info").index(f.severity)):
         style = {"error": "red", "warning": "yellow", "info": "dim"}[finding.severity]
         console.print(f"{finding.severity}: {finding.message}", style=style, markup=False, soft_wrap=True)

@@ -100,7 +100,8 @@ def _made(
             said += f", rows of one {options.group!r} too"
         else:
             part = by_strata(strata, groups, shares, options.seed)
-        notes.append(f"{said} ({len(pool) - int(groups.max()) - 1} rows are bound to others).")
+        bound = len(pool) - int(groups.max()) - 1
+        notes.append(f"{said} ({bound:,} rows follow another)." if bound else f"{said}.")
     return {split: pool[part == at] for at, split in enumerate(SPLITS) if (part == at).any()}
 
 

@@ -171,7 +171,7 @@ def imbalance(data: Checked) -> Iterator[Finding]:
                 "imbalance",
                 f"{most!r} has {ratio:.0f} times as many rows as {least!r} ({counts[most]} and {counts[least]}).",
                 {"target": target.name, "ratio": ratio, "largest": most, "smallest": least, "counts": counts},
-                "Look at balanced accuracy and macro-F1; class weights are used in training.",
+                "Look at balanced accuracy and macro-F1; --metric macro_f1 decides by it and weighs rare classes more.",
             )
 
 

@@ -172,7 +172,10 @@ def _usable(loaded: Loaded, shape: Shape, cache: Path | None, max_bad: float) ->
     quarantine.refuse_too_many(bad, total, max_bad)
     good = np.flatnonzero(~out)
     if not len(good):
-        raise DataError(f"{loaded.name}: there are no rows that can be used.", hint=str(bad[0].reason) if bad else "")
+        raise DataError(
+            f"{loaded.name}: there are no rows that can be used.",
+            hint=f"{bad[0].where}: {bad[0].reason}" if bad else "",
+        )
     return Usable(loaded, shape, good, bad, total, values, decoded)
 
 

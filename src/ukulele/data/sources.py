@@ -127,7 +127,8 @@ def _given(frame: Frame, splits: Sequence[Split | None]) -> NDArray[np.int8]:
 def _pictures(path: Path, found: Any) -> Loaded:
     findings: tuple[Finding, ...] = ()
     if found.stray:
-        message = f"{len(found.stray)} files in {path.name} are no pictures of a class and were left out."
+        named = ", ".join(Path(file).name for file in found.stray[:3]) + (", …" if len(found.stray) > 3 else "")
+        message = f"{len(found.stray)} files in {path.name} are no pictures of a class and were left out: {named}."
         advice = "Remove them, or move pictures into the folder of their class."
         findings = (
             Finding("info", "stray-files", message, {"count": len(found.stray), "files": found.stray[:20]}, advice),
