@@ -12,6 +12,8 @@ import pytest
 
 from ukulele.types import Row, Where
 
+collect_ignore_glob = ["*conftest.py"]  # they hold no doctests, and several have the same name
+
 WORDS = ["good", "bad", "fine", "awful", "tea", "rain", "song", "string", *(f"w{i}" for i in range(52))]
 SIZES = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48,
