@@ -7,7 +7,6 @@ is scaled up to all rows.
 from __future__ import annotations
 
 import math
-import statistics
 import tempfile
 import textwrap
 import time
@@ -22,6 +21,7 @@ from ukulele import data, features, strategies
 from ukulele.attempt import MAKES_ITS_OWN, Context, peak_memory
 from ukulele.config import FitOptions
 from ukulele.engine import Engine, choose_device, choose_precision
+from ukulele.features.encode import Frozen, batches
 from ukulele.feed import Feed, fit_probe
 from ukulele.pipeline import make_task, model_name, planned, rivals, survey, taps_of
 from ukulele.runs import RunFolder
@@ -30,10 +30,10 @@ from ukulele.strategies import Facts
 from ukulele.train import train
 from ukulele.types import SPLITS, Candidate, Hear, Phase, Said, Split, Stepped, Table
 
-ROWS = 32  # of the sample; more where the steps that are timed take more
+ROWS = 64  # of the sample, a full batch of a pass; more where the steps that are timed take more
 STEPS = 3  # of which the first warms up
-CHEAP = 200  # rows of the sample for models that are made in an instant
-PROBED = 1000  # rows of the probe that is timed
+CHEAP = 400  # rows of the sample for models that are made in an instant
+PROBED = 1000  # rows of the probe that is timed; with fewer it hardly takes less
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class _Sample:
 
     def __init__(self, candidate: Candidate, context: Context) -> None:
         self.candidate, self.context = candidate, context
-        self.model, trunk = context.load(candidate)
+        self.model, self.trunk = context.load(candidate)
         self.heads = {name: task.head(self.model) for name, task in context.tasks.items()}
         check(self.model, self.heads, candidate.plan)
         self.classical = candidate.model in MAKES_ITS_OWN
@@ -111,7 +111,7 @@ class _Sample:
             for split in self.counts
         }
         self.tapped = context.taps and not self.classical and candidate.pretrained
-        self.feed = self._feed(candidate.plan, trunk if self.tapped else None)
+        self.feed = self._feed(candidate.plan, self.trunk if self.tapped else None)
 
     def _feed(self, plan: strategies.Plan, trunk: Any = None) -> Feed:
         c = self.context
@@ -166,16 +166,19 @@ class _Sample:
         return 1 + 3 * max(1, phase.epochs // 3) / phase.epochs if tried else 1.0
 
     def _pass(self, cut: int, views: int) -> Pass:
-        last = cut == len(self.model.stages)
-        splits: tuple[Split, Split] = ("validation", "train")  # the first warms up
-        for split in splits:
-            began = time.perf_counter()
-            found = self.feed.pooled(split) if last else self.feed.source(split, cut)
-        seconds = (time.perf_counter() - began) / len(found)
-        some = found.rows(range(min(ROWS, len(found))))
-        size = sum(value.nbytes for row in some for value in row.values()) / len(some)
-        rows = sum(count * (views if split == "train" else 1) for split, count in self.counts.items())
-        return Pass(seconds * rows, size * rows)
+        """The better of two passes of some rows, scaled to all."""
+        last, engine = cut == len(self.model.stages), self.context.engine
+        model, taps = (self.trunk, self.tapped) if last and self.tapped else (self.model, False)
+        top = len(model.stages) if last else cut
+        wanted = features.Pass(top, 0, 0, self.context.dtype if cut else "fp32", engine.device, taps)
+        frozen, rows, took = Frozen(model, wanted), list(self.tables["train"].rows)[:ROWS], []
+        for _ in range(2):
+            began, size = time.perf_counter(), 0
+            for _numbers, values in batches(frozen, rows, [0] * len(rows)):
+                size += sum(value.nbytes for row in values for value in row.values())
+            took.append(time.perf_counter() - began)
+        passes = sum(count * (views if split == "train" else 1) for split, count in self.counts.items()) / len(rows)
+        return Pass(min(took) * passes, size * passes)
 
     def _probing(self) -> float:
         """Seconds to fit the heads, and a probe on every stage where a layer is to be chosen."""
@@ -189,7 +192,7 @@ class _Sample:
                 x = torch.randn(len(values), self.model.width, generator=torch.Generator().manual_seed(0))
             fit_probe(x, task, values, None, self.candidate.plan.seed)
         times = 1 + len(self.model.stages) if self.tapped and self.candidate.name == "probe" else 1
-        return (time.perf_counter() - began) * self.counts["train"] / len(values) * times
+        return (time.perf_counter() - began) * max(1.0, self.counts["train"] / PROBED) * times
 
     def _descending(self, phase: Phase, cut: int) -> float:
         """Seconds of all epochs, from a few steps."""
@@ -204,7 +207,7 @@ class _Sample:
             last = now
             if len(took) == STEPS:
                 break
-        step = statistics.median(took[1:] or took)
+        step = min(took[1:] or took)
         began = time.perf_counter()
         feed.answers("validation", cut)
         judging = (time.perf_counter() - began) / len(self.tables["validation"].rows) * self.counts["validation"]
