@@ -49,12 +49,12 @@ class RunFolder:
         RunError
             If there is one already.
         """
-        if (path / "manifest.json").exists():
+        if writes and (path / "manifest.json").exists():
             raise RunError(
                 f"{path} already holds a run.",
                 hint=f"Go on with it (--resume {path}), or choose another folder with --out.",
             )
-        if path.exists() and (not path.is_dir() or any(file.name not in FIRST for file in path.iterdir())):
+        if writes and path.exists() and (not path.is_dir() or any(file.name not in FIRST for file in path.iterdir())):
             raise RunError(f"{path} exists and is no empty folder.", hint="Choose another folder with --out.")
         manifest = {
             "format": FORMAT,
