@@ -243,11 +243,14 @@ def _targets(frame: Frame, wanted: Sequence[str], options: ReadOptions, notes: l
     if len(wanted) > 1 and all(is_flag(frame, name) for name in wanted):
         notes.append(f"Task: several labels, one 0/1 column each: {', '.join(wanted)}.")
         return (Target("labels", "multilabel", tuple(wanted)),)
-    targets: list[Target] = []
-    for name in wanted:
-        kind: Kind = options.task or kind_of(frame, name)  # type: ignore[assignment]
-        targets.append(Target(name, kind))
-        if options.task is None:
-            said = {"classify": "one class a row", "multilabel": "several labels a row", "regress": "a number"}[kind]
-            notes.append(f"Task: {said}, from the cells of {name!r} (change it with --task).")
-    return tuple(targets)
+    if len(wanted) > 1:
+        raise DataError(
+            f"{len(wanted)} targets were given ({', '.join(wanted)}); one is expected, or several 0/1 columns.",
+            hint="Name one with --target, and make a run for each of the others.",
+        )
+    (name,) = wanted
+    kind: Kind = options.task or kind_of(frame, name)  # type: ignore[assignment]
+    if options.task is None:
+        said = {"classify": "one class a row", "multilabel": "several labels a row", "regress": "a number"}[kind]
+        notes.append(f"Task: {said}, from the cells of {name!r} (change it with --task).")
+    return (Target(name, kind),)
