@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
 
@@ -102,7 +102,33 @@ def _made(
             part = by_strata(strata, groups, shares, options.seed)
         bound = len(pool) - int(groups.max()) - 1
         notes.append(f"{said} ({bound:,} rows follow another)." if bound else f"{said}.")
+    empty = [split for at, split in enumerate(SPLITS) if shares[at] > 0 and not (part == at).any()]
+    if empty:
+        raise _nothing_for(empty, len(pool), options, None if times is not None else groups)
     return {split: pool[part == at] for at, split in enumerate(SPLITS) if (part == at).any()}
+
+
+def _nothing_for(empty: Sequence[Split], rows: int, options: ReadOptions, groups: Indices | None) -> DataError:
+    """Why a split came out empty, and the way out."""
+    what = f"no rows are left for {' and '.join(empty)}"
+    given = "name given splits with --split"
+    if groups is None:
+        return DataError(
+            f"{what}: column {options.time!r} has too few different times in {rows} rows; equal times stay together.",
+            hint=f"Choose another --time column, leave it out, or {given}.",
+        )
+    most = int(np.bincount(groups).max())
+    if most == 1:
+        return DataError(f"{what}: {rows} rows are too few to split.", hint=f"Add rows of each class, or {given}.")
+    if options.group is not None:
+        return DataError(
+            f"{what}: {most} of {rows} rows belong to one group of column {options.group!r} or are nearly identical.",
+            hint=f"Choose another --group column, leave it out, or {given}.",
+        )
+    return DataError(
+        f"{what}: {most} of {rows} rows are nearly identical, and such rows stay on one side.",
+        hint=f"Remove the copies, or {given}.",
+    )
 
 
 def _alike(frame: Frame, shape: Shape, pool: Indices, decoded: Decoded | None) -> Indices:
