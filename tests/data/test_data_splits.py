@@ -179,3 +179,38 @@ def test_near_duplicates_are_on_one_side(tmp_path):
 def test_impossible_shares(tmp_path, options):
     with pytest.raises(DataError, match="shares"):
         read(labelled(), options, tmp_path)
+
+
+ALIKE = "the same long text about the weather in the mountains"
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "said", "way_out"),
+    [
+        (labelled(day=lambda _i: "2024-01-01"), ReadOptions(time="day"), "column 'day' has too few", "another --time"),
+        (labelled(day=lambda i: str(i % 2)), ReadOptions(time="day"), "column 'day' has too few", "another --time"),
+        ([(ALIKE + "!" * i, "ab"[i % 2]) for i in range(40)], ReadOptions(), "40 of 40 rows are near", "copies"),
+        (
+            [{"text": ALIKE + "!" * i, "label": "ab"[i % 2], "user": f"u{i % 5}"} for i in range(40)],
+            ReadOptions(group="user"),
+            "1 groups",
+            "another --group",
+        ),
+        ([("one", "a"), ("two", "b"), ("three", "c")], ReadOptions(), "3 rows are too few", "each class"),
+    ],
+)  # fmt: skip
+def test_a_split_without_rows_is_refused(tmp_path, rows, options, said, way_out):
+    with pytest.raises(DataError, match=said) as error:
+        read(rows, options, tmp_path)
+    assert way_out in error.value.hint
+
+
+def test_splits_of_unknown_names_are_left_out_with_a_note(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    of = datasets.Dataset.from_list
+    rows = labelled(40)
+    plain = [{"text": f"unlabelled {i}", "label": None} for i in range(1200)]
+    data = read(datasets.DatasetDict(train=of(rows), unsupervised=of(plain)), ReadOptions(), tmp_path)
+    assert sum(map(len, data.splits.values())) == 40
+    assert not data.quarantine
+    assert "Not read: unsupervised (1,200 rows)." in data.notes

@@ -25,6 +25,7 @@ NAMES: dict[str, Split] = {
     **dict.fromkeys(("test", "testing", "holdout", "heldout"), "test"),
 }
 
+LEFT_OUT = -2  # in the place of a split
 TABLES = FORMATS.keys() - {".txt"}  # in a folder, where a .txt is more often a note
 
 
@@ -119,8 +120,8 @@ def _folder(path: Path, cache: Path | None) -> Loaded:
     return Loaded(path.resolve().name, stored.frame, given, stored.bad, tuple(notes), stored.findings)
 
 
-def _given(frame: Frame, splits: Sequence[Split | None]) -> NDArray[np.int8]:
-    codes = np.array([-1 if split is None else SPLITS.index(split) for split in splits], np.int8)
+def _given(frame: Frame, splits: Sequence[Split | None], other: int = -1) -> NDArray[np.int8]:
+    codes = np.array([other if split is None else SPLITS.index(split) for split in splits], np.int8)
     return codes[frame.whole(FILE)] if len(frame) else np.zeros(0, np.int8)
 
 
@@ -143,8 +144,13 @@ def _splits_of(readers: Any, name: str, key: str | None, cache: Path | None) -> 
     by_name, fingerprint = readers
     stored = store(lambda: list(by_name.values()), tuple(f"{name}[{s}]" for s in by_name), [key, fingerprint], cache)
     splits = [split_name(split) for split in by_name]
-    given = _given(stored.frame, splits) if len(by_name) > 1 or "test" in by_name else None
-    return Loaded(name, stored.frame, given, stored.bad, (), stored.findings)
+    if not any(splits):
+        return Loaded(name, stored.frame, None, stored.bad, (), stored.findings)
+    rows = np.bincount(stored.frame.whole(FILE), minlength=len(splits)) if len(stored.frame) else [0] * len(splits)
+    left = [f"{of} ({n:,} rows)" for of, split, n in zip(by_name, splits, rows, strict=True) if split is None]
+    notes = (f"Not read: {', '.join(left)}.",) if left else ()
+    given = _given(stored.frame, splits, other=LEFT_OUT) if len(by_name) > 1 or "test" in by_name else None
+    return Loaded(name, stored.frame, given, stored.bad, notes, stored.findings)
 
 
 def _hub(source: str, path: Path, cache: Path | None) -> Loaded:
