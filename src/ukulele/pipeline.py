@@ -60,10 +60,10 @@ def fit(source: Any, options: FitOptions, folder: Path, hear: Hear, *, resume: b
     run = (
         RunFolder.resume(folder, writes=engine.main)
         if resume
-        else RunFolder.create(folder, options.plain(), writes=engine.main)
+        else RunFolder.create(folder, options.plain(), command, writes=engine.main)
     )
     try:
-        return _fit(source, options, run, engine, hear, command)
+        return _fit(source, options, run, engine, hear)
     except UkuleleError:
         if not resume:
             run.discard()
@@ -72,8 +72,7 @@ def fit(source: Any, options: FitOptions, folder: Path, hear: Hear, *, resume: b
         run.close()
 
 
-def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear: Hear, command: str) -> Path:
-    began = time.time()
+def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear: Hear) -> Path:
     tell = _telling(run, hear, options) if engine.main else run.log
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -89,7 +88,7 @@ def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear:
     chosen = choose(rungs, context)
     shown = [*rungs, *prove(chosen, context)]
     tell(Said("scoring on the test rows"))
-    story = Story(context, shown, chosen, _verdict(shown, chosen), _gain(rungs, chosen), command, time.time() - began)
+    story = Story(context, shown, chosen, _verdict(shown, chosen), _gain(rungs, chosen))
     record = make_record(story, _findings(context, chosen))
     if engine.main:
         record["prediction"] = {"rows_per_second": pack(run.path / "bundle", chosen, context, record)}
@@ -172,7 +171,7 @@ def survey(name: str, context: Context) -> Facts:
 def wishes_of(options: FitOptions) -> Wishes:
     """The options that strategies look at."""
     o = options
-    return Wishes(o.frozen, o.epochs, o.rate, o.batch, o.views, o.patience, None, o.seed)
+    return Wishes(o.frozen, o.epochs, o.rate, o.batch, o.views, o.patience, o.seed)
 
 
 def choose_layer(candidate: Candidate, context: Context) -> str | None:

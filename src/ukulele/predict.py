@@ -61,6 +61,8 @@ class Predictor:
         if verify:
             _verify(path, cls(bundle.model, heads, asked, about), bundle.golden)
         where = choose_device(device)
+        if precision == "auto" and about.get("precision") == "fp32":
+            precision = "fp32"  # as it was trained and measured
         return cls(bundle.model, heads, asked, about, choose_precision(precision, where), where)
 
     @property

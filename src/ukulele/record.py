@@ -14,6 +14,7 @@ from io import BytesIO
 from typing import Any
 
 import psutil
+from torch import nn
 
 from ukulele import __version__, evaluate, features, strategies
 from ukulele.attempt import Context, Outcome, facts_of, peak_memory
@@ -37,8 +38,6 @@ class Story:
     chosen: Outcome
     verdict: Verdict | None
     gain: Verdict | None
-    command: str
-    seconds: float
 
 
 def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
@@ -74,8 +73,8 @@ def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
         "gain_over_probe": _verdict(story.gain, chosen, story),
         "cost": {
             **_cost(chosen),
-            "peak_memory_bytes": max(chosen.cost.peak_memory_bytes, peak_memory()),
-            "run_seconds": story.seconds,
+            "run_peak_memory_bytes": peak_memory(),
+            "run_seconds": run.spent(),
         },
         "findings": [asdict(finding) for finding in findings],
         "layers": run.manifest.get("layers", []),
@@ -114,13 +113,13 @@ def _run(story: Story) -> dict[str, Any]:
     return {
         "name": run.path.resolve().name,
         "folder": str(run.path),
-        "command": story.command,
+        "command": run.manifest.get("command", ""),
         "started": began,
-        "seconds": story.seconds,
+        "seconds": run.spent(),
         "seed": context.options.seed,
         "options": context.options.plain(),
         "versions": {"python": platform.python_version()} | {library: _version(library) for library in LIBRARIES},
-        "hashes": {"data": run.manifest["decisions"]["data"], "model": features.weights_hash(story.chosen.model.net)},
+        "hashes": {"data": run.manifest["decisions"]["data"], "model": _hash(story.chosen)},
         "machine": {
             "cpu": _processor(),
             "cores": os.cpu_count(),
@@ -129,6 +128,11 @@ def _run(story: Story) -> dict[str, Any]:
             "precision": context.dtype,
         },
     }
+
+
+def _hash(chosen: Outcome) -> str:
+    heads = [head for head in chosen.heads.values() if isinstance(head, nn.Module)]
+    return features.weights_hash(nn.ModuleList([chosen.model.net, *heads]))
 
 
 def _data(context: Context, name: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows and what is asked of them. Several tables, or several tasks on one, make a multi-task run."""
+    """Rows and what is asked of them."""
 
     rows: Rows
     tasks: Mapping[str, Task]
@@ -339,7 +338,6 @@ class Candidate:
     role: Literal["rung", "control"] = "rung"
     pretrained: bool = True
     stop: str | None = None
-    tasks: tuple[str, ...] = ()  # all, if empty; one, for a single-task control
 
 
 # ---------------------------------------------------------------- events
@@ -438,6 +436,3 @@ class Cost:
     total_parameters: int
     phases: tuple[tuple[str, float], ...] = ()  # (what, seconds)
     flops: float | None = None
-
-
-Folder: TypeAlias = Path

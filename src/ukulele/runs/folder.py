@@ -41,7 +41,7 @@ class RunFolder:
             self._hold()
 
     @classmethod
-    def create(cls, path: Path, options: Mapping[str, Any], *, writes: bool = True) -> RunFolder:
+    def create(cls, path: Path, options: Mapping[str, Any], command: str = "", *, writes: bool = True) -> RunFolder:
         """A new run.
 
         Raises
@@ -59,9 +59,12 @@ class RunFolder:
         manifest = {
             "format": FORMAT,
             "ukulele": __version__,
+            "command": command,
             "options": dict(options),
             "decisions": {},
             "began": time.time(),
+            "leg": time.time(),
+            "seconds": 0.0,  # of earlier legs
         }
         run = cls(path, manifest, writes=writes)
         run.save_manifest()
@@ -76,7 +79,12 @@ class RunFolder:
         RunError
             If there is none, or it is damaged, newer than this version, or under way in another process.
         """
-        run = cls(path, read_manifest(path), writes=writes)
+        manifest = read_manifest(path)
+        events, began = path / "events.jsonl", float(manifest.get("leg", manifest["began"]))
+        last = events.stat().st_mtime if events.exists() else began
+        manifest |= {"seconds": float(manifest.get("seconds", 0)) + max(0.0, last - began), "leg": time.time()}
+        run = cls(path, manifest, writes=writes)
+        run.save_manifest()
         if writes:
             for part in (*path.glob(".*.part"), *path.glob("*/.*.part")):  # of a writer that was killed
                 if part.is_file():
@@ -105,6 +113,10 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
         if not any(self.path.iterdir()):
             self.path.rmdir()
+
+    def spent(self) -> float:
+        """Seconds that the run took so far; legs that were cut short count up to their last event."""
+        return float(self.manifest["seconds"]) + time.time() - self._began
 
     def close(self) -> None:
         """Let go of the folder."""

@@ -35,7 +35,6 @@ class Wishes:
     batch: int | None = None
     views: int | None = None
     patience: int | None = None
-    decay: float | None = None
     seed: int = 0
 
 

@@ -43,6 +43,6 @@ def tuning(facts: Facts, wishes: Wishes, frozen: int) -> Phase:
         optimiser="adamw",
         epochs=epochs,
         batch=wishes.batch or balanced_batch(facts.rows),
-        decay=0.01 if wishes.decay is None else wishes.decay,
+        decay=0.01,
         patience=wishes.patience or 3,
     )

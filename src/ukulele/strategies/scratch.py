@@ -17,7 +17,7 @@ def plan(facts: Facts, wishes: Wishes) -> Plan:
         groups=(Group("*", wishes.rate or RATES[facts.modality][1]),),
         epochs=wishes.epochs or (40 if facts.rows < 1000 else 20 if facts.rows < 5000 else 8),
         batch=wishes.batch or balanced_batch(facts.rows),
-        decay=0.01 if wishes.decay is None else wishes.decay,
+        decay=0.01,
         norm="trained",
         patience=wishes.patience or 5,
     )

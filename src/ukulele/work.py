@@ -1,0 +1,53 @@
+"""How many floating-point operations a candidate took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ukulele.tools.collate import collate
+from ukulele.types import Model
+
+BACKWARD = 2  # a backward pass costs about twice its forward pass
+SAMPLE = 2  # rows
+
+
+def operations(model: Model, cut: int, inputs: list[tuple[Any, ...]], passed: int, trained: int) -> float | None:
+    """Operations of the pass below a cut and of the training above it, from a count on a sample of rows.
+
+    Parameters
+    ----------
+    model, cut
+        What was trained, and from which stage on.
+    inputs
+        Raw inputs of some rows, to count on.
+    passed, trained
+        How many rows went through the frozen part, and how many through a training step.
+
+    Returns
+    -------
+    float or None
+        None for models without stages. Matrix products, convolutions and attention are counted, the
+        optimiser and the heads are not.
+    """
+    if not model.stages or not inputs:
+        return None
+    from torch.utils.flop_counter import FlopCounterMode
+
+    rows = inputs[:SAMPLE]
+    for stage in model.stages:
+        stage.module.eval()  # a forward pass in training mode would move BatchNorm's statistics
+    device = next((p.device for stage in model.stages for p in stage.module.parameters()), torch.device("cpu"))
+    with torch.no_grad():
+        live = {k: v.to(device) for k, v in collate(model.encode(rows, [0] * len(rows)), model.inputs).items()}
+        with FlopCounterMode(display=False) as below:
+            live = model.run(live, 0, cut)
+        with FlopCounterMode(display=False) as above:
+            model.run(live, cut)
+    each: Mapping[str, float] = {
+        "below": below.get_total_flops() / len(rows),
+        "above": above.get_total_flops() / len(rows),
+    }
+    return passed * each["below"] + trained * (1 + BACKWARD) * each["above"]
