@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, tee
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,11 +16,12 @@ from rich.console import Console
 
 from ukulele import data, evaluate
 from ukulele.errors import DataError
-from ukulele.predict import Predictor
+from ukulele.predict import WINDOW, Predictor
 from ukulele.tools.files import disk_error
-from ukulele.types import Kind, Row, Target, Task
+from ukulele.types import BadRow, Kind, Row, Rows, Target, Task
 
 TABLES = {".csv", ".tsv", ".jsonl", ".json", ".parquet", ".ndjson"}
+PICTURES = 256  # in memory at a time
 
 
 def answer_to(
@@ -36,7 +39,8 @@ def answer_to(
     for row in bad:
         err.print(f"set aside {row.where}: {row.reason}", style="yellow", markup=False, soft_wrap=True)
     began, count = time.perf_counter(), 0
-    answers = zip(rows, predictor.stream(row.inputs for row in rows), strict=True)
+    rows, asked = tee(rows)  # what is held between the two is a window of rows
+    answers = zip(rows, predictor.stream(row.inputs for row in asked), strict=True)
     lines = (_line(row, answer) for row, answer in answers)
     if target is None:
         for line in lines:
@@ -56,10 +60,13 @@ def answer_to(
         )
 
 
-def gather(given: Sequence[str], predictor: Predictor, columns: tuple[str, ...]) -> tuple[list[Row], list[Any]]:
-    """Rows from texts, files of rows, pictures and folders, in the order given, and those that cannot be read."""
-    rows: list[Row] = []
-    bad: list[Any] = []
+def gather(given: Sequence[str], predictor: Predictor, columns: tuple[str, ...]) -> tuple[Iterator[Row], list[BadRow]]:
+    """Rows from texts, files of rows, pictures and folders, in the order given, and those that cannot be read.
+
+    A row is made when it is asked for.
+    """
+    parts: list[Rows] = []
+    bad: list[BadRow] = []
     texts: list[str] = []
 
     def flush() -> None:
@@ -69,23 +76,23 @@ def gather(given: Sequence[str], predictor: Predictor, columns: tuple[str, ...])
                 raise DataError(f"{len(texts)} texts were given; this model takes {width} a row.")
             pairs: list[Any] = [tuple(texts[i : i + width]) for i in range(0, len(texts), width)]
             read, _ = data.read_inputs(pairs, predictor.columns, predictor.modality)
-            rows.extend(read)
+            parts.append(read)
             texts.clear()
 
     for one in given:
         path = Path(one)
-        looks_like_file = path.suffix.lower() in TABLES or predictor.modality == "image"
-        if not looks_like_file and not (len(one) < 256 and path.is_file()):
+        looks_like_file = (path.suffix.lower() in TABLES and " " not in one) or predictor.modality == "image"
+        if not looks_like_file and not os.path.isfile(one):  # noqa: PTH113 - a text may be too long for a path
             texts.append(one)
             continue
         flush()
-        if not path.exists():
+        if not os.path.exists(one):  # noqa: PTH110
             raise DataError(f"no such file: {one}", hint=f"Looked in {Path.cwd()}.")
         read, aside = data.read_inputs(path, columns or predictor.columns, predictor.modality)
-        rows.extend(read)
+        parts.append(read)
         bad.extend(aside)
     flush()
-    return rows, bad
+    return chain.from_iterable(parts), bad
 
 
 def _line(row: Row, answer: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -175,16 +182,30 @@ def evaluate_on(run: Path, source: str, slice_by: str | None) -> dict[str, Any]:
     ]
     dataset = data.read_labelled(source, predictor.columns, tuple(targets), predictor.modality)
     rows = dataset.splits["test"]
-    raw = predictor.raw([row.inputs for row in rows])
+    raw, values = _raw(predictor, rows)
     found: dict[str, Any] = {"rows": len(rows), "set_aside": len(dataset.quarantine), "test": {}}
     for name, task in predictor.tasks.items():
-        table = task.table(task.decode(raw[name]), [row.targets[name] for row in rows])
+        table = task.table(task.decode(raw[name]), values[name])
         found["test"] |= evaluate.plain(evaluate.estimates(task, table))
         if slice_by is not None:
             found["slices"] = evaluate.slices(task, table, rows.column(slice_by), slice_by)
     for row in dataset.quarantine[:5]:
         print(f"set aside {row.where}: {row.reason}", file=sys.stderr)
     return found
+
+
+def _raw(predictor: Predictor, rows: Rows) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Raw answers and true values by task, a window of rows in memory."""
+    raw: dict[str, list[Any]] = {name: [] for name in predictor.tasks}
+    values: dict[str, list[Any]] = {name: [] for name in predictor.tasks}
+    size = PICTURES if predictor.modality == "image" else WINDOW
+    for start in range(0, len(rows), size):
+        some = list(rows.take(range(start, min(start + size, len(rows)))))
+        found = predictor.raw([row.inputs for row in some])
+        for name in raw:
+            raw[name] += found[name]
+            values[name] += [row.targets[name] for row in some]
+    return raw, values
 
 
 def kind_of(task: Task) -> Kind:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ukulele.config import options_from, refuse_others
+from ukulele.errors import DataError
 from ukulele.runs.folder import next_folder, read_manifest, read_record
 from ukulele.types import Dataset, Hear
 
@@ -29,17 +30,40 @@ class Run:
 
         return Predictor.load(self.path)
 
-    def predict(self, rows: Iterable[Any]) -> list[dict[str, Any]]:
-        """Answers for texts, pairs of texts, or pictures (paths, bytes, PIL images), in their order.
+    def predict(self, rows: Any) -> list[dict[str, Any]]:
+        """Answers for rows, in their order.
+
+        Rows are texts, pairs of texts, pictures (paths, bytes, PIL images), dicts, or a DataFrame; a Path is a
+        file of rows. One text, or the path of one picture, is one row.
 
         With one task an answer is a dict of `label`, `probability` and `probabilities` (classes), `labels`
         and `probabilities` (several labels) or `value` (a number); with several, a dict of those by task.
+
+        Raises
+        ------
+        DataError
+            If a row cannot be read, or has other inputs than the model takes.
         """
-        inputs = [row if isinstance(row, tuple) else (_picture(row, self.predictor.modality),) for row in rows]
-        answers = list(self.predictor.stream(inputs))
+        answers = list(self.predictor.stream(self._inputs(rows)))
         if len(self.predictor.tasks) > 1:
             return answers
         return [next(iter(answer.values())) for answer in answers]
+
+    def _inputs(self, rows: Any) -> Iterator[tuple[Any, ...]]:
+        from ukulele import data
+
+        if isinstance(rows, str):
+            rows = [rows]
+        if not isinstance(rows, Path) and not hasattr(rows, "columns"):
+            rows = list(rows)
+            if not rows:
+                return
+        read, bad = data.read_inputs(rows, self.predictor.columns, self.predictor.modality)
+        if bad:
+            raise DataError(
+                f"{len(bad)} rows cannot be read. {bad[0].where}: {bad[0].reason}.", hint="Leave such rows out."
+            )
+        yield from (row.inputs for row in read)
 
     def report(self) -> Path:
         """The report's page, written anew from the record."""
@@ -132,10 +156,6 @@ def source_name(data: Any) -> str:
 
 def _silent(_event: Any) -> None:
     return None
-
-
-def _picture(value: Any, modality: str) -> Any:
-    return Path(value) if modality == "image" and isinstance(value, str) else value
 
 
 __all__ = ["Run", "check", "fit", "load", "source_name"]

@@ -21,6 +21,8 @@ def load_inputs(source: Any, columns: Sequence[str], modality: str, cache: Path 
             source = [source]
         if isinstance(source, list | tuple) and source and all(isinstance(item, str | Path) for item in source):
             return _picture_files([Path(item).expanduser() for item in source], columns)
+        if isinstance(source, list | tuple):
+            source = [_content(item) if isinstance(item, str | Path) else item for item in source]
     if not isinstance(source, list | tuple):
         return load(source, cache)
     if not source:
@@ -35,13 +37,23 @@ def _memory(reader: Any) -> Loaded:
     return Loaded("list", stored.frame)
 
 
+def _content(picture: str | Path) -> bytes:
+    """A picture that stands among others that are in memory."""
+    try:
+        return Path(picture).expanduser().read_bytes()
+    except OSError as error:
+        raise DataError(f"{picture}: cannot be read ({error.strerror or error}).") from error
+
+
 def _record(item: Any, columns: Sequence[str], at: int) -> dict[str, Any]:
     from ukulele.data.columnar import as_cell
 
     cells = tuple(item) if isinstance(item, tuple | list) else (item,)
     if len(cells) != len(columns):
+        takes = "two texts" if len(columns) == 2 else "one input"
         raise DataError(
-            f"item {at} of the list has {len(cells)} inputs; the model takes {len(columns)} ({', '.join(columns)})."
+            f"item {at} of the list has {len(cells)} inputs; the model takes {takes} a row ({', '.join(columns)}).",
+            hint="Give a pair as a tuple: (text, text)." if len(columns) == 2 else "Give each row as one item.",
         )
     return {name: as_cell(cell) for name, cell in zip(columns, cells, strict=True)}
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ukulele.errors import ModelError
+from ukulele.errors import DataError, ModelError
 from ukulele.types import Card, Field, Model, Request, Stage, Tensors
 
 if TYPE_CHECKING:
@@ -301,8 +301,19 @@ def encode(
     """Texts as token ids, without padding. Text has no augmentation: `draws` are not looked at.
 
     Each piece has its own special tokens: a chunk of a long text, or one of two texts that are read separately.
+
+    Raises
+    ------
+    DataError
+        If a row has more or fewer texts than the model takes.
     """
     del draws
+    wanted = 1 if pairs == "none" else 2
+    for texts in inputs:
+        if len(texts) != wanted:
+            raise DataError(
+                f"a row has {len(texts)} texts; the model takes {'two texts' if wanted > 1 else 'one'} a row."
+            )
     if pairs == "separate":
         single = tokenizer.encode_batch([text for texts in inputs for text in texts])
         return [_row(single[at : at + 2], names) for at in range(0, len(single), 2)]
