@@ -1,12 +1,15 @@
 """One block of the feature cache on disk: rows of named tensors, unpadded, in one file that is whole or absent.
 
 A file is the values, batch by batch, then an index (where each row of each field begins, and its length),
-then the index's size, a checksum of all that precedes it, and a magic word. It is read through a memory map.
+then the index's size, a checksum of all that precedes it, and a magic word. It is read through a memory map
+that keeps no file open: a million rows in several views are more blocks than a process may have open files.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +35,7 @@ class Block:
     """Rows of one block, read when touched. A row handed out is a copy: stages may work in place."""
 
     def __init__(self, path: Path) -> None:
-        self._bytes = np.memmap(path, np.uint8, "r")
+        self._bytes = _mapped(path)
         header, index = _open(self._bytes)
         self.fields = {n: Field(f["axis"], f["pad"]) for n, f in header["fields"].items()}
         self._dtypes = {n: getattr(torch, f["dtype"]) for n, f in header["fields"].items()}
@@ -61,9 +64,21 @@ class Block:
         return np.max(ragged, axis=0) if ragged else np.ones(len(self), np.int64)
 
 
+def _mapped(path: Path) -> np.ndarray:
+    """The bytes of a file; they outlive the file's name."""
+    with path.open("rb") as file:  # refuses with an OSError that says why
+        size = os.fstat(file.fileno()).st_size
+        if size < FOOTER.size:
+            raise DamagedBlockError
+        try:
+            return torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()
+        except RuntimeError as error:
+            if path.exists():
+                raise OSError(errno.EIO, str(error)) from error
+            raise FileNotFoundError(path) from error  # evicted meanwhile by another run
+
+
 def _open(raw: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
-    if len(raw) < FOOTER.size:
-        raise DamagedBlockError
     size, checksum, magic = FOOTER.unpack(raw[-FOOTER.size :].tobytes())
     end = len(raw) - FOOTER.size
     if magic != MAGIC or size > end or _digest(raw[:end]) != checksum:

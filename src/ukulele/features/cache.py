@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ukulele.errors import StorageError
 from ukulele.features.blocks import Block, DamagedBlockError
 
 DEFAULT_BUDGET = 20 * 2**30
@@ -33,16 +34,27 @@ class Cache:
         return self.blocks / key[:2] / f"{key}{SUFFIX}"
 
     def get(self, key: str) -> Block | None:
-        """The block, or None where there is none; a damaged one is removed and noted."""
+        """The block, or None where there is none; a damaged one is removed and noted.
+
+        Raises
+        ------
+        StorageError
+            If it is there and cannot be read.
+        """
         path = self.path(key)
         try:
             block = Block(path)
         except FileNotFoundError:
             return None
-        except (DamagedBlockError, ValueError, KeyError, OSError):
+        except (DamagedBlockError, ValueError, KeyError):
             self.damaged.append(key)
             path.unlink(missing_ok=True)
             return None
+        except OSError as error:
+            raise StorageError(
+                f"cannot read {path}: {error.strerror or error}.",
+                hint="Choose another place for the cache with --cache, or empty it: uke cache --clear",
+            ) from error
         with contextlib.suppress(OSError):  # a read-only cache still serves; only the order of eviction is lost
             os.utime(path)
         self._used.add(path)
