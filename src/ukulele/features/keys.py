@@ -19,11 +19,11 @@ LIBRARIES = ("ukulele", "torch", "transformers", "timm", "tokenizers", "pillow",
 
 def model_key(model: Model, cut: int, dtype: str, device: str) -> str:
     """A hash of all that determines the values at a cut but the rows: weights below it as they are now,
-    preprocessing, dtype, device type and library versions.
+    preprocessing, library versions, and the arithmetic: dtype, type of device, instructions, way of attention, threads.
     """
     digest = xxhash.xxh3_128()
     libraries = [f"{name} {_version(name)}" for name in LIBRARIES]
-    facts = [model.recipe, cut, dtype if cut else "exact", device if cut else "any", libraries, torch.get_num_threads()]
+    facts = [model.recipe, cut, libraries, [dtype, *_arithmetic(model, device)] if cut else "exact"]
     digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
     for name, content in sorted(model.assets.items()):
         digest.update(name.encode())
@@ -32,6 +32,12 @@ def model_key(model: Model, cut: int, dtype: str, device: str) -> str:
         digest.update(stage.name.encode())
         update(digest, stage.module)
     return digest.hexdigest()
+
+
+def _arithmetic(model: Model, device: str) -> list[Any]:
+    attention = getattr(getattr(model.net, "config", None), "_attn_implementation", None)
+    capability = torch.backends.cpu.get_cpu_capability()
+    return [device.partition(":")[0], capability, attention, torch.get_num_threads()]
 
 
 def weights_hash(module: nn.Module) -> str:
