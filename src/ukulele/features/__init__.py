@@ -1,7 +1,7 @@
 """The content-addressed cache at the cut."""
 
 from ukulele.features.cache import Cache
-from ukulele.features.encode import LENGTH, TAP, Computed, Pass, Source, Store, encode_shard, frozen_pass
+from ukulele.features.encode import LENGTH, TAP, Computed, Pass, Source, Store, Writer, encode_shard, frozen_pass
 from ukulele.features.keys import data_key, draw, model_key, weights_hash
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Pass",
     "Source",
     "Store",
+    "Writer",
     "data_key",
     "draw",
     "encode_shard",

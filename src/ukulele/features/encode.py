@@ -167,9 +167,13 @@ class Store:
             found.append(self._blocks[block].row(number - int(self._starts[block])))
         return found
 
-    def stack(self, name: str) -> torch.Tensor:
+    def stack(self, name: str) -> Tensor:
         """One field that is not ragged, of all rows: (rows, …)."""
         return torch.stack([block.value(name, i) for block in self._blocks for i in range(len(block))])
+
+    def stacks(self, names: Sequence[str]) -> Tensors:
+        """Several fields that are not ragged, of all rows."""
+        return {name: self.stack(name) for name in names}
 
     def lengths(self) -> np.ndarray:
         """The longest ragged axis of each row."""
@@ -193,11 +197,18 @@ class Computed:
         encoded = self._frozen.model.encode([row.inputs for row in picked], [self._draws(i) for i in numbers])
         return self._frozen.run(encoded)
 
-    def stack(self, name: str) -> torch.Tensor:
+    def stack(self, name: str) -> Tensor:
         """One field that is not ragged, of all rows: (rows, …)."""
-        size = MOST
-        parts = [self.rows(range(at, min(at + size, len(self)))) for at in range(0, len(self), size)]
-        return torch.stack([row[name] for part in parts for row in part])
+        return self.stacks([name])[name]
+
+    def stacks(self, names: Sequence[str]) -> Tensors:
+        """Several fields that are not ragged, of all rows, in one pass."""
+        found: dict[str, list[Tensor]] = {name: [] for name in names}
+        for at in range(0, len(self), MOST):
+            for row in self.rows(range(at, min(at + MOST, len(self)))):
+                for name, values in found.items():
+                    values.append(row[name])
+        return {name: torch.stack(values) for name, values in found.items()}
 
     def lengths(self) -> np.ndarray:
         """The longest ragged axis of each row: what a `Store` of the same rows would say."""
@@ -224,13 +235,8 @@ def frozen_pass(model: Model, rows: Rows, wanted: Pass, cache: Cache, hear: Hear
     """The values of all rows at a cut: read from the cache, computed and stored where absent, or,
     where they do not fit the budget, computed on demand.
     """
-    writer, held = _Writer(model, rows, wanted, cache, hear), []
-    for start in range(0, len(rows), BLOCK):
-        block = writer.block(start)
-        if block is None:
-            return Computed(writer.frozen, rows, writer.draw)
-        held.append(block)
-    return Store(held, fields_of(model, wanted))
+    writer = Writer(model, rows, wanted, cache, hear)
+    return writer.source(writer.fits())
 
 
 def encode_shard(
@@ -239,20 +245,26 @@ def encode_shard(
     """Write the blocks of one of several processes, `shard` being (rank, world): behind a barrier,
     `frozen_pass` then finds those of all.
     """
-    writer = _Writer(model, rows, wanted, cache, hear)
-    for start in range(shard[0] * BLOCK, len(rows), shard[1] * BLOCK):
-        if writer.block(start) is None:
-            return
+    writer = Writer(model, rows, wanted, cache, hear)
+    if writer.fits():
+        writer.share(shard)
 
 
-class _Writer:
-    """Blocks of one pass, from the cache or, where they are absent, made and put there."""
+class Writer:
+    """Blocks of one pass, from the cache or, where they are absent, made and put there.
+
+    Whether rows are stored or computed decides which of them pass the trunk together, and so the last bits:
+    `fits` tells what to do, once, and `source` does as it was told.
+    """
 
     def __init__(self, model: Model, rows: Rows, wanted: Pass, cache: Cache, hear: Hear) -> None:
         self.model, self.rows, self.wanted, self.cache, self.hear = model, rows, wanted, cache, hear
         kind = f"{wanted.dtype}{' taps' if wanted.taps else ''}"
         self.key = keys.model_key(model, wanted.cut, kind, wanted.device)
-        self.room: bool | None = None  # known from the first block that is absent
+        self.fields = fields_of(model, wanted)
+        self._names: dict[int, str] = {}
+        self._held: dict[int, Block] = {}
+        self._made_room = False
 
     @cached_property
     def frozen(self) -> Frozen:
@@ -261,27 +273,66 @@ class _Writer:
     def draw(self, row: int) -> int:
         return keys.draw(self.wanted.seed, row, self.wanted.view)
 
+    def fits(self) -> bool:
+        """Whether all blocks are in the cache, or there is room for those that are not."""
+        first = next((start for start in range(0, len(self.rows), BLOCK) if self.found(start) is None), None)
+        return first is None or self.make_room(first)
+
+    def source(self, stored: bool) -> Source:
+        """The rows, stored or computed on demand."""
+        held = []
+        for start in range(0, len(self.rows) if stored else 0, BLOCK):
+            block = self.block(start)
+            if block is None:  # another run made room for itself at that moment
+                stored = False
+                break
+            held.append(block)
+        return Store(held, self.fields) if stored else self.computed()
+
+    def computed(self) -> Computed:
+        """The rows, computed each time."""
+        return Computed(self.frozen, self.rows, self.draw)
+
+    def share(self, shard: tuple[int, int]) -> None:
+        """Write the blocks that are this process's, `shard` being (rank, world)."""
+        for start in range(shard[0] * BLOCK, len(self.rows), shard[1] * BLOCK):
+            self.block(start)
+
     def block(self, start: int) -> Block | None:
-        """The block that begins at a row; None where there is no room for it."""
-        numbers = range(start, min(start + BLOCK, len(self.rows)))
-        picked, draws = list(self.rows.take(numbers)), [self.draw(i) for i in numbers]
-        name = f"{self.key}-{keys.rows_key(picked, draws)}"
-        found = self.cache.get(name)
+        """The block that begins at a row."""
+        found = self.found(start)
         if found is not None:
             return found
-        if self.room is None:
-            self.room = _fits(self.frozen, picked, draws, len(self.rows) - start, self.cache)
-        if not self.room:
-            return None
+        if not self._made_room:
+            self.make_room(start)
+        picked, draws = self.picked(start)
         encoded = _counted(self.frozen, picked, draws, (start, len(self.rows)), self.hear)
-        blocks.write(self.cache.path(name), len(picked), self.frozen.fields, encoded)
-        return self.cache.get(name)
+        blocks.write(self.cache.path(self._names[start]), len(picked), self.fields, encoded)
+        return self.found(start)
 
+    def found(self, start: int) -> Block | None:
+        """The block that begins at a row, if it is in the cache."""
+        if start not in self._held:
+            if start not in self._names:
+                self._names[start] = f"{self.key}-{keys.rows_key(*self.picked(start))}"
+            block = self.cache.get(self._names[start])
+            if block is None:
+                return None
+            self._held[start] = block
+        return self._held[start]
 
-def _fits(frozen: Frozen, rows: Sequence[Row], draws: Sequence[int], total: int, cache: Cache) -> bool:
-    sample = frozen.run(frozen.model.encode([row.inputs for row in rows[:8]], draws[:8]))
-    size = sum(row[name].nbytes for row in sample for name in frozen.fields) / len(sample)
-    return cache.has_room(int(size * total * 1.1))
+    def picked(self, start: int) -> tuple[list[Row], list[int]]:
+        """Rows of a block, and their draws."""
+        numbers = range(start, min(start + BLOCK, len(self.rows)))
+        return list(self.rows.take(numbers)), [self.draw(i) for i in numbers]
+
+    def make_room(self, start: int) -> bool:
+        """Make room for all rows from `start` on; whether that worked."""
+        self._made_room = True
+        rows, draws = self.picked(start)
+        sample = self.frozen.run(self.model.encode([row.inputs for row in rows[:8]], draws[:8]))
+        size = sum(row[name].nbytes for row in sample for name in self.fields) / len(sample)
+        return self.cache.has_room(int(size * (len(self.rows) - start) * 1.1))
 
 
 def _counted(
