@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -346,3 +347,28 @@ def test_a_truncated_model_ends_in_the_summary_of_that_stage(encoder_folder: Fol
     with pytest.raises(ModelError, match="no stage") as error:
         models.truncate(model, "block7", [("good tea",)])
     assert "block1" in error.value.hint
+
+
+# ---------------------------------------------------------------- broken folders
+
+
+@pytest.mark.parametrize(
+    "file", ["config.json", "tokenizer.json", "1_Pooling/config.json", "sentence_bert_config.json"]
+)
+@pytest.mark.parametrize("content", [b"", b'{"model_type": ', b"[1, 2]", b"\xff\xfe", b'{"max_seq_length": "x"}'])
+def test_a_broken_file_is_named(encoder_folder: Folders, tmp_path: Path, file: str, content: bytes) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(encoder_folder("bert"), folder)
+    (folder / file).parent.mkdir(exist_ok=True)
+    (folder / file).write_bytes(content)
+    if file == "1_Pooling/config.json" and content.startswith(b'{"max'):
+        assert load(folder).recipe["pooling"] == "mean"
+        return
+    with pytest.raises(ModelError, match=file):
+        load(folder)
+
+
+def test_a_broken_settings_file_among_pictures(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"config\.json"):
+        models.load(Request(str(tmp_path)), "image")

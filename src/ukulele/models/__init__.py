@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,12 +33,12 @@ def load(request: Request, modality: str) -> Model:
     if is_bundle(path):
         return _from_bundle(path, request, modality)
     if modality == "image":
-        if (path / "config.json").is_file() and "model_type" in json.loads((path / "config.json").read_text()):
+        from ukulele.models import hub, images
+
+        if "model_type" in hub.settings(path / "config.json"):
             raise ModelError(
                 f"{request.name} is a transformers model; the data are pictures.", hint="Name a timm network."
             )
-        from ukulele.models import images
-
         return images.load(request)
     if path.suffix == ".safetensors" and path.is_file():
         raise ModelError(

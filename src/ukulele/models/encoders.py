@@ -343,10 +343,9 @@ def _tokenizer(assets: Mapping[str, bytes], recipe: Mapping[str, Any]) -> Tokeni
 
 def _pooling(folder: Path) -> str:
     """What the folder's sentence-transformers settings say; the mean where they say nothing."""
-    settings = folder / "1_Pooling" / "config.json"
-    if settings.is_file() and json.loads(settings.read_text()).get("pooling_mode_cls_token"):
-        return "cls"
-    return "mean"
+    from ukulele.models import hub
+
+    return "cls" if hub.settings(folder / "1_Pooling" / "config.json").get("pooling_mode_cls_token") else "mean"
 
 
 def _pairs(folder: Path, request: Request) -> str:
@@ -365,17 +364,22 @@ def _max_length(folder: Path, config: Any, request: Request) -> int:
                 f"--max-length {request.max_length} does not suit {request.name}.", hint=f"Choose 8 to {most} tokens."
             )
         return request.max_length
-    settings = folder / "sentence_bert_config.json"
-    if settings.is_file():
-        return min(most, int(json.loads(settings.read_text()).get("max_seq_length") or most))
-    return min(most, 512)
+    from ukulele.models import hub
+
+    path = folder / "sentence_bert_config.json"
+    if not path.is_file():
+        return min(most, 512)
+    said = hub.settings(path).get("max_seq_length")
+    if not isinstance(said, int | None):
+        raise ModelError(f"{path}: max_seq_length is {said!r}; a number was expected.")
+    return min(most, said or most)
 
 
 def _card(request: Request, folder: Path) -> Card:
     origin = request.name if request.pretrained else f"{request.name}, random weights"
     readme = folder / "README.md"
     facts = (
-        dict(re.findall(r"^(license|pipeline_tag): *(\S+)", readme.read_text("utf-8"), re.M))
+        dict(re.findall(r"^(license|pipeline_tag): *(\S+)", readme.read_text("utf-8", errors="replace"), re.M))
         if readme.is_file()
         else {}
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from ukulele.errors import MissingExtraError, ModelError
 
 OFFLINE = "minilm"
 OFFLINE_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+AGAIN = "Copy the file again from where the model came."
 PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md"]
 
 
@@ -102,26 +104,45 @@ def text_config(folder: Path) -> Any:
         raise ModelError(f"{folder} has no config.json: not a transformers model.", hint=reachable())
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ModelError(f"{folder / 'config.json'} cannot be used: {str(error).splitlines()[0]}") from error
     if getattr(config, "is_encoder_decoder", False) or getattr(config, "is_decoder", False):
         raise ModelError(f"{folder} holds a {config.model_type} that writes text; an encoder was expected.")
     return config
 
 
+def settings(path: Path) -> dict[str, Any]:
+    """A JSON file beside the weights; empty where there is none.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be read.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{path} cannot be read: {error}", hint=AGAIN) from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} holds a {type(found).__name__}; an object of settings was expected.", hint=AGAIN)
+    return found
+
+
 def config_from(plain: Mapping[str, Any]) -> Any:
     """A configuration from its plain JSON."""
     from transformers import AutoConfig
 
-    settings = {k: v for k, v in plain.items() if k not in {"model_type", "transformers_version", "architectures"}}
-    return AutoConfig.for_model(plain["model_type"], **settings)
+    own = {k: v for k, v in plain.items() if k not in {"model_type", "transformers_version", "architectures"}}
+    return AutoConfig.for_model(plain["model_type"], **own)
 
 
 def tokenizer_json(folder: Path) -> bytes:
     """The folder's fast tokenizer as JSON, converted where it only has an older form."""
     path = folder / "tokenizer.json"
     if path.is_file():
-        return path.read_bytes()
+        return _usable(path)
     from transformers import AutoTokenizer
 
     try:
@@ -133,6 +154,17 @@ def tokenizer_json(folder: Path) -> bytes:
             hint="Put the model's tokenizer.json beside its config.json.",
         ) from error
     return backend.encode()
+
+
+def _usable(path: Path) -> bytes:
+    from tokenizers import Tokenizer
+
+    content = path.read_bytes()
+    try:
+        Tokenizer.from_str(content.decode())
+    except Exception as error:  # the library raises nothing narrower
+        raise ModelError(f"{path} cannot be used: {error}", hint=AGAIN) from error
+    return content
 
 
 def text_network(folder: Path | None, config: Any, options: Mapping[str, Any]) -> nn.Module:
