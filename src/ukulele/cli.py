@@ -208,14 +208,14 @@ def compare(runs: o.Runs) -> None:
 
 @app.command()
 def cache(clear: o.Clear = False, folder: o.CacheFolder = None) -> None:
-    """Show what the feature cache holds, or empty it."""
+    """Show what the cache holds (features, tables, verdicts on pictures), or empty it."""
     from ukulele.config import FitOptions
     from ukulele.features.cache import Cache
 
     held = Cache(FitOptions(cache=folder).cache_folder)
-    entries = held.entries()
-    size = sum(entry[1] for entry in entries)
-    out.print(f"{held.blocks}: {len(entries)} blocks, {size / 2**20:,.1f} MiB", markup=False, soft_wrap=True)
+    out.print(str(held.folder), markup=False, soft_wrap=True)
+    for part, (files, size) in held.parts().items():
+        out.print(f"  {part:8}  {files:,} files, {size / 2**20:,.1f} MiB", markup=False)
     if clear:
         out.print(f"freed {held.clear() / 2**20:,.1f} MiB", markup=False)
 

@@ -94,10 +94,12 @@ def test_report_and_compare(uke: Uke, fitted: Path) -> None:
 def test_cache(uke: Uke, tmp_path: Path, tables: Path, bert: Path) -> None:
     args = ("--model", bert, "--strategy", "probe", "--controls", "none", "--out", tmp_path / "run")
     assert uke("fit", tables / "reviews.csv", *args).code == 0
-    before = uke("cache")
-    assert " 0 blocks" not in before.out
+    held = {line.split()[0]: int(line.split()[1]) for line in uke("cache").out.splitlines()[1:]}
+    assert held.keys() == {"features", "tables", "pictures"}
+    assert held["features"] >= 1
+    assert held["tables"] == 2
     assert "freed" in uke("cache", "--clear").out
-    assert " 0 blocks" in uke("cache").out
+    assert uke("cache").out.count(" 0 files, 0.0 MiB") == 3
 
 
 def test_models(uke: Uke) -> None:

@@ -13,6 +13,7 @@ from ukulele.features.blocks import Block, DamagedBlockError
 
 DEFAULT_BUDGET = 20 * 2**30
 SUFFIX = ".block"
+PARTS = ("features", "tables", "pictures")  # what is kept: values at a cut, tables as read, verdicts on pictures
 
 
 @dataclass
@@ -86,9 +87,22 @@ class Cache:
             found.append((path, facts.st_size, facts.st_mtime))
         return sorted(found, key=lambda entry: entry[2])
 
+    def parts(self) -> dict[str, tuple[int, int]]:
+        """(files, bytes) by part of the folder."""
+        return {part: _held(self.folder / part) for part in PARTS}
+
     def clear(self) -> int:
         """Remove everything; the bytes that were freed. What a running process has open stays valid for it."""
-        freed = sum(size for _, size, _ in self.entries())
-        shutil.rmtree(self.blocks, ignore_errors=True)
-        shutil.rmtree(self.folder / "tables", ignore_errors=True)
-        return freed
+        before = self.parts()
+        for part in PARTS:
+            shutil.rmtree(self.folder / part, ignore_errors=True)
+        return sum(size for _, size in before.values()) - sum(size for _, size in self.parts().values())
+
+
+def _held(folder: Path) -> tuple[int, int]:
+    sizes = []
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # another run made room meanwhile
+            if path.is_file():
+                sizes.append(path.stat().st_size)
+    return len(sizes), sum(sizes)
