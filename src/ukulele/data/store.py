@@ -1,4 +1,4 @@
-"""One memory-mapped Arrow file for all files of a source, made once and found again by content."""
+"""One memory-mapped Arrow file for all files of a source, found again by their paths, sizes and times of change."""
 
 from __future__ import annotations
 
