@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -40,6 +41,7 @@ from ukulele.types import (
 )
 from ukulele.work import operations
 
+Track = Callable[[str, Event], None]  # hears of each event whose it is, by the candidate's name
 MAKES_ITS_OWN = models.CLASSICAL  # names of models that are made from the training rows
 
 
@@ -56,7 +58,12 @@ class Context:
     run: RunFolder
     hear: Hear
     taps: bool = False  # every stage's summary is stored with the pooled vector
+    track: Track = lambda _candidate, _event: None
     pristine: dict[str, Model] = field(default_factory=dict)  # by name; shared by candidates that train no stage
+
+    def decide(self, what: str, how: Callable[[], Any]) -> Any:
+        """A decision that is made once, is the same in all processes, and is replayed in a resumed run."""
+        return self.engine.agree(self.run.decide(what, how))
 
     def tables(self) -> dict[Split, Table]:
         """The splits as tables."""
@@ -183,10 +190,14 @@ def attempt(candidate: Candidate, context: Context, before: float = 0.0) -> Outc
         torch.manual_seed(candidate.plan.seed)
         heads = {task: placed(t.head(model), context.engine.device) for task, t in context.tasks.items()}
     check(model, heads, candidate.plan)
+    cut = _cut(model, heads, candidate)
+    for stage in model.stages[cut:]:  # also where nothing is left to train
+        stage.module.to(context.engine.device)
     tables = context.tables()
     feed = Feed(
         model, heads, candidate.plan, tables, context.cache, context.engine, context.dtype, context.hear,
         trunk if context.taps and candidate.model not in MAKES_ITS_OWN and candidate.pretrained else None,
+        run.decide,
     )  # fmt: skip
     meter.mark("load")
     outcome = Outcome(
@@ -196,7 +207,7 @@ def attempt(candidate: Candidate, context: Context, before: float = 0.0) -> Outc
         context.tasks,
         feed,
         _cost(model, heads, candidate, meter),
-        _cut(model, heads, candidate),
+        cut,
     )
     if done:
         return _again(outcome, done)
@@ -208,6 +219,7 @@ def attempt(candidate: Candidate, context: Context, before: float = 0.0) -> Outc
         _note(event, outcome.history)
         _note_probe(outcome)
         context.hear(event)
+        context.track(name, event)
         if isinstance(event, Saved) and context.engine.main:
             run.checkpoint(name, event, {**_particulars(outcome), "meter": meter.plain()})
     outcome.raw["validation"], _ = feed.answers("validation", len(model.stages) if outcome.still else outcome.cut)
@@ -231,7 +243,11 @@ def _note(event: Event, history: list[dict[str, Any]]) -> None:
             elif "probe" not in losses:
                 history.append({"phase": place.phase, "epoch": place.epoch, "train_loss": loss})
         case Judged(_, loss, score, best) if history:
-            history[-1] |= {"validation_loss": loss, "score": score, "best": best}
+            history[-1] |= {"validation_loss": _finite(loss), "score": _finite(score), "best": best}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _note_probe(outcome: Outcome) -> None:

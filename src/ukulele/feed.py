@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from ukulele import features
 from ukulele.engine import Engine
 from ukulele.errors import InternalError
-from ukulele.features import LENGTH, TAP, Pass, Source
+from ukulele.features import LENGTH, TAP, Pass, Source, Store
 from ukulele.features.encode import by_length
 from ukulele.tools.collate import collate
 from ukulele.tools.probe import Probe, Search, fit_logistic, fit_ridge
 from ukulele.train import Part
-from ukulele.types import Head, Hear, Model, Plan, Rows, Split, Table, Task, Tensors
+from ukulele.types import Head, Hear, Model, Plan, Said, Split, Table, Task, Tensors
 
+Decide = Callable[[str, Callable[[], Any]], Any]  # what is decided, and how where it is not decided yet
 MEGABATCH = 50  # batches among which rows are sorted by length
 LAST = 1024  # rows at a time where only a head is left
 
@@ -28,6 +29,7 @@ LAST = 1024  # rows at a time where only a head is left
 class Feed:
     """Tables of one data set seen through one model.
 
+    `decide` makes a decision once and replays it in a resumed run.
     `trunk` is the model before it was cut short at a stage: where all stages' summaries are stored, a
     model cut short reads its own from there.
     """
@@ -41,10 +43,12 @@ class Feed:
     dtype: str
     hear: Hear
     trunk: Model | None = None
+    decide: Decide = lambda _what, how: how()
     probes: dict[str, Probe] = field(default_factory=dict)
     _sources: dict[tuple[str, int, int], Source] = field(default_factory=dict)
     _values: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     _phase: int = 0
+    _said: bool = False
 
     # ------------------------------------------------------------ sources
 
@@ -52,7 +56,7 @@ class Feed:
         """The split's rows at a cut, in a view."""
         if (split, cut, view) not in self._sources:
             wanted = Pass(cut, view, self.plan.seed, self.dtype if cut else "fp32", self.engine.device)
-            self._sources[split, cut, view] = self._pass(self.model, self.tables[split].rows, wanted)
+            self._sources[split, cut, view] = self._pass(self.model, split, wanted)
         return self._sources[split, cut, view]
 
     def pooled(self, split: Split) -> Source:
@@ -62,15 +66,20 @@ class Feed:
         key = (split, -1, 0)
         if key not in self._sources:
             wanted = Pass(len(self.trunk.stages), 0, self.plan.seed, self.dtype, self.engine.device, taps=True)
-            self._sources[key] = self._pass(self.trunk, self.tables[split].rows, wanted)
+            self._sources[key] = self._pass(self.trunk, split, wanted)
         return self._sources[key]
 
-    def _pass(self, model: Model, rows: Rows, wanted: Pass) -> Source:
-        if self.engine.world > 1:
-            shard = (self.engine.rank, self.engine.world)
-            features.encode_shard(model, rows, wanted, self.cache, self.hear, shard)
+    def _pass(self, model: Model, split: Split, wanted: Pass) -> Source:
+        writer = features.Writer(model, self.tables[split].rows, wanted, self.cache, self.hear)
+        if wanted.view and not self.plan.views:  # never asked for again once its epoch is over
+            self._sources = {key: source for key, source in self._sources.items() if not key[2]}
+            return writer.computed()
+        what = f"{split} at {wanted.cut} in view {wanted.view} is stored: {writer.key}"
+        stored = self.engine.agree(self.decide(what, writer.fits))
+        if stored and self.engine.world > 1:
+            writer.share((self.engine.rank, self.engine.world))
             self.engine.wait()
-        return features.frozen_pass(model, rows, wanted, self.cache, self.hear)
+        return writer.source(stored)
 
     @property
     def tapped(self) -> str:
@@ -86,8 +95,13 @@ class Feed:
 
     def tokens(self, split: Split) -> list[int]:
         """The length of each row as the model reads it; nothing where rows have none."""
-        source = self.pooled(split)
-        return source.stack(LENGTH).tolist() if LENGTH in source.fields else []
+        if not any(field.axis for field in self.model.inputs.values()):
+            return []
+        if all(phase.optimiser == "probe" for phase in self.plan.phases):  # else the trunk is another by now
+            source = self.pooled(split)
+            if LENGTH in source.fields and isinstance(source, Store):
+                return [int(length) for length in source.stack(LENGTH)]
+        return [int(length) for length in self.source(split, 0).lengths()]
 
     # ------------------------------------------------------------ steps
 
@@ -163,7 +177,10 @@ class Feed:
     # ------------------------------------------------------------ answers
 
     def judge(self, cut: int) -> tuple[float, float]:
-        """(loss, score) on validation; higher scores are better, the mean over tasks."""
+        """(loss, score) on validation; higher scores are better, the mean over tasks.
+
+        Where the metric has no value (an area under a curve, of a class that validation lacks), the loss decides.
+        """
         raw, losses = self.answers("validation", cut)
         scores = []
         for name, task in self.tables["validation"].tasks.items():
@@ -171,7 +188,14 @@ class Feed:
             metric = task.metrics[0]
             value = metric.value(table, np.ones(len(table)))
             scores.append(value if metric.higher_is_better else -value)
-        return losses, float(np.mean(scores))
+        score = float(np.mean(scores))
+        if np.isfinite(score):
+            return losses, score
+        if not self._said:
+            self._said = True
+            names = ", ".join(task.metrics[0].name for task in self.tables["validation"].tasks.values())
+            self.hear(Said(f"{names} has no value on the validation rows: the loss there decides instead", "warning"))
+        return losses, -losses
 
     def answers(self, split: Split, cut: int) -> tuple[dict[str, list[Any]], float]:
         """Raw answers by task in the order of the rows, and the mean loss."""

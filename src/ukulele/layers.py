@@ -33,12 +33,14 @@ def layer_scores(candidate: Candidate, context: Context) -> dict[str, dict[str, 
     """By stage, the cross-validated score of a probe on its summary, with a 95 % interval, on training rows."""
     model, _ = context.load(candidate)
     feed = Feed(
-        model, {}, candidate.plan, context.tables(), context.cache, context.engine, context.dtype, context.hear, model
-    )
+        model, {}, candidate.plan, context.tables(), context.cache, context.engine, context.dtype, context.hear, model,
+        context.run.decide,
+    )  # fmt: skip
     name, task = next(iter(context.tasks.items()))
     y, known, weights, classes = probe_targets(task, feed.values("train", name))
     source = feed.pooled("train")
-    features = {field.removeprefix(TAP): source.stack(field)[known] for field in source.fields if field.startswith(TAP)}
+    taps = source.stacks([field for field in source.fields if field.startswith(TAP)])
+    features = {field.removeprefix(TAP): values[known] for field, values in taps.items()}
     search = replace(probe_search(task, None, context.options.seed), folds=FOLDS)
     scores = score_layers(features, y, classes, weights=weights, search=search, rows=ROWS)
     return {

@@ -120,7 +120,7 @@ def _descend(run: _Run, feed: Feed, engine: Engine, start: Saved | None) -> Iter
         place = Place(number, epoch + 1)
         if phase.patience is not None:
             run.above.eval()
-            loss, score = feed.judge(cut)
+            loss, score = engine.agree(feed.judge(cut))  # else some might stop and some go on
             yield Judged(place, loss, score, run.consider(score, epoch))
         yield Saved(place, run.state())
     run.above.eval()

@@ -12,7 +12,7 @@ WIDE = 0.1  # of a metric between 0 and 1
 
 def training(history: Sequence[Mapping[str, Any]]) -> list[Finding]:
     """Validation loss that rises while training loss still falls."""
-    judged = [epoch for epoch in history if "validation_loss" in epoch]
+    judged = [epoch for epoch in history if epoch.get("validation_loss") is not None]
     if len(judged) < 3:
         return []
     best = min(range(len(judged)), key=lambda i: judged[i]["validation_loss"])
