@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from ukulele.errors import PlanError
-from ukulele.types import Loss
+from ukulele.types import Event, Judged, Loss, Stepped
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from accelerate.tracking import GeneralTracker
 
     from ukulele.train import Part
 
@@ -149,24 +150,47 @@ class Engine:
 
 
 class Tracker:
-    """TensorBoard, W&B or MLflow, fed with numbers by step."""
+    """TensorBoard, W&B or MLflow, fed with what each candidate's training comes to. One process of a run has one.
 
-    def __init__(self, names: Sequence[str], folder: str, project: str, config: Mapping[str, Any]) -> None:
-        from accelerate import Accelerator
+    `step` is the number of the last step it was fed before: a run that goes on counts on.
+    """
 
+    def __init__(self, names: Sequence[str], folder: str, config: Mapping[str, Any], step: int = 0) -> None:
         for name in names:
             if find_spec(name) is None:
                 raise PlanError(f"--track {name} needs a library that is not installed.", hint=f"pip install {name}")
-        self._accelerator = Accelerator(cpu=True, log_with=list(names), project_dir=folder)
-        self._accelerator.init_trackers(project, config=dict(config))
+        self._step, self._trackers = step, [_tracker(name, folder) for name in names]
+        for tracker in self._trackers:
+            tracker.start()
+            tracker.store_init_configuration(dict(config))
 
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        """One step's numbers."""
-        self._accelerator.log(dict(values), step=step)
+    def hear(self, candidate: str, event: Event) -> None:
+        """The numbers of a step, or of an epoch's end, under the candidate's name."""
+        match event:
+            case Stepped(losses=losses):
+                numbers = {f"{candidate}/loss/{task}": loss for task, loss in losses.items()}
+            case Judged(loss=loss, score=score):
+                numbers = {f"{candidate}/validation/loss": loss, f"{candidate}/validation/score": score}
+            case _:
+                return
+        self._step += 1
+        for tracker in self._trackers:
+            tracker.log(numbers, step=self._step)
 
     def close(self) -> None:
         """Flush."""
-        self._accelerator.end_training()
+        for tracker in self._trackers:
+            tracker.finish()
+
+
+def _tracker(name: str, folder: str) -> GeneralTracker:
+    from accelerate import PartialState
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+    PartialState(cpu=True)  # they log through it; under a launcher it is there already
+    kind = LOGGER_TYPE_TO_CLASS[name]
+    tracker: GeneralTracker = kind("ukulele", folder) if kind.requires_logging_directory else kind("ukulele")
+    return tracker
 
 
 def _launched(precision: Precision, device: str) -> Accelerator | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ukulele import __version__, data, diagnose, evaluate, features, models, report, strategies, tasks
-from ukulele.attempt import Context, Outcome, attempt, facts_of
+from ukulele.attempt import Context, Outcome, Track, attempt, facts_of
 from ukulele.config import FitOptions, options_from
 from ukulele.engine import Engine, Tracker, choose_device, choose_precision
 from ukulele.errors import RunError, UkuleleError
@@ -21,7 +23,7 @@ from ukulele.record import Story, make_record, signed
 from ukulele.runs import RunFolder, read_manifest
 from ukulele.strategies import Facts, Wishes, controls, scratch
 from ukulele.tools.files import write_json
-from ukulele.types import Candidate, Dataset, Event, Finding, Hear, Said, Split, Stepped, Task, Verdict
+from ukulele.types import Candidate, Dataset, Event, Finding, Hear, Judged, Said, Split, Stepped, Task, Verdict
 
 TAPPED_ROWS = 20_000  # up to here every stage's summary of every row is stored
 
@@ -63,7 +65,8 @@ def fit(source: Any, options: FitOptions, folder: Path, hear: Hear, *, resume: b
         else RunFolder.create(folder, options.plain(), command, writes=engine.main)
     )
     try:
-        return _fit(source, options, run, engine, hear)
+        with tracking(run, options, engine) as track:
+            return _fit(source, options, run, engine, hear, track)
     except UkuleleError:
         if not resume:
             run.discard()
@@ -72,17 +75,17 @@ def fit(source: Any, options: FitOptions, folder: Path, hear: Hear, *, resume: b
         run.close()
 
 
-def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear: Hear) -> Path:
-    tell = _telling(run, hear, options) if engine.main else run.log
+def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear: Hear, track: Track) -> Path:
+    tell = _telling(run, hear) if engine.main else run.log
     if options.threads:
         torch.set_num_threads(options.threads)
 
     dataset = read(source, options, run, tell)
-    dtype = run.decide("precision", lambda: choose_precision(options.precision, engine.device))
-    _same_machine(run, tell)
+    dtype = engine.agree(run.decide("precision", lambda: choose_precision(options.precision, engine.device)))
+    _same_machine(run, engine, tell)
     cache = features.Cache(options.cache_folder, int(options.cache_budget * 2**30))
     asked = {target.name: make_task(target.name, dataset, options) for target in dataset.targets}
-    context = Context(options, dataset, asked, cache, engine, dtype, run, tell, taps_of(dataset, options))
+    context = Context(options, dataset, asked, cache, engine, dtype, run, tell, taps_of(dataset, options), track)
 
     rungs = ladder(context)
     chosen = choose(rungs, context)
@@ -180,7 +183,7 @@ def choose_layer(candidate: Candidate, context: Context) -> str | None:
         case "last":
             return None
         case "auto":
-            return context.run.decide("layer", lambda: best_layer(candidate, context)) if context.taps else None
+            return context.decide("layer", lambda: best_layer(candidate, context)) if context.taps else None
         case stage:
             return stage
 
@@ -245,7 +248,7 @@ def tuned_scratch(candidate: Candidate, context: Context) -> Candidate:
             scores[rate] = outcome.feed.judge(outcome.cut)[1]
         return max(scores, key=lambda rate: scores[rate])
 
-    return replace(candidate, plan=scratch.at_rate(candidate.plan, context.run.decide("scratch rate", search)))
+    return replace(candidate, plan=scratch.at_rate(candidate.plan, context.decide("scratch rate", search)))
 
 
 def compare(ours: Outcome, theirs: Outcome, split: Split) -> Verdict:
@@ -286,34 +289,41 @@ def _findings(context: Context, chosen: Outcome) -> list[Finding]:
     return found
 
 
-def _telling(run: RunFolder, hear: Hear, options: FitOptions) -> Hear:
-    tracker = Tracker(options.track, str(run.path), "ukulele", {"run": run.path.name}) if options.track else None
-    count = 0
-
+def _telling(run: RunFolder, hear: Hear) -> Hear:
     def tell(event: Event) -> None:
-        nonlocal count
         run.log(event)
         hear(event)
-        if tracker is not None and isinstance(event, Stepped):
-            count += 1
-            numbers: Mapping[str, float] = {f"loss/{task}": loss for task, loss in event.losses.items()}
-            tracker.log(numbers, count)
 
     return tell
 
 
-def _same_machine(run: RunFolder, hear: Hear) -> None:
+@contextmanager
+def tracking(run: RunFolder, options: FitOptions, engine: Engine) -> Iterator[Track]:
+    """The trackers that were asked for, flushed at the end, however the run ends."""
+    if not (options.track and engine.main):
+        yield lambda _candidate, _event: None
+        return
+    tracker = Tracker(options.track, str(run.path), {"run": run.path.name}, run.logged(Stepped, Judged))
+    try:
+        yield tracker.hear
+    finally:
+        tracker.close()
+
+
+def _same_machine(run: RunFolder, engine: Engine, hear: Hear) -> None:
     """Warn where a run goes on elsewhere than it was begun: its bits may come out otherwise."""
     import platform
 
     now = {
         "threads": torch.get_num_threads(),
         "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "device": engine.device.partition(":")[0],
         "torch": torch.__version__,
         "ukulele": __version__,
+        **{name: version(name) for name in ("transformers", "timm", "tokenizers")},
     }
     then = run.decide("machine", lambda: now)
-    changed = [f"{what} {then.get(what)} is now {value}" for what, value in now.items() if then.get(what) != value]
+    changed = [f"{what} {then[what]} is now {value}" for what, value in now.items() if then.get(what, value) != value]
     if changed:
         hear(
             Said(

@@ -148,6 +148,12 @@ class RunFolder:
         except OSError as error:
             raise disk_error(self.path / "events.jsonl", error) from error
 
+    def logged(self, *kinds: type[Event]) -> int:
+        """How many events of some kinds are in events.jsonl, those before a resume included."""
+        marks = tuple(f'"event": "{kind.__name__.lower()}"' for kind in kinds)
+        with (self.path / "events.jsonl").open(encoding="utf-8") as lines:
+            return sum(any(mark in line for mark in marks) for line in lines)
+
     # ------------------------------------------------------------ candidates
 
     def checkpoint(self, candidate: str, saved: Saved, extra: Mapping[str, Any]) -> None:
