@@ -135,7 +135,7 @@ def _call(data: Any, options: Mapping[str, Any]) -> str:
 
 def check(data: Any, **options: Any) -> Dataset:
     """Read and check a data set, and train nothing: splits, notes, findings and the rows set aside."""
-    from ukulele.pipeline import check as run
+    from ukulele.checking import check as run
 
     plain = {k: [v] if k in {"target", "text"} and isinstance(v, str) else v for k, v in options.items()}
     return run(data, options_from(plain))

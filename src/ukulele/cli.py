@@ -126,10 +126,13 @@ def check(
     time: o.Time = None,
     split: o.Split = None,
     max_bad: o.MaxBad = 0.05,
+    model: o.Model = None,
+    max_length: o.MaxLength = None,
     quarantine: o.Quarantine = None,
 ) -> None:
     """Read DATA, say what was understood, and list what is wrong with it. Trains nothing."""
     from ukulele import data as reading
+    from ukulele.checking import check as run
     from ukulele.config import FitOptions
     from ukulele.show import checked
 
@@ -141,8 +144,10 @@ def check(
         time=time,
         split=split,
         max_bad=max_bad,
+        model=model,
+        max_length=max_length,
     )
-    dataset = reading.read(data, options.reading, options.cache_folder)
+    dataset = run(data, options)
     if quarantine is not None:
         reading.write_quarantine(quarantine, dataset.quarantine)
     checked(dataset, out)

@@ -153,6 +153,11 @@ def test_long_texts(uke: Uke, reviews: Callable[..., Path], bert: Path, tmp_path
     assert uke("fit", data, *args).code == 0
     found = {finding["code"]: finding for finding in record_of(tmp_path / "run")["findings"]}
     assert "--long chunk" in found["texts-cut"]["advice"]
+    told = uke("check", data, "--model", bert)
+    assert told.code == 0
+    assert "60 of 60 texts (100.0%) fill the model's 64 tokens" in told.flat
+    assert "fill the model" not in uke("check", reviews(), "--model", bert).flat
+    refused(uke("check", data, "--model", "tfidf"), "no tokenizer")
 
 
 # ---------------------------------------------------------------- pictures

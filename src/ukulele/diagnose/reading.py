@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ukulele.types import Finding
 
 
-def lengths(limit: int | None, tokens: Sequence[int]) -> list[Finding]:
+def lengths(limit: int | None, tokens: Sequence[int], what: str = "training texts") -> list[Finding]:
     """Texts that are longer than the model takes."""
     if limit is None or not len(tokens):
         return []
@@ -19,8 +19,7 @@ def lengths(limit: int | None, tokens: Sequence[int]) -> list[Finding]:
         Finding(
             "warning" if share > 0.05 else "info",
             "texts-cut",
-            f"{long} of {len(tokens)} training texts ({share:.1%}) fill the model's {limit} tokens: "
-            "what follows is not read.",
+            f"{long} of {len(tokens)} {what} ({share:.1%}) fill the model's {limit} tokens: what follows is not read.",
             {"rows": long, "limit": limit},
             "If the ends matter: --long chunk reads all, in pieces; --max-length takes more where the model can.",
         )

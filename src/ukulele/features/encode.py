@@ -23,7 +23,7 @@ BLOCK = 4096
 TOKENS = 4096  # padded tokens a batch
 MOST = 64  # rows a batch
 TAP = "tap."
-LENGTH = "length"  # of a row as encoded, kept behind a cut: in tokens
+LENGTH = "length"  # of a row as encoded, kept behind a cut: the tokens that are read at once
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Frozen:
                 if self.wanted.taps:
                     taps[f"{TAP}{stage.name}"] = self.model.summary(live)
             if LENGTH in self.fields:
-                taps[LENGTH] = torch.tensor([longest(row, self.model.inputs) for row in rows], dtype=torch.int32)
+                taps[LENGTH] = torch.tensor([at_once(row, self.model.inputs) for row in rows], dtype=torch.int32)
             kept = {k: v.cpu() for k, v in {**live, **taps}.items()}
             return separate(kept, self.fields)
 
@@ -137,6 +137,11 @@ def batches(frozen: Frozen, rows: Sequence[Row], draws: Sequence[int]) -> Iterat
 def longest(row: Tensors, fields: Mapping[str, Field]) -> int:
     """The length of the longest ragged axis."""
     return max(len(row[name]) for name, field in fields.items() if field.axis)
+
+
+def at_once(row: Tensors, fields: Mapping[str, Field]) -> int:
+    """The tokens that are read at once: those of the longest piece, where a row is read in pieces."""
+    return int(torch.bincount(row["piece"]).max()) if "piece" in row else longest(row, fields)
 
 
 def by_length(lengths: Sequence[int]) -> Iterator[list[int]]:

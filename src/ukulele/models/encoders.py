@@ -209,10 +209,7 @@ def load(request: Request) -> Model:
         "family": FAMILY,
         "config": json.loads(config.to_json_string(use_diff=False)),
         "pooling": _pooling(folder),
-        "max_length": _max_length(folder, config, request),
-        "long": request.long,
-        "inputs": request.inputs,
-        "pairs": _pairs(folder, request),
+        **reading(folder, config, request),
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)
@@ -220,6 +217,12 @@ def load(request: Request) -> Model:
     return _assemble(
         net, recipe, {"tokenizer.json": tokenizer_json}, hub.display_name(request.name), _card(request, folder)
     )
+
+
+def reading(folder: Path, config: Any, request: Request) -> dict[str, Any]:
+    """The part of a recipe that tells how texts become tokens."""
+    length, pairs = _max_length(folder, config, request), _pairs(folder, config, request)
+    return {"max_length": length, "long": request.long, "inputs": request.inputs, "pairs": pairs}
 
 
 def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0) -> Model:
@@ -264,7 +267,7 @@ def _assemble(net: nn.Module, recipe: Mapping[str, Any], assets: Mapping[str, by
     return Model(
         name=name,
         net=net,
-        encode=partial(encode, _tokenizer(assets, recipe), tuple(inputs), recipe["pairs"]),
+        encode=partial(encode, tokenizer_of(assets["tokenizer.json"], recipe), tuple(inputs), recipe["pairs"]),
         inputs=inputs,
         stages=(*_stages(net, layout, {"x": Field("token"), **kept}, sides), last),
         width=4 * width + 1 if recipe["pairs"] == "separate" else width,
@@ -330,10 +333,11 @@ def _row(pieces: Sequence[Any], names: Sequence[str]) -> Tensors:
     return row
 
 
-def _tokenizer(assets: Mapping[str, bytes], recipe: Mapping[str, Any]) -> Tokenizer:
+def tokenizer_of(content: bytes, recipe: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer of a file's content, which cuts as the recipe says."""
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_str(assets["tokenizer.json"].decode())
+    tokenizer = Tokenizer.from_str(content.decode())
     tokenizer.no_padding()
     if recipe["long"] == "chunk" and recipe["inputs"] > 1:
         raise ModelError("Two texts a row can be cut but not chunked.", hint="Use --long cut.")
@@ -348,11 +352,11 @@ def _pooling(folder: Path) -> str:
     return "cls" if hub.settings(folder / "1_Pooling" / "config.json").get("pooling_mode_cls_token") else "mean"
 
 
-def _pairs(folder: Path, request: Request) -> str:
+def _pairs(folder: Path, config: Any, request: Request) -> str:
     """How two texts are read: separately by a model made for that (sentence-transformers), else side by side."""
     if request.inputs < 2:
         return "none"
-    return "separate" if (folder / "modules.json").is_file() else "joint"
+    return "separate" if config.model_type in LAYOUTS and (folder / "modules.json").is_file() else "joint"
 
 
 def _max_length(folder: Path, config: Any, request: Request) -> int:
@@ -378,11 +382,8 @@ def _max_length(folder: Path, config: Any, request: Request) -> int:
 def _card(request: Request, folder: Path) -> Card:
     origin = request.name if request.pretrained else f"{request.name}, random weights"
     readme = folder / "README.md"
-    facts = (
-        dict(re.findall(r"^(license|pipeline_tag): *(\S+)", readme.read_text("utf-8", errors="replace"), re.M))
-        if readme.is_file()
-        else {}
-    )
+    text = readme.read_text("utf-8", errors="replace") if readme.is_file() else ""
+    facts = dict(re.findall(r"^(license|pipeline_tag): *(\S+)", text, re.M))
     task = facts.get("pipeline_tag", "unknown") if request.pretrained else "none"
     return Card(origin, task, facts.get("license", "unknown"))
 

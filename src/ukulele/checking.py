@@ -1,0 +1,30 @@
+"""`uke check`: what is wrong with a data set, and which of its texts are longer than the model takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ukulele import data, diagnose
+from ukulele.config import FitOptions
+from ukulele.types import Dataset, Request
+
+
+def check(source: Any, options: FitOptions) -> Dataset:
+    """Read and check a data set, and train nothing.
+
+    Texts are counted in the tokens of `options.model`, or of the embedded model where it is installed.
+    """
+    dataset = data.read(source, options.reading, options.cache_folder)
+    if dataset.modality == "image" or options.long == "chunk":
+        return dataset
+    from ukulele.models import DEFAULTS, counting, hub
+
+    if options.model is None and not hub.offline_installed():
+        return dataset
+    request = Request(
+        options.model or DEFAULTS[dataset.modality], inputs=len(dataset.columns), max_length=options.max_length
+    )
+    limit, counts = counting.tokens(request, (row.inputs for rows in dataset.splits.values() for row in rows))
+    long = diagnose.lengths(limit, counts, "texts")
+    return replace(dataset, findings=(*dataset.findings, *long))
