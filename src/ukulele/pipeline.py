@@ -331,8 +331,3 @@ def _same_machine(run: RunFolder, engine: Engine, hear: Hear) -> None:
                 "warning",
             )
         )
-
-
-def check(source: Any, options: FitOptions) -> Dataset:
-    """Read and check a data set, and train nothing."""
-    return data.read(source, options.reading, options.cache_folder)
