@@ -230,10 +230,9 @@ def test_the_default_folder_is_numbered(tmp_path: Path, tables: Path, bert: Path
 # ---------------------------------------------------------------- help
 
 
-@pytest.mark.parametrize("args", [["--help"], ["fit", "--help"], ["--version"], ["check", "reviews.csv"]])
-def test_answered_without_torch(args: list[str], tmp_path: Path, tables: Path) -> None:
-    words = [str(tables / word) if word.endswith(".csv") else word for word in ["uke", *args]]
-    code = f"import sys; sys.argv = {words!r}\nfrom ukulele.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+@pytest.mark.parametrize("args", [["--help"], ["fit", "--help"], ["--version"]])
+def test_answered_without_torch(args: list[str], tmp_path: Path) -> None:
+    code = f"import sys; sys.argv = {['uke', *args]!r}\nfrom ukulele.cli import main\ntry: main()\nexcept SystemExit: pass\n"
     code += "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'timm')))"
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment(tmp_path), check=False

@@ -40,7 +40,6 @@ WISHES = st.builds(
     batch=st.none() | st.integers(1, 64),
     views=st.none() | st.integers(0, 4),
     patience=st.none() | st.integers(1, 9),
-    decay=st.none() | st.floats(0, 1),
     seed=st.integers(0, 99),
 )
 
@@ -57,7 +56,7 @@ def test_any_plan_is_sound_and_grants_the_wishes(name: str, known: Facts, wishes
         assert given_ == (getattr(wishes, wished) or given_)
         assert given_ is not None
         assert given_ >= 1
-    assert phase.decay == (0.01 if wishes.decay is None else wishes.decay)
+    assert phase.decay == 0.01
     assert all(group.rate > 0 for group in phase.groups)
     if wishes.rate is not None:
         assert max(group.rate for group in phase.groups) == wishes.rate
