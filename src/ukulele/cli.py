@@ -15,7 +15,7 @@ from rich.console import Console
 from ukulele import __version__
 from ukulele import options as o
 from ukulele.errors import UkuleleError
-from ukulele.tools.memory import keep_freed_memory
+from ukulele.tools.process import collect_seldom, keep_freed_memory, leave
 
 app = typer.Typer(
     name="uke",
@@ -253,21 +253,29 @@ def root(
 
 
 def main() -> None:
-    """The entry point: errors become one message and an exit code, 2 for the user's faults and 1 for ours."""
+    """The entry point of a process of our own."""
     keep_freed_memory()
+    collect_seldom()
+    leave(answer(sys.argv[1:]))
+
+
+def answer(args: list[str]) -> int:
+    """Carry out a command line. Errors become one message and an exit code, 2 for the user's faults and 1 for ours."""
     try:
-        app(args=_spread(sys.argv[1:]), standalone_mode=True)
+        app(args=_spread(args), standalone_mode=True)
+    except SystemExit as ended:  # the way typer says that it is done
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except UkuleleError as error:
         if os.environ.get("UKULELE_DEBUG"):
             traceback.print_exc()
         err.print(f"error: {error.message}", style="red", markup=False, soft_wrap=True)
         if error.hint:
             err.print(error.hint, markup=False, soft_wrap=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
     except BrokenPipeError:
-        sys.exit(0)
+        return 0
     except Exception as error:
         if os.environ.get("UKULELE_DEBUG"):
             traceback.print_exc()
@@ -278,7 +286,8 @@ def main() -> None:
             soft_wrap=True,
         )
         err.print("Run it again with `uke --debug …` and report what it prints.", markup=False)
-        sys.exit(1)
+        return 1
+    return 0
 
 
 def _spread(args: list[str]) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from e2e_kit import Answer, environment, picture, rows_of, write_csv
@@ -30,13 +29,9 @@ def uke(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     def run(*args: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["uke", *map(str, args)])
         capsys.readouterr()
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
+        code = cli.answer(sys.argv[1:])
         said = capsys.readouterr()
-        return Answer(int(code), said.out, said.err)
+        return Answer(code, said.out, said.err)
 
     return run
 

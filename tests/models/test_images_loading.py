@@ -215,7 +215,7 @@ def test_real_weights_give_what_timm_gives_by_hand(name: str) -> None:
     half = (0.5, 0.5, 0.5)
     net = timm.create_model(name.removesuffix("_inat_bird"), num_classes=0, pad_type="same").eval()
     net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()})
-    see = create_transform((3, 224, 224), crop_pct=0.875, interpolation="bicubic", mean=half, std=half)
+    see = create_transform((3, 224, 224), crop_pct=1.0, interpolation="bicubic", mean=half, std=half)
     model = images.load(Request(str(path)))
     model.net.eval()
     rows = model.encode([(file,) for file in files], [0] * len(files))

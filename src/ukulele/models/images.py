@@ -152,8 +152,7 @@ def _file(path: Path) -> tuple[Source, Card]:
         if "input" in told:
             sides = [int(number) for number in told["input"].replace("x", ",").split(",")]
             settings["input_size"] = (3, sides[-2] if len(sides) > 1 else sides[0], sides[-1])
-        if "crop_pct" in told:
-            settings["crop_pct"] = float(told["crop_pct"])
+        settings["crop_pct"] = float(told.get("crop_pct", 1.0))  # the whole picture, unless the weights say otherwise
     except ValueError as error:
         raise ModelError(f"{path}: its metadata cannot be read ({error}).", hint=EXAMPLE) from error
     args = {"pad_type": told["pad_type"]} if told.get("pad_type") else {}
