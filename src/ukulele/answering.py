@@ -16,9 +16,9 @@ from rich.console import Console
 
 from ukulele import data, evaluate
 from ukulele.errors import DataError
-from ukulele.predict import WINDOW, Predictor
+from ukulele.predict import WINDOW, Grouped, Predictor, load_model
 from ukulele.tools.files import disk_error
-from ukulele.types import BadRow, Kind, Row, Rows, Target, Task
+from ukulele.types import BadRow, Joined, Kind, Row, Rows, Target, Task
 
 TABLES = {".csv", ".tsv", ".jsonl", ".json", ".parquet", ".ndjson"}
 PICTURES = 256  # in memory at a time
@@ -29,25 +29,25 @@ def answer_to(
     given: Sequence[str],
     target: Path | None,
     columns: tuple[str, ...],
+    tasks: tuple[str, ...],
     machine: tuple[str, str],
     consoles: tuple[Console, Console],
 ) -> None:
-    """Read what is given, answer, and write CSV or JSONL to `target`, or lines to the screen."""
+    """Read what is given, answer (for `tasks`, or all), and write CSV or JSONL to `target`, or lines to the screen."""
     out, err = consoles
-    predictor = Predictor.load(run, *machine)
+    predictor = load_model(run, *machine).only(tasks)
     rows, bad = gather(given, predictor, columns)
-    for row in bad:
-        err.print(f"set aside {row.where}: {row.reason}", style="yellow", markup=False, soft_wrap=True)
+    for aside in bad:
+        err.print(f"set aside {aside.where}: {aside.reason}", style="yellow", markup=False, soft_wrap=True)
     began, count = time.perf_counter(), 0
     rows, asked = tee(rows)  # what is held between the two is a window of rows
     answers = zip(rows, predictor.stream(row.inputs for row in asked), strict=True)
-    lines = (_line(row, answer) for row, answer in answers)
     if target is None:
-        for line in lines:
-            out.print(_sentence(line), markup=False, soft_wrap=True)
+        for row, answer in answers:
+            out.print(_sentence(row, answer), markup=False, soft_wrap=True)
             count += 1
     else:
-        count = _save(target, lines)
+        count = _save(target, (_line(row, answer) for row, answer in answers))
         seconds = time.perf_counter() - began
         err.print(
             f"{count} rows in {seconds:.1f} s, {count / max(seconds, 1e-9):,.0f} rows/s: {target}",
@@ -60,7 +60,9 @@ def answer_to(
         )
 
 
-def gather(given: Sequence[str], predictor: Predictor, columns: tuple[str, ...]) -> tuple[Iterator[Row], list[BadRow]]:
+def gather(
+    given: Sequence[str], predictor: Predictor | Grouped, columns: tuple[str, ...]
+) -> tuple[Iterator[Row], list[BadRow]]:
     """Rows from texts, files of rows, pictures and folders, in the order given, and those that cannot be read.
 
     A row is made when it is asked for.
@@ -105,18 +107,25 @@ def _line(row: Row, answer: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return line
 
 
-def _sentence(line: Mapping[str, Any]) -> str:
-    shown = " | ".join(str(line[name]) for name in ("text", "text1") if name in line) or str(line["row"])
+def _sentence(row: Row, answer: Mapping[str, Mapping[str, Any]]) -> str:
+    texts = [value for value in row.inputs if isinstance(value, str)]
+    shown = " | ".join(texts) or str(row.where)
+    named = [f"{task}: {_said(found)}" if len(answer) > 1 else _said(found) for task, found in answer.items()]
+    return f"{'   '.join(named)}\t{shown if len(shown) < 100 else shown[:99] + '…'}"
+
+
+def _said(found: Mapping[str, Any]) -> str:
+    """One task's answer for people: what it is, and how sure."""
     answers = []
-    for name, value in line.items():
-        kind = name.split(".")[-1]
-        if kind in {"label", "labels"}:
-            answers.append(value if isinstance(value, str) else "; ".join(value) or "(none)")
-        elif kind == "value":
-            answers.append(f"{value:.4g}")
-        elif kind == "probability":
-            answers.append(f"{value:.3f}")
-    return f"{'  '.join(answers)}\t{shown if len(shown) < 100 else shown[:99] + '…'}"
+    for name, value in found.items():
+        match name:
+            case "label" | "labels":
+                answers.append(value if isinstance(value, str) else "; ".join(value) or "(none)")
+            case "value":
+                answers.append(f"{value:.4g}")
+            case "probability":
+                answers.append(f"{value:.3f}")
+    return "  ".join(answers)
 
 
 def _save(target: Path, lines: Iterable[Mapping[str, Any]]) -> int:
@@ -166,8 +175,8 @@ def _flat(line: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def evaluate_on(run: Path, source: str, slice_by: str | None) -> dict[str, Any]:
-    """Scores of a run's model on labelled rows, by metric and, where asked, by slice.
+def evaluate_on(run: Path, source: Any, slice_by: str | None) -> dict[str, Any]:
+    """Scores of a run's model on labelled rows, by metric and, where asked, by slice; by task, too, of several.
 
     Raises
     ------
@@ -176,36 +185,53 @@ def evaluate_on(run: Path, source: str, slice_by: str | None) -> dict[str, Any]:
     DataError
         If no row can be used.
     """
-    predictor = Predictor.load(run)
+    predictor = load_model(run)
+    asked = predictor.about.get("asked", {})
     targets = [
-        Target(name, kind_of(task), tuple(getattr(task, "labels", ()))) for name, task in predictor.tasks.items()
+        Target(name, kind_of(task), tuple(getattr(task, "labels", ())), asked.get(name, {}).get("column", ""))
+        for name, task in predictor.tasks.items()
     ]
-    dataset = data.read_labelled(source, predictor.columns, tuple(targets), predictor.modality)
+    joined = [Joined(name, tuple(told["inputs"]), (name,)) for name, told in asked.items()]
+    dataset = data.read_labelled(source, predictor.columns, tuple(targets), predictor.modality, joined=joined)
     rows = dataset.splits["test"]
-    raw, values = _raw(predictor, rows)
-    found: dict[str, Any] = {"rows": len(rows), "set_aside": len(dataset.quarantine), "test": {}}
-    for name, task in predictor.tasks.items():
+    tasks = {name: task for name, task in predictor.tasks.items() if name in {t.name for t in dataset.targets}}
+    raw, values, numbers = _raw(predictor, rows, tasks)
+    scores, slices = {}, {}
+    for name, task in tasks.items():
         table = task.table(task.decode(raw[name]), values[name])
-        found["test"] |= evaluate.plain(evaluate.estimates(task, table))
+        scores[name] = evaluate.plain(evaluate.estimates(task, table))
         if slice_by is not None:
-            found["slices"] = evaluate.slices(task, table, rows.column(slice_by), slice_by)
+            slices[name] = list(evaluate.slices(task, table, rows.take(numbers[name]).column(slice_by), slice_by))
     for row in dataset.quarantine[:5]:
         print(f"set aside {row.where}: {row.reason}", file=sys.stderr)
+    alone = next(iter(scores)) if len(predictor.tasks) == 1 else None
+    found: dict[str, Any] = {
+        "rows": len(rows),
+        "set_aside": len(dataset.quarantine),
+        "test": scores[alone] if alone is not None else scores,
+    }
+    if slice_by is not None:
+        found["slices"] = slices[alone] if alone is not None else slices
     return found
 
 
-def _raw(predictor: Predictor, rows: Rows) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-    """Raw answers and true values by task, a window of rows in memory."""
-    raw: dict[str, list[Any]] = {name: [] for name in predictor.tasks}
-    values: dict[str, list[Any]] = {name: [] for name in predictor.tasks}
+def _raw(
+    predictor: Predictor | Grouped, rows: Rows, tasks: Mapping[str, Task]
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]], dict[str, list[int]]]:
+    """By task: raw answers for the rows that have it, their true values and numbers; a window of rows in memory."""
+    raw: dict[str, list[Any]] = {name: [] for name in tasks}
+    values: dict[str, list[Any]] = {name: [] for name in tasks}
+    numbers: dict[str, list[int]] = {name: [] for name in tasks}
     size = PICTURES if predictor.modality == "image" else WINDOW
     for start in range(0, len(rows), size):
         some = list(rows.take(range(start, min(start + size, len(rows)))))
         found = predictor.raw([row.inputs for row in some])
-        for name in raw:
-            raw[name] += found[name]
-            values[name] += [row.targets[name] for row in some]
-    return raw, values
+        for name in tasks:
+            mine = [i for i, row in enumerate(some) if row.targets[name] is not None]
+            raw[name] += [found[name][i] for i in mine]
+            values[name] += [some[i].targets[name] for i in mine]
+            numbers[name] += [start + i for i in mine]
+    return raw, values, numbers
 
 
 def kind_of(task: Task) -> Kind:

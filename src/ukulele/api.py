@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -9,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from ukulele.config import options_from, refuse_others
 from ukulele.errors import DataError
+from ukulele.events import Hear
 from ukulele.runs.folder import next_folder, read_manifest, read_record
-from ukulele.types import Dataset, Hear
+from ukulele.types import Dataset
 
 if TYPE_CHECKING:
-    from ukulele.predict import Predictor
+    from ukulele.predict import Grouped, Predictor
+
+LONGEST = 40  # letters of a folder's name that is made of names
 
 
 class Run:
@@ -24,11 +28,11 @@ class Run:
         self.record: dict[str, Any] = read_record(self.path)
 
     @cached_property
-    def predictor(self) -> Predictor:
+    def predictor(self) -> Predictor | Grouped:
         """The model, loaded when first needed and checked against its own examples."""
-        from ukulele.predict import Predictor
+        from ukulele.predict import load_model
 
-        return Predictor.load(self.path)
+        return load_model(self.path)
 
     def predict(self, rows: Any) -> list[dict[str, Any]]:
         """Answers for rows, in their order.
@@ -91,7 +95,8 @@ def fit(
     Parameters
     ----------
     data
-        A path, a hub id, a pandas DataFrame, a list of dicts, or a list of (text, label).
+        A path, a hub id, a pandas DataFrame, a list of dicts, or a list of (text, label). Of several tasks a mapping
+        of names to those, or the path of a file of tasks (YAML).
     out
         The run's folder; runs/NAME-N by default.
     resume
@@ -129,8 +134,18 @@ def fit(
 
 
 def _call(data: Any, options: Mapping[str, Any]) -> str:
-    shown = repr(str(data)) if isinstance(data, str | Path) else f"<{source_name(data)}>"
-    return f"ukulele.fit({', '.join([shown, *(f'{name}={value!r}' for name, value in options.items())])})"
+    return f"ukulele.fit({', '.join([_shown(data), *(f'{name}={value!r}' for name, value in options.items())])})"
+
+
+def _shown(data: Any) -> str:
+    """A source as it was given, where that can be written down."""
+    from ukulele.data import is_several
+
+    if isinstance(data, str | Path):
+        return repr(str(data))
+    if is_several(data):
+        return "{" + ", ".join(f"{name!r}: {_shown(one)}" for name, one in data.items()) + "}"
+    return f"<{source_name(data)}>"
 
 
 def check(data: Any, **options: Any) -> Dataset:
@@ -147,10 +162,18 @@ def load(path: str | Path) -> Run:
 
 
 def source_name(data: Any) -> str:
-    """What to call a data set."""
+    """What to call a data set, or several: a name for a folder.
+
+    >>> source_name("data/reviews.csv"), source_name({"irony": "data/irony", "hate": "data/hate"})
+    ('reviews', 'irony-hate')
+    """
+    from ukulele.data import is_several
+
     if isinstance(data, str | Path):
         path = Path(data)
         return path.resolve().stem or str(data)
+    if is_several(data):
+        return re.sub(r"[^\w.-]+", "-", "-".join(map(str, data)))[:LONGEST].strip("-.") or "data"
     return type(data).__name__.lower()
 
 

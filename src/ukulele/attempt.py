@@ -17,28 +17,15 @@ from torch import nn
 from ukulele import features, models
 from ukulele.config import FitOptions
 from ukulele.engine import Engine
+from ukulele.events import Event, Hear, Judged, Lookahead, Saved, Stepped
 from ukulele.feed import Feed
+from ukulele.private import shared, with_tops
 from ukulele.runs import RunFolder
 from ukulele.selection import changing, check, put, select, trained
 from ukulele.strategies import Facts
 from ukulele.train import train
-from ukulele.types import (
-    Candidate,
-    Cost,
-    Dataset,
-    Event,
-    Head,
-    Hear,
-    Judged,
-    Model,
-    Plan,
-    Request,
-    Saved,
-    Split,
-    Stepped,
-    Table,
-    Task,
-)
+from ukulele.truth import Truth
+from ukulele.types import Candidate, Cost, Dataset, Head, Model, Plan, Request, Split, Table, Task
 from ukulele.work import operations
 
 Track = Callable[[str, Event], None]  # hears of each event whose it is, by the candidate's name
@@ -60,14 +47,27 @@ class Context:
     taps: bool = False  # every stage's summary is stored with the pooled vector
     track: Track = lambda _candidate, _event: None
     pristine: dict[str, Model] = field(default_factory=dict)  # by name; shared by candidates that train no stage
+    truths: dict[Split, Truth] = field(default_factory=dict)  # shared by all
 
     def decide(self, what: str, how: Callable[[], Any]) -> Any:
         """A decision that is made once, is the same in all processes, and is replayed in a resumed run."""
         return self.engine.agree(self.run.decide(what, how))
 
-    def tables(self) -> dict[Split, Table]:
+    def asked(self, candidate: Candidate) -> dict[str, Task]:
+        """The tasks that a candidate is for."""
+        return {n: task for n, task in self.tasks.items() if candidate.tasks is None or n in candidate.tasks}
+
+    def tables(self, tasks: Mapping[str, Task]) -> dict[Split, Table]:
         """The splits as tables."""
-        return {split: Table(rows, self.tasks) for split, rows in self.data.splits.items()}
+        return {split: Table(rows, tasks) for split, rows in self.data.splits.items()}
+
+    def private(self, plan: Plan) -> int:
+        """How many of the top stages each task has for its own, where a plan trains stages."""
+        return self.options.private_stages if len(self.tasks) > 1 and not is_still(plan) else 0
+
+    def truth(self, split: Split) -> Truth:
+        """The true answers of a split."""
+        return self.truths.setdefault(split, Truth(self.data.splits[split]))
 
     def load(self, candidate: Candidate) -> tuple[Model, Model]:
         """The candidate's model, and the one it was cut from."""
@@ -77,6 +77,7 @@ class Context:
             pretrained=candidate.pretrained,
             seed=candidate.plan.seed,
             inputs=len(self.data.columns),
+            mixed=any(len(joined.columns) != len(self.data.columns) for joined in self.data.joined),
             max_length=self.options.max_length,
             long=self.options.long,
             rows=rows,
@@ -93,7 +94,10 @@ class Context:
 
 
 def facts_of(model: Model, context: Context) -> Facts:
-    """What strategies look at."""
+    """What strategies look at: of several tasks with stages of their own, the part that they share."""
+    own = context.options.private_stages if len(context.tasks) > 1 else 0
+    if own and len(model.stages) > own + 1:
+        model = shared(model, own)
     bare = frozenset(s.name for s in model.stages if next(s.module.parameters(), None) is None)
     counts = {id(p): p.numel() for stage in model.stages for p in stage.module.parameters()}
     stages = tuple(stage.name for stage in model.stages)
@@ -112,6 +116,7 @@ class Outcome:
     cost: Cost
     cut: int
     history: list[dict[str, Any]] = field(default_factory=list)
+    looks: list[dict[str, Any]] = field(default_factory=list)  # how the tasks acted on each other
     raw: dict[Split, dict[str, list[Any]]] = field(default_factory=dict)
     strength: float | None = None
     cross_validation: tuple[float, float] | None = None
@@ -186,25 +191,29 @@ def attempt(candidate: Candidate, context: Context, before: float = 0.0) -> Outc
     prepared = {"seconds": before, "peak": 0, "phases": {"choose layer": before} if before else {}}
     meter = Meter(latest[1]["meter"] if latest else prepared)
     model, trunk = context.load(candidate)
+    private = context.private(candidate.plan) if candidate.model not in MAKES_ITS_OWN else 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(candidate.plan.seed)
-        heads = {task: placed(t.head(model), context.engine.device) for task, t in context.tasks.items()}
+        tasks = context.asked(candidate)
+        made: dict[str, Head] = {name: task.head(model) for name, task in tasks.items()}
+        if private:
+            model, made = shared(model, private), with_tops(model, private, made)
+        heads = {name: placed(head, context.engine.device) for name, head in made.items()}
     check(model, heads, candidate.plan)
     cut = _cut(model, heads, candidate)
     for stage in model.stages[cut:]:  # also where nothing is left to train
         stage.module.to(context.engine.device)
-    tables = context.tables()
     feed = Feed(
-        model, heads, candidate.plan, tables, context.cache, context.engine, context.dtype, context.hear,
-        trunk if context.taps and candidate.model not in MAKES_ITS_OWN and candidate.pretrained else None,
-        run.decide,
+        model, heads, candidate.plan, context.tables(tasks), context.cache, context.engine, context.dtype, context.hear,
+        trunk if private or (context.taps and candidate.model not in MAKES_ITS_OWN and candidate.pretrained) else None,
+        run.decide, truths=context.truths,
     )  # fmt: skip
     meter.mark("load")
     outcome = Outcome(
         candidate,
         model,
         heads,
-        context.tasks,
+        tasks,
         feed,
         _cost(model, heads, candidate, meter),
         cut,
@@ -216,16 +225,14 @@ def attempt(candidate: Candidate, context: Context, before: float = 0.0) -> Outc
     probing = ["probe" if phase.optimiser == "probe" else "train" for phase in candidate.plan.phases]
     for event in train(model, heads, candidate.plan, feed, context.engine, latest[0] if latest else None):
         meter.mark(probing[min(event.place.phase, len(probing) - 1)] if isinstance(event, Stepped | Judged) else "save")
-        _note(event, outcome.history)
+        _note(event, outcome)
         _note_probe(outcome)
         context.hear(event)
         context.track(name, event)
         if isinstance(event, Saved) and context.engine.main:
             run.checkpoint(name, event, {**_particulars(outcome), "meter": meter.plain()})
     outcome.raw["validation"], _ = feed.answers("validation", len(model.stages) if outcome.still else outcome.cut)
-    outcome.tasks = {
-        n: t.tuned(outcome.raw["validation"][n], feed.values("validation", n)) for n, t in context.tasks.items()
-    }
+    outcome.tasks = {n: t.tuned(outcome.raw["validation"][n], feed.values("validation", n)) for n, t in tasks.items()}
     meter.mark("validate")
     outcome.cost = replace(_cost(model, heads, candidate, meter), flops=_flops(outcome))
     if context.engine.main:
@@ -233,7 +240,8 @@ def attempt(candidate: Candidate, context: Context, before: float = 0.0) -> Outc
     return outcome
 
 
-def _note(event: Event, history: list[dict[str, Any]]) -> None:
+def _note(event: Event, outcome: Outcome) -> None:
+    history = outcome.history
     match event:
         case Stepped(place, of, _, losses) if of:
             loss = sum(losses.values())
@@ -242,8 +250,14 @@ def _note(event: Event, history: list[dict[str, Any]]) -> None:
                 last["train_loss"] += (loss - last["train_loss"]) / (place.step + 1)
             elif "probe" not in losses:
                 history.append({"phase": place.phase, "epoch": place.epoch, "train_loss": loss})
-        case Judged(_, loss, score, best) if history:
+        case Judged(_, loss, score, best, scores) if history:
             history[-1] |= {"validation_loss": _finite(loss), "score": _finite(score), "best": best}
+            if len(scores) > 1:
+                history[-1]["scores"] = {task: _finite(value) for task, value in scores.items()}
+        case Lookahead(place, _, affinity, conflicts):
+            rows = [[_finite(value) for value in row] for row in affinity]
+            look = {"phase": place.phase, "epoch": place.epoch, "affinity": rows, "conflicts": conflicts}
+            outcome.looks.append(look)
 
 
 def _finite(value: float) -> float | None:
@@ -251,15 +265,18 @@ def _finite(value: float) -> float | None:
 
 
 def _note_probe(outcome: Outcome) -> None:
-    probe = next(iter(outcome.feed.probes.values()), None)
-    if probe is not None:
-        outcome.strength = float(probe.strength)
-        outcome.cross_validation = (probe.score.mean, probe.score.error)
+    probes = list(outcome.feed.probes.values())
+    if not probes:
+        return
+    outcome.strength = float(probes[0].strength) if len(probes) == 1 else None
+    mean = sum(probe.score.mean for probe in probes) / len(probes)
+    outcome.cross_validation = (mean, math.sqrt(sum(probe.score.error**2 for probe in probes)) / len(probes))
 
 
 def _particulars(outcome: Outcome) -> dict[str, Any]:
     return {
         "history": outcome.history,
+        "looks": outcome.looks,
         "strength": outcome.strength,
         "cross_validation": outcome.cross_validation,
     }
@@ -267,6 +284,7 @@ def _particulars(outcome: Outcome) -> dict[str, Any]:
 
 def _recall(outcome: Outcome, kept: Mapping[str, Any]) -> None:
     outcome.history, outcome.strength = list(kept["history"]), kept["strength"]
+    outcome.looks = list(kept.get("looks", ()))
     outcome.cross_validation = tuple(kept["cross_validation"]) if kept["cross_validation"] else None
 
 
@@ -289,7 +307,7 @@ def _flops(outcome: Outcome) -> float | None:
     cut = len(outcome.model.stages) if outcome.still else outcome.cut
     views = max(1, min(outcome.candidate.plan.views, epochs))
     inputs = [train[i].inputs for i in range(min(2, len(train)))]
-    return operations(outcome.model, cut, inputs, views * len(train), epochs * len(train))
+    return operations(outcome.model, cut, inputs, views * len(train), epochs * len(outcome.feed.numbers("train")))
 
 
 def _result(outcome: Outcome) -> dict[str, Any]:

@@ -23,7 +23,10 @@ def check(source: Any, options: FitOptions) -> Dataset:
     if options.model is None and not hub.offline_installed():
         return dataset
     request = Request(
-        options.model or DEFAULTS[dataset.modality], inputs=len(dataset.columns), max_length=options.max_length
+        options.model or DEFAULTS[dataset.modality],
+        inputs=len(dataset.columns),
+        mixed=data.mixed(dataset),
+        max_length=options.max_length,
     )
     limit, counts = counting.tokens(request, (row.inputs for rows in dataset.splits.values() for row in rows))
     long = diagnose.lengths(limit, counts, "texts")

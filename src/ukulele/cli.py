@@ -53,6 +53,9 @@ def fit(
     batch: o.Batch = None,
     views: o.Views = None,
     class_weights: o.ClassWeights = "auto",
+    balance: o.Balance = "first",
+    sampling: o.Sampling = None,
+    private_stages: o.PrivateStages = 0,
     seed: o.Seed = 0,
     metric: o.Metric = None,
     controls: o.Controls = "cheap",
@@ -74,7 +77,7 @@ def fit(
     Everything is inferred that is not said, and every inference is printed.
     """
     given = locals()
-    from ukulele.config import FitOptions, refuse_others
+    from ukulele.config import FitOptions, options_from, refuse_others
     from ukulele.runs.folder import read_manifest
 
     names = FitOptions.__dataclass_fields__.keys() & given.keys()
@@ -84,19 +87,21 @@ def fit(
     if resume is not None:
         typed = {name for name in given if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}
         typed |= {"slice"} if "slice_by" in typed else set()
-        refuse_others(
-            {k: v for k, v in options.plain().items() if k in typed}, read_manifest(resume)["options"], resume
-        )
+        begun = read_manifest(resume)["options"]
+        refuse_others({k: v for k, v in options.plain().items() if k in typed}, begun, resume)
+        options = options_from(begun)
     _fit(data, options, (folder, resume), dry_run=dry_run, quiet=quiet)
 
 
-def _fit(data: str, options: Any, places: tuple[Path | None, Path | None], *, dry_run: bool, quiet: bool) -> None:
+def _fit(data: list[str], options: Any, places: tuple[Path | None, Path | None], *, dry_run: bool, quiet: bool) -> None:
     from ukulele.api import source_name
+    from ukulele.data import named
     from ukulele.runs.folder import next_folder, read_record
     from ukulele.show import Screen, summary
 
     folder, resume = places
-    place = resume or folder or next_folder(source_name(data))
+    source = named(data)
+    place = resume or folder or next_folder(source_name(source))
     try:
         with Screen(err, quiet=quiet or os.environ.get("RANK", "0") != "0") as screen:
             from ukulele import pipeline
@@ -104,12 +109,12 @@ def _fit(data: str, options: Any, places: tuple[Path | None, Path | None], *, dr
             if dry_run:
                 from ukulele.forecast import forecast
 
-                out.print(forecast(data, options, screen.hear), markup=False, soft_wrap=True)
+                out.print(forecast(source, options, screen.hear), markup=False, soft_wrap=True)
                 return
-            path = pipeline.fit(data, options, place, screen.hear, resume=resume is not None, command=_command())
+            path = pipeline.fit(source, options, place, screen.hear, resume=resume is not None, command=_command())
     except KeyboardInterrupt:
         begun = not dry_run and (place / "manifest.json").exists()
-        on = f" Go on with: uke fit {shlex.quote(data)} --resume {shlex.quote(str(place))}" if begun else ""
+        on = f" Go on with: uke fit {shlex.join(data)} --resume {shlex.quote(str(place))}" if begun else ""
         err.print(f"\nStopped.{on}", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     if os.environ.get("RANK", "0") == "0":  # of several processes the main one speaks
@@ -147,7 +152,7 @@ def check(
         model=model,
         max_length=max_length,
     )
-    dataset = run(data, options)
+    dataset = run(reading.named(data), options)
     if quarantine is not None:
         reading.write_quarantine(quarantine, dataset.quarantine)
     checked(dataset, out)
@@ -168,22 +173,24 @@ def predict(
     inputs: o.Inputs,
     target: o.Answers = None,
     text: o.Columns = None,
+    task: o.Tasks = None,
     precision: o.Precision = "auto",
     device: o.Device = "auto",
 ) -> None:
     """Answer for new texts, pictures or rows with the model of RUN."""
     from ukulele.answering import answer_to
 
-    answer_to(run, inputs, target, _tuple(text), (precision, device), (out, err))
+    answer_to(run, inputs, target, _tuple(text), _tuple(task), (precision, device), (out, err))
 
 
 @app.command()
 def evaluate(run: o.RunFolder, data: o.Data, slice_by: o.Slice = None, as_json: o.Json = False) -> None:
     """Score the model of RUN on labelled DATA, with intervals."""
     from ukulele.answering import evaluate_on
+    from ukulele.data import named
     from ukulele.show import estimates
 
-    scores = evaluate_on(run, data, slice_by)
+    scores = evaluate_on(run, named(data), slice_by)
     if as_json:
         import json
 
@@ -231,7 +238,7 @@ def demo(folder: o.Out = None) -> None:
     from ukulele.config import FitOptions
     from ukulele.demo import path
 
-    _fit(str(path()), FitOptions(model="minilm"), (folder, None), dry_run=False, quiet=False)
+    _fit([str(path())], FitOptions(model="minilm"), (folder, None), dry_run=False, quiet=False)
 
 
 def _version(value: bool) -> None:
@@ -291,7 +298,7 @@ def answer(args: list[str]) -> int:
 
 
 def _spread(args: list[str]) -> list[str]:
-    """`fit DATA --text a b` as `fit DATA --text a --text b`; likewise `--target`. DATA must stand first.
+    """`fit DATA --text a b` as `fit DATA --text a --text b`; likewise `--target`. All DATA must stand first.
 
     >>> _spread(["fit", "d.csv", "--text", "a", "b", "--seed", "3"])
     ['fit', 'd.csv', '--text', 'a', '--text', 'b', '--seed', '3']

@@ -27,7 +27,7 @@ class FitOptions:
     target: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
     task: Literal["classify", "multilabel", "regress"] | None = None
-    group: str | None = None
+    group: str | None = None  # a column; "auto": of several tasks, those that had better learn together
     time: str | None = None
     split: str | None = None
     max_bad: float = 0.05
@@ -47,7 +47,10 @@ class FitOptions:
     patience: int | None = None
     metric: str | None = None
     class_weights: Literal["auto", "balanced", "none"] = "auto"
-    controls: Literal["none", "cheap", "all"] = "cheap"
+    controls: Literal["none", "tasks", "cheap", "all"] = "cheap"
+    balance: str = "first"
+    sampling: str | None = None
+    private_stages: int = 0
     seed: int = 0
     # where and how
     device: str = "auto"
@@ -61,7 +64,15 @@ class FitOptions:
     def __post_init__(self) -> None:
         faults = [
             f"--{name.replace('_', '-')} {value}: at least {least} was expected"
-            for name, least in (("epochs", 1), ("batch", 1), ("views", 0), ("patience", 1), ("threads", 1), ("seed", 0))
+            for name, least in (
+                ("epochs", 1),
+                ("batch", 1),
+                ("views", 0),
+                ("patience", 1),
+                ("threads", 1),
+                ("seed", 0),
+                ("private_stages", 0),
+            )
             if (value := getattr(self, name)) is not None and value < least
         ]
         if not 0 <= self.max_bad <= 1:
@@ -73,6 +84,8 @@ class FitOptions:
             for name in ("cache_budget", "save_every")
             if not getattr(self, name) >= 0
         ]
+        if self.sampling is not None and power(self.sampling) is None:
+            faults.append(f"--sampling {self.sampling}: proportional, sqrt, equal or temperature:T was expected")
         if self.metric is not None and self.metric not in METRICS:
             faults.append(f"--metric {self.metric}: one of {', '.join(METRICS)} was expected")
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
@@ -97,7 +110,7 @@ class FitOptions:
             target=self.target,
             inputs=self.text,
             task=self.task,
-            group=self.group,
+            group=None if self.group == "auto" else self.group,
             time=self.time,
             split=self.split,
             max_bad=self.max_bad,
@@ -120,13 +133,28 @@ class FitOptions:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
+LEAST: Mapping[str, int] = {
+    "epochs": 1, "batch": 1, "views": 0, "patience": 1, "threads": 1, "seed": 0, "private_stages": 0,
+}  # fmt: skip
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "long": ("cut", "chunk"),
     "class_weights": ("auto", "balanced", "none"),
-    "controls": ("none", "cheap", "all"),
+    "controls": ("none", "tasks", "cheap", "all"),
     "precision": ("auto", "fp32", "bf16"),
     "strategy": ("auto", "probe", "finetune", "full", "scratch"),
 }
+
+
+def power(sampling: str) -> float | None:
+    """The power of a task's rows that its share of each step goes by, 1 / temperature; None for a word that is none.
+
+    >>> power("proportional"), power("sqrt"), power("equal"), power("temperature:5"), power("often")
+    (1.0, 0.5, 0.0, 0.2, None)
+    """
+    match = re.fullmatch(r"proportional|sqrt|equal|temperature:(\d+(?:\.\d+)?)", sampling)
+    if match is None or (match[1] and not float(match[1]) > 0):
+        return None
+    return 1 / float(match[1]) if match[1] else {"proportional": 1.0, "sqrt": 0.5, "equal": 0.0}[sampling]
 
 
 def refuse_others(given: Mapping[str, Any], begun: Mapping[str, Any], run: Path) -> None:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ukulele.errors import PlanError
-from ukulele.types import Event, Judged, Loss, Stepped
+from ukulele.events import Event, Judged, Stepped
+from ukulele.types import Loss
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -136,6 +137,13 @@ class Engine:
     def shown(self, loss: Tensor) -> Tensor:
         """The loss of all processes' rows."""
         return loss.detach() if self._accelerator is None else self._accelerator.reduce(loss.detach(), "mean")
+
+    def average(self, gradient: Tensor) -> Tensor:
+        """A gradient of all processes' rows, where no backward pass reduced it."""
+        if self._accelerator is None:
+            return gradient
+        averaged: Tensor = self._accelerator.reduce(gradient, "mean")
+        return averaged
 
     def backward(self, loss: Tensor) -> None:
         """Gradients of the loss."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,15 +13,17 @@ from torch import Tensor, nn
 from ukulele import features
 from ukulele.engine import Engine
 from ukulele.errors import InternalError
+from ukulele.events import Hear, Said
 from ukulele.features import LENGTH, TAP, Pass, Source, Store
 from ukulele.features.encode import by_length
+from ukulele.sampling import batches
 from ukulele.tools.collate import collate
 from ukulele.tools.probe import Probe, Search, fit_logistic, fit_ridge
-from ukulele.train import Part
-from ukulele.types import Head, Hear, Model, Plan, Said, Split, Table, Task, Tensors
+from ukulele.train import Judgement, Part
+from ukulele.truth import Numbers, Truth
+from ukulele.types import Head, Model, Plan, Split, Table, Task, Tensors
 
 Decide = Callable[[str, Callable[[], Any]], Any]  # what is decided, and how where it is not decided yet
-MEGABATCH = 50  # batches among which rows are sorted by length
 LAST = 1024  # rows at a time where only a head is left
 
 
@@ -29,9 +31,10 @@ LAST = 1024  # rows at a time where only a head is left
 class Feed:
     """Tables of one data set seen through one model.
 
-    `decide` makes a decision once and replays it in a resumed run.
-    `trunk` is the model before it was cut short at a stage: where all stages' summaries are stored, a
-    model cut short reads its own from there.
+    All rows are encoded, whatever tasks they have, so that candidates for some tasks share what is stored; only the
+    rows that have any of the tasks are trained on, judged and answered. `decide` makes a decision once and replays
+    it in a resumed run. `trunk` is the model before it was cut short at a stage: where all stages' summaries are
+    stored, a model cut short reads its own from there.
     """
 
     model: Model
@@ -45,8 +48,8 @@ class Feed:
     trunk: Model | None = None
     decide: Decide = lambda _what, how: how()
     probes: dict[str, Probe] = field(default_factory=dict)
+    truths: dict[Split, Truth] = field(default_factory=dict)  # shared by the feeds of a run
     _sources: dict[tuple[str, int, int], Source] = field(default_factory=dict)
-    _values: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     _phase: int = 0
     _said: bool = False
 
@@ -87,11 +90,19 @@ class Feed:
         stop = self.model.recipe.get("stop")
         return f"{TAP}{stop['stage']}" if self.trunk is not None and stop else "pooled"
 
+    def truth(self, split: Split) -> Truth:
+        """The true answers of a split."""
+        if split not in self.truths:
+            self.truths[split] = Truth(self.tables[split].rows)
+        return self.truths[split]
+
     def values(self, split: Split, task: str) -> list[Any]:
-        """The raw targets of a split."""
-        if (split, task) not in self._values:
-            self._values[split, task] = [row.targets[task] for row in self.tables[split].rows]
-        return self._values[split, task]
+        """The raw targets of the rows that have one."""
+        return self.truth(split).values(task)
+
+    def numbers(self, split: Split) -> Numbers:
+        """The rows that have any of the tasks."""
+        return self.truth(split).having(self.tables[split].tasks)
 
     def tokens(self, split: Split) -> list[int]:
         """The length of each row as the model reads it; nothing where rows have none."""
@@ -108,16 +119,10 @@ class Feed:
     def steps(self, phase: int, cut: int, epoch: int) -> Sequence[Sequence[int]]:
         """Row numbers in batches of like length, in an order that depends on seed, phase and epoch alone."""
         self._enter(phase)
-        size = self.plan.phases[phase].batch
         source = self.source("train", cut, self._view(epoch))
+        strata = self.truth("train").strata(self.tables["train"].tasks)
         draw = np.random.default_rng((self.plan.seed, phase, epoch))
-        order, lengths = draw.permutation(len(source)), source.lengths()
-        batches: list[list[int]] = []
-        for at in range(0, len(order), size * MEGABATCH):
-            some = order[at : at + size * MEGABATCH]
-            some = some[np.argsort(-lengths[some], kind="stable")]
-            batches += [some[i : i + size].tolist() for i in range(0, len(some), size)]
-        return [batches[i] for i in draw.permutation(len(batches))]
+        return batches(strata, source.lengths(), self.plan.phases[phase].batch, self.plan.sampling, draw)
 
     def _enter(self, phase: int) -> None:
         """What an earlier phase trained may lie below this one's cut: forget what was read before it."""
@@ -132,8 +137,9 @@ class Feed:
     def _part(self, split: Split, cut: int, view: int, numbers: Sequence[int]) -> Part:
         rows = self.source(split, cut, view).rows(numbers)
         fields = self.model.live(cut)
+        truth = self.truth(split)
         targets = {
-            name: collate([task.target(self.values(split, name)[i]) for i in numbers], task.fields)
+            name: collate([task.target(truth.cells(name)[i]) for i in numbers], task.fields)
             for name, task in self.tables[split].tasks.items()
         }
         return Part(widen(collate(rows, fields)), targets, len(numbers))
@@ -149,10 +155,10 @@ class Feed:
         """Put the probe's optimum into the linear heads; its held-out loss, the mean over tasks."""
         self._enter(phase)
         strength = self.plan.phases[phase].strength
-        table, scores = self.tables["train"], []
+        truth, scores = self.truth("train"), []
         x = self.design("train")
-        for name, task in table.tasks.items():
-            probe = fit_probe(x, task, self.values("train", name), strength, self.plan.seed)
+        for name, task in self.tables["train"].tasks.items():
+            probe = fit_probe(pick(x, truth.numbers(name)), task, truth.values(name), strength, self.plan.seed)
             linear: nn.Linear = heads[name].linear  # type: ignore[attr-defined]
             with torch.no_grad():
                 linear.weight.copy_(torch.as_tensor(probe.weight, dtype=linear.weight.dtype))
@@ -176,56 +182,68 @@ class Feed:
 
     # ------------------------------------------------------------ answers
 
-    def judge(self, cut: int) -> tuple[float, float]:
-        """(loss, score) on validation; higher scores are better, the mean over tasks.
+    def judge(self, cut: int) -> Judgement:
+        """How each task fares on validation, by the metric that decides it.
 
-        Where the metric has no value (an area under a curve, of a class that validation lacks), the loss decides.
+        Where lower values of it are better: 1 / (1 + value) beside other tasks, so that none outweighs the rest by
+        its unit, and -value alone. Where it has no value (an area under a curve, of a class that validation lacks)
+        the loss decides.
         """
         raw, losses = self.answers("validation", cut)
-        scores = []
-        for name, task in self.tables["validation"].tasks.items():
+        tasks, scores = self.tables["validation"].tasks, {}
+        for name, task in tasks.items():
             table = task.table(task.decode(raw[name]), self.values("validation", name))
             metric = task.metrics[0]
             value = metric.value(table, np.ones(len(table)))
-            scores.append(value if metric.higher_is_better else -value)
-        score = float(np.mean(scores))
-        if np.isfinite(score):
-            return losses, score
-        if not self._said:
+            lower = -value if len(tasks) == 1 else 1 / (1 + max(0.0, value))
+            scores[name] = value if metric.higher_is_better else lower
+        strange = [tasks[name].metrics[0].name for name, score in scores.items() if not np.isfinite(score)]
+        if strange and not self._said:
             self._said = True
-            names = ", ".join(task.metrics[0].name for task in self.tables["validation"].tasks.values())
-            self.hear(Said(f"{names} has no value on the validation rows: the loss there decides instead", "warning"))
-        return losses, -losses
+            text = f"{', '.join(strange)} has no value on the validation rows: the loss there decides instead"
+            self.hear(Said(text, "warning"))
+        return Judgement(scores, losses)
 
-    def answers(self, split: Split, cut: int) -> tuple[dict[str, list[Any]], float]:
-        """Raw answers by task in the order of the rows, and the mean loss."""
-        tasks = self.tables[split].tasks
-        raw: dict[str, list[Any]] = {name: [None] * len(self.tables[split].rows) for name in tasks}
+    def answers(self, split: Split, cut: int) -> tuple[dict[str, list[Any]], dict[str, float]]:
+        """By task, the raw answers for the rows that have it, in their order, and the mean loss."""
+        tasks, truth = self.tables[split].tasks, self.truth(split)
+        raw: dict[str, list[Any]] = {name: [None] * len(truth.numbers(name)) for name in tasks}
         sums, counts = dict.fromkeys(tasks, 0.0), dict.fromkeys(tasks, 0.0)
+        places = {name: np.full(len(self.tables[split].rows), -1) for name in tasks}
+        for name, place in places.items():
+            place[truth.numbers(name)] = np.arange(len(truth.numbers(name)))
         for module in (*(stage.module for stage in self.model.stages[cut:]), *self._modules()):
             module.eval()
         for numbers, live in self._lived(split, cut):
             for name, task in tasks.items():
-                values = [self.values(split, name)[i] for i in numbers]
+                at = places[name][numbers]
+                mine = np.flatnonzero(at >= 0)
+                if not len(mine):
+                    continue
+                seen = live if len(mine) == len(at) else {k: v[torch.from_numpy(mine)] for k, v in live.items()}
+                values = [truth.cells(name)[numbers[i]] for i in mine]
                 target = collate([task.target(value) for value in values], task.fields)
                 target = {k: v.to(self.engine.device) for k, v in target.items()}
                 with torch.inference_mode():
-                    loss = self.heads[name].loss(live, target)
-                    answers = self.heads[name].predict(live, task.decoding)
+                    loss = self.heads[name].loss(seen, target)
+                    answers = self.heads[name].predict(seen, task.decoding)
                 sums[name] += float(loss.sums.sum())
                 counts[name] += float(loss.counts.sum())
-                for number, answer in zip(numbers, answers, strict=True):
-                    raw[name][number] = answer
-        return raw, float(np.mean([sums[n] / max(1.0, counts[n]) for n in tasks]))
+                for place, answer in zip(at[mine].tolist(), answers, strict=True):
+                    raw[name][place] = answer
+        return raw, {name: sums[name] / max(1.0, counts[name]) for name in tasks}
 
-    def _lived(self, split: Split, cut: int) -> Iterator[tuple[Sequence[int], Tensors]]:
-        """(row numbers, live values behind the last stage), all rows of a split."""
-        last = cut >= len(self.model.stages)
-        source = self.pooled(split) if last else self.source(split, cut)
+    def _lived(self, split: Split, cut: int) -> Iterator[tuple[Numbers, Tensors]]:
+        """(row numbers, live values behind the last stage), all rows of a split that have any of the tasks."""
+        last = cut >= len(self.model.stages) and "pooled" in self.model.live(cut)  # else heads have stages of their own
+        source, wanted = self.pooled(split) if last else self.source(split, cut), self.numbers(split)
         ragged = any(field.axis for field in self.model.live(cut).values())
-        whole = (range(at, min(at + LAST, len(source))) for at in range(0, len(source), LAST))
-        for numbers in whole if last and not ragged else by_length(source.lengths().tolist()):
-            rows = source.rows(numbers)
+        if last and not ragged:
+            groups: Iterable[Numbers] = (wanted[at : at + LAST] for at in range(0, len(wanted), LAST))
+        else:
+            groups = (wanted[group] for group in by_length(source.lengths()[wanted].tolist()))
+        for numbers in groups:
+            rows = source.rows(numbers.tolist())
             if last and self.tapped != "pooled":
                 rows = [{"pooled": row[self.tapped]} for row in rows]
             live = {k: v.to(self.engine.device) for k, v in widen(collate(rows, self.model.live(cut))).items()}
@@ -243,11 +261,11 @@ def widen(live: Tensors) -> Tensors:
 
 def fit_probe(x: Any, task: Task, values: Sequence[Any], strength: float | None, seed: int) -> Probe:
     """The linear probe of a task, its strength chosen by cross-validation unless given."""
-    y, known, weights, classes = probe_targets(task, values)
+    y, weights, classes = probe_targets(task, values)
     search = probe_search(task, strength, seed)
     if classes is None:
-        return fit_ridge(_pick(x, known), y, search=search)
-    return fit_logistic(_pick(x, known), y, classes, weights=weights, search=search)
+        return fit_ridge(x, y, search=search)
+    return fit_logistic(x, y, classes, weights=weights, search=search)
 
 
 def probe_search(task: Task, strength: float | None, seed: int) -> Search:
@@ -257,25 +275,22 @@ def probe_search(task: Task, strength: float | None, seed: int) -> Search:
     return Search((strength,) if strength else None, metric=near.get(metric, "log_loss"), seed=seed)
 
 
-def probe_targets(task: Task, values: Sequence[Any]) -> tuple[Tensor, Tensor, Tensor | None, int | None]:
-    """Targets of the rows that have one, which rows those are, their weights, and how many classes or labels."""
+def probe_targets(task: Task, values: Sequence[Any]) -> tuple[Tensor, Tensor | None, int | None]:
+    """Targets of rows that all have one, the rows' weights, and how many classes or labels."""
     targets = collate([task.target(value) for value in values], task.fields)
     match task.kind:
         case "classify":
-            known = targets["label"] >= 0
-            y = targets["label"][known]
-            given = getattr(task, "weights", None)
-            return y, known, None if given is None else torch.tensor(given)[y], len(getattr(task, "labels", ()))
+            y, given = targets["label"], getattr(task, "weights", None)
+            return y, None if given is None else torch.tensor(given)[y], len(getattr(task, "labels", ()))
         case "multilabel":
-            known = ~targets["labels"][:, 0].isnan()
-            return targets["labels"][known], known, None, targets["labels"].shape[1]
+            return targets["labels"], None, targets["labels"].shape[1]
         case "regress":
-            known = ~targets["value"].isnan()
-            return targets["value"][known], known, None, None
+            return targets["value"], None, None
     raise InternalError(f"no probe for a task of the kind {task.kind!r}")
 
 
-def _pick(x: Any, known: Tensor) -> Any:
-    if bool(known.all()):
+def pick(x: Any, numbers: Numbers) -> Any:
+    """Some rows of a dense or sparse matrix."""
+    if len(numbers) == x.shape[0]:
         return x
-    return x[known] if isinstance(x, Tensor) else x[known.numpy()]
+    return x[torch.from_numpy(numbers)] if isinstance(x, Tensor) else x[numbers]

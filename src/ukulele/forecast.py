@@ -21,14 +21,15 @@ from ukulele import data, features, strategies
 from ukulele.attempt import MAKES_ITS_OWN, Context, peak_memory
 from ukulele.config import FitOptions
 from ukulele.engine import Engine, choose_device, choose_precision
+from ukulele.events import Hear, Said, Stepped
 from ukulele.features.encode import Frozen, batches
-from ukulele.feed import Feed, fit_probe
-from ukulele.pipeline import make_task, model_name, planned, rivals, survey, taps_of
+from ukulele.feed import Feed, fit_probe, pick
+from ukulele.pipeline import make_tasks, model_name, planned, rivals, survey, taps_of
 from ukulele.runs import RunFolder
 from ukulele.selection import check, owners, select, trained
 from ukulele.strategies import Facts
 from ukulele.train import train
-from ukulele.types import SPLITS, Candidate, Hear, Phase, Said, Split, Stepped, Table
+from ukulele.types import SPLITS, Candidate, Phase, Split, Table
 
 ROWS = 64  # of the sample, a full batch of a pass; more where the steps that are timed take more
 STEPS = 3  # of which the first warms up
@@ -73,7 +74,7 @@ def forecast(source: Any, options: FitOptions, hear: Hear) -> str:
         hear(Said(note))
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
-    asked = {target.name: make_task(target.name, dataset, options) for target in dataset.targets}
+    asked = make_tasks(dataset, options)
     nowhere = RunFolder(Path("dry-run"), {"options": {}, "decisions": {}}, writes=False)
     with tempfile.TemporaryDirectory(prefix="ukulele-") as folder:
         context = Context(
@@ -185,10 +186,12 @@ class _Sample:
         began = time.perf_counter()
         for name, task in self.context.tasks.items():
             if self.classical:
-                x, values = self.feed.design("train"), self.feed.values("train", name)
+                truth = self.feed.truth("train")
+                x, values = pick(self.feed.design("train"), truth.numbers(name)), truth.values(name)
             else:
                 rows = self.context.data.splits["train"]
-                values = [row.targets[name] for row in rows.take(_spread(len(rows), PROBED))]
+                some = [row.targets[name] for row in rows.take(_spread(len(rows), PROBED))]
+                values = [value for value in some if value is not None]
                 x = torch.randn(len(values), self.model.width, generator=torch.Generator().manual_seed(0))
             fit_probe(x, task, values, None, self.candidate.plan.seed)
         times = 1 + len(self.model.stages) if self.tapped and self.candidate.name == "probe" else 1

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from ukulele.attempt import Context
+from ukulele.events import Said
 from ukulele.features import TAP
-from ukulele.feed import Feed, probe_search, probe_targets
-from ukulele.tools.probe import score_layers
-from ukulele.types import Candidate, Said
+from ukulele.feed import Feed, pick, probe_search, probe_targets
+from ukulele.tools.probe import Score, score_layers
+from ukulele.types import Candidate
 
 ROWS, FOLDS = 2000, 3  # enough to tell stages apart, and quick with many classes
 
@@ -33,22 +36,22 @@ def layer_scores(candidate: Candidate, context: Context) -> dict[str, dict[str, 
     """By stage, the cross-validated score of a probe on its summary, with a 95 % interval, on training rows."""
     model, _ = context.load(candidate)
     feed = Feed(
-        model, {}, candidate.plan, context.tables(), context.cache, context.engine, context.dtype, context.hear, model,
-        context.run.decide,
+        model, {}, candidate.plan, context.tables(context.tasks), context.cache, context.engine, context.dtype,
+        context.hear, model, context.run.decide, truths=context.truths,
     )  # fmt: skip
-    name, task = next(iter(context.tasks.items()))
-    y, known, weights, classes = probe_targets(task, feed.values("train", name))
-    source = feed.pooled("train")
+    source, truth = feed.pooled("train"), feed.truth("train")
     taps = source.stacks([field for field in source.fields if field.startswith(TAP)])
-    features = {field.removeprefix(TAP): values[known] for field, values in taps.items()}
-    search = replace(probe_search(task, None, context.options.seed), folds=FOLDS)
-    scores = score_layers(features, y, classes, weights=weights, search=search, rows=ROWS)
-    return {
-        stage: {
-            "value": score.mean,
-            "error": score.error,
-            "low": score.mean - 1.96 * score.error,
-            "high": score.mean + 1.96 * score.error,
-        }
-        for stage, score in scores.items()
-    }
+    found = []
+    for name, task in context.tasks.items():
+        y, weights, classes = probe_targets(task, truth.values(name))
+        features = {field.removeprefix(TAP): pick(values, truth.numbers(name)) for field, values in taps.items()}
+        search = replace(probe_search(task, None, context.options.seed), folds=FOLDS)
+        found.append(score_layers(features, y, classes, weights=weights, search=search, rows=ROWS))
+    return {stage: _shown([scores[stage] for scores in found]) for stage in found[0]}
+
+
+def _shown(scores: Sequence[Score]) -> dict[str, Any]:
+    """The mean over tasks, with its error."""
+    value = sum(score.mean for score in scores) / len(scores)
+    error = math.sqrt(sum(score.error**2 for score in scores)) / len(scores)
+    return {"value": value, "error": error, "low": value - 1.96 * error, "high": value + 1.96 * error}

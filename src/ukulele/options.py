@@ -20,7 +20,14 @@ def _argument(text: str, metavar: str) -> typer.models.ArgumentInfo:
     return found
 
 
-Data = Annotated[str, _argument("A file (CSV, TSV, Parquet, JSONL), a folder, or the hub id of a data set.", "DATA")]
+Data = Annotated[
+    list[str],
+    _argument(
+        "A file (CSV, TSV, Parquet, JSONL), a folder, or the hub id of a data set. Several tasks: NAME=DATA for each, "
+        "or a file of tasks (YAML).",
+        "DATA…",
+    ),
+]
 RunFolder = Annotated[Path, _argument("A run's folder, as `uke fit` printed it.", "RUN")]
 Runs = Annotated[list[Path], _argument("Two or more runs.", "RUN RUN…")]
 Inputs = Annotated[list[str], _argument("Texts, pictures, a folder of pictures, or a file of rows.", "INPUT…")]
@@ -28,14 +35,26 @@ Filter = Annotated[str, _argument("Part of a name, or a pattern like '*mobilenet
 
 Target = Annotated[
     list[str] | None,
-    _option(DATA, "Column with the answers; several 0/1 columns for several labels.", "COLUMN…", "--target", "-t"),
+    _option(
+        DATA,
+        "Column with the answers; several columns for several tasks, or, all 0/1, for several labels.",
+        "COLUMN…",
+        "--target",
+        "-t",
+    ),
 ]
 Text = Annotated[
     list[str] | None, _option(DATA, "Column with the text; two columns for pairs of texts.", "COLUMN…", "--text")
 ]
 Task = Annotated[str | None, _option(DATA, "What is asked; inferred by default.", "classify|multilabel|regress")]
 Group = Annotated[
-    str | None, _option(DATA, "Rows that share a value of this column stay on one side of the split.", "COLUMN")
+    str | None,
+    _option(
+        DATA,
+        "Rows that share a value of this column stay on one side of the split. auto: of several tasks, train those "
+        "together that help each other.",
+        "COLUMN|auto",
+    ),
 ]
 Time = Annotated[str | None, _option(DATA, "Split from past to future by this column.", "COLUMN")]
 Split = Annotated[str | None, _option(DATA, "Column that names each row's split.", "COLUMN", "--split")]
@@ -77,6 +96,22 @@ Views = Annotated[int | None, _option(TRAINING, "Augmented views of each picture
 ClassWeights = Annotated[
     str, _option(TRAINING, "Weigh rare classes more. auto: if the metric asks for it.", "auto|balanced|none")
 ]
+Balance = Annotated[
+    str,
+    _option(
+        TRAINING,
+        "How the losses of several tasks become one. first: each divided by its first value; also sum, uncertainty, "
+        "dwa, famo, stch, pcgrad, cagrad, gradvac, mgda, imtl-g, aligned-mtl, upgrad, random.",
+        "NAME",
+    ),
+]
+Sampling = Annotated[
+    str | None,
+    _option(TRAINING, "How often each of several tasks is seen.", "proportional|sqrt|equal|temperature:T"),
+]
+PrivateStages = Annotated[
+    int, _option(TRAINING, "Of several tasks each has so many of the top stages for its own.", "N")
+]
 Seed = Annotated[int, _option(TRAINING, "Of every random draw.", "N")]
 
 Metric = Annotated[
@@ -86,7 +121,10 @@ Metric = Annotated[
 Controls = Annotated[
     str,
     _option(
-        PROOF, "What to hold the model against. cheap: without pre-training; all: also from scratch.", "none|cheap|all"
+        PROOF,
+        "What to hold the model against. tasks: each of several tasks alone; cheap: also models without pre-training; "
+        "all: also from scratch.",
+        "none|tasks|cheap|all",
     ),
 ]
 Slice = Annotated[str | None, _option(PROOF, "Also give figures by the values of this column.", "COLUMN", "--slice")]
@@ -117,6 +155,12 @@ Answers = Annotated[
 Columns = Annotated[
     list[str] | None,
     typer.Option("--text", help="Input column of a file; those of training by default.", metavar="COLUMN"),
+]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task", help="Of a model for several tasks: answer this one alone; may be given again.", metavar="NAME"
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Clear = Annotated[bool, typer.Option("--clear", help="Empty it.")]

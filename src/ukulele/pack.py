@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -13,8 +14,9 @@ from torch import nn
 
 from ukulele import tasks
 from ukulele.attempt import Context, Outcome
-from ukulele.models.bundle import write_bundle
+from ukulele.models.bundle import GROUPS, write_bundle
 from ukulele.predict import Predictor
+from ukulele.tools.files import write_json
 from ukulele.tools.pictures import open_picture
 
 EXAMPLES = 4
@@ -22,17 +24,35 @@ TIMED = 64  # rows that show the throughput
 PICTURE = 256  # pixels, of an example's shorter side
 
 
-def pack(folder: Path, chosen: Outcome, context: Context, record: Mapping[str, Any]) -> float:
-    """Write the chosen model's bundle; how many rows a second it answers."""
+def pack(folder: Path, parts: Mapping[str, Outcome], context: Context, record: Mapping[str, Any]) -> float:
+    """Write the bundle of the model that answers each task, or, where those are several, a bundle for each and
+    groups.json beside them; how many rows a second are answered.
+    """
+    outcomes = list({id(one): one for one in parts.values()}.values())
+    if len(outcomes) == 1:
+        return _pack(folder, outcomes[0], context, record)
+    shutil.rmtree(folder, ignore_errors=True)
+    groups, seconds = [], 0.0
+    for number, outcome in enumerate(outcomes, 1):
+        seconds += 1 / _pack(folder / f"group-{number}", outcome, context, record)
+        groups.append({"folder": f"group-{number}", "tasks": list(outcome.tasks)})
+    write_json(folder / GROUPS, {"format": 1, "groups": groups})
+    return 1 / seconds
+
+
+def _pack(folder: Path, chosen: Outcome, context: Context, record: Mapping[str, Any]) -> float:
     card = chosen.model.card
+    several, targets = len(context.tasks) > 1, [t for t in context.data.targets if t.name in chosen.tasks]
     about = {
         "modality": context.data.modality,
         "columns": list(context.data.columns),
         "tasks": {name: tasks.dump(task) for name, task in chosen.tasks.items()},  # type: ignore[arg-type]
+        "asked": {t.name: {"column": t.column or t.name, "inputs": list(_inputs(t.name, context))} for t in targets},
+        "private_stages": context.private(chosen.candidate.plan),
         "trained_on": f"{context.data.name} ({', '.join(chosen.tasks)})",
         "licence": card.licence,
         "parents": [f"{card.origin} (source task: {card.source_task}; licence: {card.licence})", *card.parents],
-        "test": record["test"],
+        "test": {name: record["test"][name] for name in chosen.tasks} if several else record["test"],
         "precision": context.dtype,
     }
     heads = {name: head for name, head in chosen.heads.items() if isinstance(head, nn.Module)}
@@ -47,6 +67,12 @@ def pack(folder: Path, chosen: Outcome, context: Context, record: Mapping[str, A
     began = time.perf_counter()
     quick.answer(some)
     return len(some) / max(time.perf_counter() - began, 1e-9)
+
+
+def _inputs(task: str, context: Context) -> tuple[str, ...]:
+    """The input columns of the source that a task came from."""
+    joined = next((joined for joined in context.data.joined if task in joined.targets), None)
+    return joined.columns if joined else context.data.columns
 
 
 def portable(inputs: Sequence[Any]) -> list[Any]:

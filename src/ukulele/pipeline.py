@@ -12,18 +12,21 @@ from typing import Any
 
 import torch
 
-from ukulele import __version__, data, diagnose, evaluate, features, models, report, strategies, tasks
+from ukulele import __version__, balance, data, diagnose, evaluate, features, models, report, strategies, tasks
 from ukulele.attempt import Context, Outcome, Track, attempt, facts_of
 from ukulele.config import FitOptions, options_from
 from ukulele.engine import Engine, Tracker, choose_device, choose_precision
 from ukulele.errors import RunError, UkuleleError
+from ukulele.events import Event, Hear, Judged, Said, Stepped
 from ukulele.layers import best_layer
 from ukulele.pack import pack
-from ukulele.record import Story, make_record, signed
+from ukulele.record import Story, make_record
 from ukulele.runs import RunFolder, read_manifest
 from ukulele.strategies import Facts, Wishes, controls, scratch
+from ukulele.together import alone, compare, regroup, signed
 from ukulele.tools.files import write_json
-from ukulele.types import Candidate, Dataset, Event, Finding, Hear, Judged, Said, Split, Stepped, Task, Verdict
+from ukulele.truth import Truth
+from ukulele.types import Candidate, Dataset, Finding, Task, Verdict
 
 TAPPED_ROWS = 20_000  # up to here every stage's summary of every row is stored
 
@@ -80,21 +83,34 @@ def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear:
     if options.threads:
         torch.set_num_threads(options.threads)
 
+    balance.promises(options.balance)  # an unknown name is refused now
     dataset = read(source, options, run, tell)
     dtype = engine.agree(run.decide("precision", lambda: choose_precision(options.precision, engine.device)))
     _same_machine(run, engine, tell)
     cache = features.Cache(options.cache_folder, int(options.cache_budget * 2**30))
-    asked = {target.name: make_task(target.name, dataset, options) for target in dataset.targets}
-    context = Context(options, dataset, asked, cache, engine, dtype, run, tell, taps_of(dataset, options), track)
+    context = Context(
+        options,
+        dataset,
+        make_tasks(dataset, options),
+        cache,
+        engine,
+        dtype,
+        run,
+        tell,
+        taps_of(dataset, options),
+        track,
+    )
 
     rungs = ladder(context)
     chosen = choose(rungs, context)
     shown = [*rungs, *prove(chosen, context)]
+    parts, fitted = regroup(chosen, shown, context)
+    shown += fitted
     tell(Said("scoring on the test rows"))
-    story = Story(context, shown, chosen, _verdict(shown, chosen), _gain(rungs, chosen))
+    story = Story(context, shown, chosen, parts, _verdict(shown, chosen), _gain(rungs, chosen))
     record = make_record(story, _findings(context, chosen))
     if engine.main:
-        record["prediction"] = {"rows_per_second": pack(run.path / "bundle", chosen, context, record)}
+        record["prediction"] = {"rows_per_second": pack(run.path / "bundle", parts, context, record)}
         write_json(run.path / "record.json", record)
         report.write(record, run.path / "report.html")
     engine.wait()
@@ -123,12 +139,17 @@ def read(source: Any, options: FitOptions, run: RunFolder, hear: Hear) -> Datase
     return dataset
 
 
-def make_task(name: str, dataset: Dataset, options: FitOptions) -> Task:
+def make_tasks(dataset: Dataset, options: FitOptions) -> dict[str, Task]:
+    """What is asked, by name."""
+    truth = Truth(dataset.splits["train"])
+    return {t.name: _make_task(t.name, truth.values(t.name), dataset, options) for t in dataset.targets}
+
+
+def _make_task(name: str, values: Sequence[Any], dataset: Dataset, options: FitOptions) -> Task:
     """What is asked of a target: class weights follow the metric, unless they are asked for."""
     target = next(t for t in dataset.targets if t.name == name)
     fair = options.metric in {"balanced_accuracy", "macro_f1"} and target.kind == "classify"
     weigh = options.class_weights == "balanced" or (options.class_weights == "auto" and fair)
-    values = [row.targets[name] for row in dataset.splits["train"]]
     return tasks.make(target, values, options.metric, "balanced" if weigh else None)
 
 
@@ -153,7 +174,7 @@ def ladder(context: Context) -> list[Outcome]:
 def planned(facts: Facts, context: Context) -> list[Candidate]:
     """The rungs that were asked for, cheapest first, before a layer or a rate is chosen by measurement."""
     asked = {"auto": ("probe", "finetune"), "probe": ("probe",), "scratch": ("scratch",)}
-    name, wishes, wanted = model_name(context), wishes_of(context.options), context.options.strategy
+    name, wishes, wanted = model_name(context), wishes_of(context.options, context.data), context.options.strategy
     return [
         Candidate(strategy, name, strategies.make(strategy, facts, wishes), pretrained=strategy != "scratch")
         for strategy in asked.get(wanted, ("probe", wanted))
@@ -171,10 +192,12 @@ def survey(name: str, context: Context) -> Facts:
     return facts_of(model, context)
 
 
-def wishes_of(options: FitOptions) -> Wishes:
-    """The options that strategies look at."""
+def wishes_of(options: FitOptions, dataset: Dataset) -> Wishes:
+    """The options that strategies look at, and what the source itself says of its tasks."""
     o = options
-    return Wishes(o.frozen, o.epochs, o.rate, o.batch, o.views, o.patience, o.seed)
+    weights = tuple((target.name, target.weight) for target in dataset.targets if target.weight != 1)
+    sampling = o.sampling or dataset.sampling or "proportional"
+    return Wishes(o.frozen, o.epochs, o.rate, o.batch, o.views, o.patience, o.seed, o.balance, sampling, weights)
 
 
 def choose_layer(candidate: Candidate, context: Context) -> str | None:
@@ -212,9 +235,10 @@ def choose(rungs: Sequence[Outcome], context: Context) -> Outcome:
 
 
 def prove(chosen: Outcome, context: Context) -> list[Outcome]:
-    """The controls that were asked for, each fitted as the rungs were."""
+    """The controls that were asked for, each fitted as the rungs were; of several tasks each alone, too."""
+    singles = alone(chosen) if context.options.controls != "none" else []
     outcomes = []
-    for candidate in rivals(survey(chosen.candidate.model, context), context):
+    for candidate in [*singles, *rivals(survey(chosen.candidate.model, context), context)]:
         context.hear(Said(f"control: {candidate.name}"))
         outcomes.append(
             attempt(tuned_scratch(candidate, context) if candidate.name == "scratch" else candidate, context)
@@ -223,9 +247,9 @@ def prove(chosen: Outcome, context: Context) -> list[Outcome]:
 
 
 def rivals(facts: Facts, context: Context) -> list[Candidate]:
-    """The controls that were asked for, cheapest first."""
-    options, wishes = context.options, wishes_of(context.options)
-    if options.controls == "none":
+    """The controls without pre-training that were asked for, cheapest first."""
+    options, wishes = context.options, wishes_of(context.options, context.data)
+    if options.controls in {"none", "tasks"}:
         return []
     candidates = list(controls.cheap(facts, wishes))
     if options.controls == "all" and options.strategy != "scratch":
@@ -245,24 +269,16 @@ def tuned_scratch(candidate: Candidate, context: Context) -> Candidate:
             rate = plan.phases[0].groups[0].rate
             context.hear(Said(f"scratch: trying a rate of {rate:g}"))
             outcome = attempt(replace(candidate, name=f"{candidate.name}-{rate:g}", plan=plan), context)
-            scores[rate] = outcome.feed.judge(outcome.cut)[1]
+            scores[rate] = outcome.feed.judge(outcome.cut).joint()[1]
         return max(scores, key=lambda rate: scores[rate])
 
     return replace(candidate, plan=scratch.at_rate(candidate.plan, context.decide("scratch rate", search)))
 
 
-def compare(ours: Outcome, theirs: Outcome, split: Split) -> Verdict:
-    """The paired comparison of two candidates by the metric that decides, on the same rows."""
-    name = next(iter(ours.tasks))
-    return evaluate.compare(
-        ours.tasks[name].metrics[0], ours.table(split, name), theirs.table(split, name), theirs.candidate.name
-    )
-
-
 def _verdict(shown: Sequence[Outcome], chosen: Outcome) -> Verdict | None:
     """Against the best control without pre-training, picked on validation, on the test rows."""
     rivals = [o for o in shown if not o.candidate.pretrained and o is not chosen]
-    if not rivals or not chosen.candidate.pretrained:
+    if not rivals or not chosen.candidate.pretrained or len(chosen.tasks) > 1:  # then each task has a verdict
         return None
     rival = max(rivals, key=lambda o: compare(o, chosen, "validation").difference.value)
     return compare(chosen, rival, "test")
@@ -270,22 +286,24 @@ def _verdict(shown: Sequence[Outcome], chosen: Outcome) -> Verdict | None:
 
 def _gain(rungs: Sequence[Outcome], chosen: Outcome) -> Verdict | None:
     probe = next((rung for rung in rungs if rung.candidate.name == "probe"), None)
-    return None if probe is None or probe is chosen else compare(chosen, probe, "test")
+    if probe is None or probe is chosen or len(chosen.tasks) > 1:
+        return None
+    return compare(chosen, probe, "test")
 
 
 # ---------------------------------------------------------------- around it
 
 
 def _findings(context: Context, chosen: Outcome) -> list[Finding]:
-    name = next(iter(chosen.tasks))
     found = [*context.data.findings, *diagnose.training(chosen.history)]
     found += diagnose.lengths(chosen.model.limit, chosen.feed.tokens("train"))
     if context.cache.damaged:
         found.append(diagnose.damaged_cache(len(context.cache.damaged)))
-    task = chosen.tasks[name]
-    train, validation = (evaluate.decisive(task, chosen.table(s, name)) for s in ("train", "validation"))
-    if train and validation:
-        found += diagnose.gap(task.metrics[0].name, train, validation)
+    for name, task in chosen.tasks.items():
+        train, validation = (evaluate.decisive(task, chosen.table(s, name)) for s in ("train", "validation"))
+        if train and validation:
+            metric = task.metrics[0].name
+            found += diagnose.gap(metric if len(chosen.tasks) == 1 else f"{name}: {metric}", train, validation)
     return found
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -13,9 +14,10 @@ from torch import nn
 
 from ukulele import models, tasks
 from ukulele.engine import choose_device, choose_precision
-from ukulele.errors import ModelError, RunError
+from ukulele.errors import ModelError, PlanError, RunError
 from ukulele.features.encode import Frozen, Pass, by_length, longest
-from ukulele.models.bundle import fill, read_bundle
+from ukulele.models.bundle import GROUPS, fill, read_bundle
+from ukulele.private import shared, with_tops
 from ukulele.tools.collate import collate
 from ukulele.types import Head, Modality, Model, Task
 
@@ -54,16 +56,18 @@ class Predictor:
             asked = {name: tasks.load(plain) for name, plain in about["tasks"].items()}
         except (KeyError, TypeError) as error:
             raise RunError(f"{path} holds a task that this version does not know: {error}") from error
-        heads = {name: task.head(bundle.model) for name, task in asked.items()}
+        model, heads = bundle.model, {name: task.head(bundle.model) for name, task in asked.items()}
+        if private := int(about.get("private_stages", 0)):
+            model, heads = shared(model, private), with_tops(model, private, heads)
         for name, head in heads.items():
             if isinstance(head, nn.Module):
                 fill(head, bundle.heads.get(name, {}))
         if verify:
-            _verify(path, cls(bundle.model, heads, asked, about), bundle.golden)
+            _verify(path, cls(model, heads, asked, about), bundle.golden)
         where = choose_device(device)
         if precision == "auto" and about.get("precision") == "fp32":
             precision = "fp32"  # as it was trained and measured
-        return cls(bundle.model, heads, asked, about, choose_precision(precision, where), where)
+        return cls(model, heads, asked, about, choose_precision(precision, where), where)
 
     @property
     def modality(self) -> Modality:
@@ -75,6 +79,19 @@ class Predictor:
     def columns(self) -> tuple[str, ...]:
         """The columns that were the input in training."""
         return tuple(self.about["columns"])
+
+    def only(self, names: Collection[str]) -> Self:
+        """The same model asked for some of its tasks; all where none is named.
+
+        Raises
+        ------
+        PlanError
+            If it has no such task.
+        """
+        _known(names, self.tasks)
+        if names:
+            self.tasks = {name: task for name, task in self.tasks.items() if name in names}
+        return self
 
     def answer(self, inputs: Sequence[tuple[Any, ...]]) -> list[dict[str, Any]]:
         """Plain answers by task for some rows, in their order."""
@@ -100,9 +117,87 @@ class Predictor:
     def stream(self, inputs: Iterable[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
         """Plain answers by task, row after row, a window of rows in memory."""
         rows = iter(inputs)
-        window = WINDOW if self._ragged else 256
-        while some := list(islice(rows, window)):
+        while some := list(islice(rows, self.window)):
             yield from self.answer(some)
+
+    @property
+    def window(self) -> int:
+        """Rows that are held in memory at a time."""
+        return WINDOW if self._ragged else 256
+
+
+class Grouped:
+    """Models for groups of tasks, asked as one."""
+
+    def __init__(self, members: Sequence[Predictor]) -> None:
+        self.members = members
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """All tasks, by name."""
+        return {name: task for member in self.members for name, task in member.tasks.items()}
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What is known of all together."""
+        asked = {name: told for member in self.members for name, told in member.about["asked"].items()}
+        return {**self.members[0].about, "asked": asked}
+
+    @property
+    def modality(self) -> Modality:
+        """text, pair or image."""
+        return self.members[0].modality
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that were the input in training."""
+        return self.members[0].columns
+
+    def only(self, names: Collection[str]) -> Grouped:
+        """Those members alone that have some of the tasks."""
+        _known(names, self.tasks)
+        mine = [(member, [name for name in names if name in member.tasks]) for member in self.members]
+        return Grouped([member.only(some) for member, some in mine if some]) if names else self
+
+    def raw(self, inputs: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
+        """Raw answers by task."""
+        return {name: answers for member in self.members for name, answers in member.raw(inputs).items()}
+
+    def answer(self, inputs: Sequence[tuple[Any, ...]]) -> list[dict[str, Any]]:
+        """Plain answers by task for some rows, in their order."""
+        found = [member.answer(inputs) for member in self.members]
+        return [{name: told for one in row for name, told in one.items()} for row in zip(*found, strict=True)]
+
+    def stream(self, inputs: Iterable[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+        """Plain answers by task, row after row, a window of rows in memory."""
+        rows = iter(inputs)
+        while some := list(islice(rows, self.members[0].window)):
+            yield from self.answer(some)
+
+
+def load_model(path: Path, precision: str = "auto", device: str = "auto") -> Predictor | Grouped:
+    """The model of a run or bundle, or those of its groups, each checked against its own examples.
+
+    Raises
+    ------
+    RunError
+        As `Predictor.load`.
+    """
+    folder = path if (path / GROUPS).is_file() else path / "bundle"
+    if not (folder / GROUPS).is_file():
+        return Predictor.load(path, precision, device)
+    try:
+        groups = json.loads((folder / GROUPS).read_text("utf-8"))["groups"]
+        places = [folder / str(group["folder"]) for group in groups]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{folder / GROUPS} is damaged: {error}") from error
+    return Grouped([Predictor.load(place, precision, device) for place in places])
+
+
+def _known(names: Collection[str], tasks: Mapping[str, Task]) -> None:
+    for name in names:
+        if name not in tasks:
+            raise PlanError(f"--task {name}: the model has no such task.", hint=f"Choose {', '.join(tasks)}.")
 
 
 def _verify(path: Path, predictor: Predictor, golden: Mapping[str, Any]) -> None:

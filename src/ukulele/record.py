@@ -19,6 +19,7 @@ from torch import nn
 from ukulele import __version__, evaluate, features, strategies
 from ukulele.attempt import Context, Outcome, facts_of, peak_memory
 from ukulele.errors import DataError
+from ukulele.together import block, signed
 from ukulele.tools.pictures import open_picture
 from ukulele.types import Finding, Row, Split, Verdict
 
@@ -27,6 +28,7 @@ LIBRARIES = ("torch", "transformers", "timm", "tokenizers", "scikit-learn", "acc
 MISTAKES = 12
 DOTS = 1000
 THUMBNAIL = 160  # pixels
+SHORT: Mapping[Split, str] = {"train": "train", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Story:
     context: Context
     shown: Sequence[Outcome]
     chosen: Outcome
+    parts: Mapping[str, Outcome]  # by task, the one that answers it: the chosen one, or its group's
     verdict: Verdict | None
     gain: Verdict | None
 
@@ -43,27 +46,28 @@ class Story:
 def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
     """The record; see docs/record.md for every field."""
     context, chosen = story.context, story.chosen
-    name, task = next(iter(chosen.tasks.items()))
-    run = context.run
-    table = chosen.table("test", name)
-    answers = task.decode(chosen.answers("test", name))
-    scored = {o.candidate.name: scores(o, "test") for o in story.shown}
+    run, names = context.run, list(chosen.tasks)
+    scored = {o.candidate.name: scores(o, "test", names) for o in story.shown}
+    several: dict[str, Any] = {}
+    if len(names) > 1:
+        several = {"multitask": block(story.parts, chosen, story.shown, context)}
+        for told in several["multitask"]["tasks"]:
+            name = told["name"]
+            told |= {**_quality(story.parts[name], context, name), "classes": _classes(context, name)}
+    alone = {} if several else {"task": _task(chosen, names[0]), **_quality(chosen, context, names[0])}
+    test = scored[chosen.candidate.name]
+    if several:
+        test = {name: scored[one.candidate.name][name] for name, one in story.parts.items()}
     return {
         "format": FORMAT,
         "ukulele": __version__,
         "run": _run(story),
-        "task": {
-            "name": name,
-            "kind": task.kind,
-            "labels": list(getattr(task, "labels", ())),
-            "metric": task.metrics[0].name,
-        },
-        "data": _data(context, name),
+        "data": _data(context, names),
         "model": _model(chosen),
         "chosen": chosen.candidate.name,
         "plan": _plan(chosen, context),
         "candidates": [_candidate(o, scored[o.candidate.name], context) for o in story.shown],
-        "test": scored[chosen.candidate.name],
+        "test": test,
         "controls": [
             {"name": o.candidate.name, "test": scored[o.candidate.name], "seconds": o.cost.seconds}
             for o in story.shown
@@ -78,9 +82,8 @@ def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
         },
         "findings": [asdict(finding) for finding in findings],
         "layers": run.manifest.get("layers", []),
-        **evaluate.details(task, table, answers),
-        "mistakes": _mistakes(chosen, context, name),
-        "slices": _slices(context, task, table),
+        **alone,
+        **several,
         "quarantine": [
             {"file": bad.where.file, "line": bad.where.line, "reason": bad.reason}
             for bad in context.data.quarantine[:20]
@@ -88,23 +91,29 @@ def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
-def scores(outcome: Outcome, split: Split) -> dict[str, Any]:
-    """Every metric on a split, as plain JSON with intervals."""
-    found: dict[str, Any] = {}
-    for name, task in outcome.tasks.items():
-        found |= evaluate.plain(evaluate.estimates(task, outcome.table(split, name)))
-    return found
+def _task(chosen: Outcome, name: str) -> dict[str, Any]:
+    task = chosen.tasks[name]
+    labels = list(getattr(task, "labels", ()))
+    return {"name": name, "kind": task.kind, "labels": labels, "metric": task.metrics[0].name}
 
 
-def signed(verdict: Verdict) -> str:
-    """A difference with its interval, for people.
+def _quality(chosen: Outcome, context: Context, name: str) -> dict[str, Any]:
+    """The particulars of a task's answers on the test rows."""
+    task, table = chosen.tasks[name], chosen.table("test", name)
+    return {
+        **evaluate.details(task, table, task.decode(chosen.answers("test", name))),
+        "mistakes": _mistakes(chosen, context, name),
+        "slices": _slices(context, name, task, table),
+    }
 
-    >>> from ukulele.types import Estimate
-    >>> signed(Verdict("helped", "tfidf", "accuracy", Estimate(0.031, 0.01, 0.052, 100, "")))
-    '+0.031 (0.010 to 0.052)'
-    """
-    d = verdict.difference
-    return f"{d.value:+.3f} ({d.low:.3f} to {d.high:.3f})"
+
+def scores(outcome: Outcome, split: Split, names: Sequence[str]) -> dict[str, Any]:
+    """Every metric on a split, as plain JSON with intervals; by task where the run has several."""
+    found = {
+        name: evaluate.plain(evaluate.estimates(task, outcome.table(split, name)))
+        for name, task in outcome.tasks.items()
+    }
+    return found if len(names) > 1 else found[names[0]]
 
 
 def _run(story: Story) -> dict[str, Any]:
@@ -135,27 +144,30 @@ def _hash(chosen: Outcome) -> str:
     return features.weights_hash(nn.ModuleList([chosen.model.net, *heads]))
 
 
-def _data(context: Context, name: str) -> dict[str, Any]:
+def _data(context: Context, names: Sequence[str]) -> dict[str, Any]:
     data = context.data
-    short = {"train": "train", "validation": "val", "test": "test"}
-    target = next(t for t in data.targets if t.name == name)
-    classes: dict[str, dict[str, int]] = {}
-    if target.kind != "regress":
-        for split, rows in data.splits.items():
-            counts: Counter[str] = Counter()
-            for row in rows:
-                value = row.targets[name]
-                counts.update(value if isinstance(value, tuple) else () if value is None else (value,))
-            classes[short[split]] = {label: counts[label] for label in target.labels}
     return {
         "name": data.name,
         "modality": data.modality,
         "inputs": list(data.columns),
-        "rows": {short[split]: len(rows) for split, rows in data.splits.items()},
+        "tasks": list(names),
+        "rows": {SHORT[split]: len(rows) for split, rows in data.splits.items()},
         "quarantined": len(data.quarantine),
-        "classes": classes,
+        "classes": _classes(context, names[0]) if len(names) == 1 else {},
         "notes": list(data.notes),
     }
+
+
+def _classes(context: Context, name: str) -> dict[str, dict[str, int]]:
+    """Rows of each class, by split."""
+    target = next(t for t in context.data.targets if t.name == name)
+    classes: dict[str, dict[str, int]] = {}
+    for split in context.data.splits if target.kind != "regress" else ():
+        counts: Counter[str] = Counter()
+        for value in context.truth(split).values(name):
+            counts.update(value if isinstance(value, tuple) else (value,))
+        classes[SHORT[split]] = {label: counts[label] for label in target.labels}
+    return classes
 
 
 def _model(chosen: Outcome) -> dict[str, Any]:
@@ -194,7 +206,7 @@ def _candidate(outcome: Outcome, test: Mapping[str, Any], context: Context) -> d
         "pretrained": candidate.pretrained,
         "plan": strategies.in_words(candidate.plan, facts_of(outcome.model, context), candidate.stop),
         "why": outcome.why,
-        "validation": scores(outcome, "validation"),
+        "validation": scores(outcome, "validation", list(context.tasks)),
         "test": test,
         "cross_validation": None if folds is None else {"value": folds[0], "error": folds[1]},
         "cost": _cost(outcome),
@@ -222,17 +234,13 @@ def _verdict(verdict: Verdict | None, chosen: Outcome, story: Story) -> dict[str
 
 def _mistakes(chosen: Outcome, context: Context, name: str) -> list[dict[str, Any]]:
     task = chosen.tasks[name]
-    rows = context.data.splits["test"]
+    rows, numbers = context.data.splits["test"], context.truth("test").numbers(name)
     found = evaluate.mistakes(
         task, task.decode(chosen.answers("test", name)), chosen.feed.values("test", name), MISTAKES
     )
     return [
-        {
-            "where": str(rows[m["row"]].where),
-            "input": _shown(rows[m["row"]]),
-            **{k: v for k, v in m.items() if k != "row"},
-        }
-        for m in found
+        {"where": str(row.where), "input": _shown(row), **{k: v for k, v in mistake.items() if k != "row"}}
+        for mistake, row in ((mistake, rows[int(numbers[mistake["row"]])]) for mistake in found)
     ]
 
 
@@ -250,11 +258,11 @@ def _shown(row: Row) -> Any:
     return {"thumbnail": "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()}
 
 
-def _slices(context: Context, task: Any, table: Any) -> list[dict[str, Any]]:
+def _slices(context: Context, name: str, task: Any, table: Any) -> list[dict[str, Any]]:
     column = context.options.slice
     if column is None:
         return []
-    values = context.data.splits["test"].column(column)
+    values = context.data.splits["test"].take(context.truth("test").numbers(name).tolist()).column(column)
     return list(evaluate.slices(task, table, values, column))
 
 

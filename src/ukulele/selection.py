@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -16,11 +16,13 @@ from ukulele.types import Head, Model, Phase, Plan
 
 @dataclass(frozen=True)
 class Selection:
-    """The cut, the optimiser's groups, and all parameters in them."""
+    """The cut, the optimiser's groups, and all parameters in them: those that all tasks share, and each task's own."""
 
     cut: int
     groups: tuple[dict[str, Any], ...]
     parameters: tuple[nn.Parameter, ...]
+    shared: tuple[nn.Parameter, ...] = ()
+    own: Mapping[str, tuple[nn.Parameter, ...]] = field(default_factory=dict)
 
 
 def owners(model: Model, heads: Mapping[str, Head]) -> dict[nn.Parameter, tuple[str, int]]:
@@ -51,7 +53,13 @@ def select(model: Model, heads: Mapping[str, Head], phase: Phase) -> Selection:
         {"params": params, "rate": phase.groups[index].rate, "decays": decays}
         for (index, decays), params in sorted(chosen.items(), key=lambda item: item[0])
     )
-    return Selection(cut, groups, tuple(trained))
+    shared = tuple(p for p in trained if known[p][1] < len(model.stages))
+    own = {
+        task: tuple(p for p in head.parameters() if p.requires_grad)
+        for task, head in heads.items()
+        if isinstance(head, nn.Module)
+    }
+    return Selection(cut, groups, tuple(trained), shared, own)
 
 
 def changing(model: Model, heads: Mapping[str, Head], phases: Sequence[Phase]) -> dict[str, Tensor]:

@@ -15,8 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from ukulele.types import Dataset, Event, Judged, Said, Saved, Stepped
-from ukulele.types import Progress as Counted
+from ukulele.events import Event, Judged, Lookahead, Said, Saved, Stepped
+from ukulele.events import Progress as Counted
+from ukulele.types import Dataset
 
 
 class Screen:
@@ -52,12 +53,14 @@ class Screen:
             case Stepped(place, of, epochs, losses, rows) if rows:
                 loss = sum(losses.values())
                 self._advance(f"train · loss {loss:.3f}", place.epoch * of + place.step + 1, of * epochs)
-            case Judged(place, loss, score, best):
+            case Judged(place, loss, score, best, scores):
+                each = ", ".join(f"{name} {value:.4f}" for name, value in scores.items()) if len(scores) > 1 else ""
                 self._say(
-                    f"  epoch {place.epoch}: validation loss {loss:.4f}, score {score:.4f}{' · best' if best else ''}",
+                    f"  epoch {place.epoch}: validation loss {loss:.4f}, score {score:.4f}"
+                    f"{f' ({each})' if each else ''}{' · best' if best else ''}",
                     "dim",
                 )
-            case Saved() | Stepped():
+            case Lookahead() | Saved() | Stepped():
                 pass
 
     def _say(self, text: str, style: str) -> None:
@@ -84,14 +87,15 @@ class Screen:
 
 def summary(record: Mapping[str, Any], path: Path, width: int = 100) -> str:
     """What a finished run prints: the verdict, the figures, where the report and the model are."""
-    said = [record[what]["sentence"] for what in ("verdict", "gain_over_probe") if record.get(what)]
+    said = [record[what]["sentence"] for what in ("verdict", "gain_over_probe", "multitask") if record.get(what)]
     worst = [finding["message"] for finding in record["findings"] if finding["severity"] != "info"]
     more = [f"! and {len(worst) - 5} more in the report"] if len(worst) > 5 else []
     found = [textwrap.fill(message, width, initial_indent="! ", subsequent_indent="  ") for message in worst[:5]]
     place = shlex.quote(str(path))
     example = {"image": "photo.jpg", "pair": '"…" "…"'}.get(record["data"]["modality"], '"…"')
     ends = [f"report  {path / 'report.html'}", f"model   {path / 'bundle'}", f"try it  uke predict {place} {example}"]
-    blocks = [[textwrap.fill(sentence, width) for sentence in said], _figures(record), [*found, *more], ends]
+    figures = _together(record["multitask"], width) if record.get("multitask") else _figures(record)
+    blocks = [[textwrap.fill(sentence, width) for sentence in said], figures, [*found, *more], ends]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
@@ -106,22 +110,60 @@ def _figures(record: Mapping[str, Any]) -> list[str]:
     return [*lines, "(* is the model that was packed)"]
 
 
-def interval(estimate: Mapping[str, Any] | None) -> str:
+def _together(block: Mapping[str, Any], width: int) -> list[str]:
+    """Every task together, alone and against its best control: a row each if that fits, else some lines each."""
+    head = ("task", "metric", "together", "alone", "control", "verdict")
+    rows = [_task(task) for task in block["tasks"]]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (head, *rows)]
+    if max(map(len, lines)) > width:
+        lines = []
+        for name, metric, *cells in rows:
+            lines.append(f"{name}, {metric}")
+            lines += [f"  {what:8}  {cell}" for what, cell in zip(head[2:], cells, strict=True) if cell != "-"]
+    return ["on the test rows of each task, with 95 % intervals", *lines, *_mean(block)]
+
+
+def _task(task: Mapping[str, Any]) -> tuple[str, ...]:
+    control, verdict = task.get("control") or {}, task.get("verdict") or {}
+    word = {"helped": "better", "hurt": "worse", "inconclusive": "unclear"}.get(verdict.get("outcome", ""), "-")
+    numbers = [interval(e, 3).strip() for e in (task.get("multi"), task.get("single"), control.get("value"))]
+    return (task["name"], task["metric"], *numbers[:2], f"{numbers[2]} {control.get('name', '')}".rstrip(), word)
+
+
+def _mean(block: Mapping[str, Any]) -> list[str]:
+    """The mean change and the time, each if it was measured."""
+    delta, seconds = block.get("delta_m_percent"), block.get("seconds") or {}
+    found = [f"Δm {delta['value']:+.2f} % ({delta['low']:+.2f} to {delta['high']:+.2f})"] if delta else []
+    times = [
+        f"{what} {seconds[key]:.1f} s"
+        for what, key in (("together", "together"), ("a model for each", "singles"))
+        if seconds.get(key)
+    ]
+    return [", ".join([*found, *times])] if found or times else []
+
+
+def interval(estimate: Mapping[str, Any] | None, decimals: int = 4) -> str:
     """A number and its interval."""
     if not estimate or estimate["value"] is None:
         return "    -"
-    return f"{estimate['value']:.4f} ({estimate['low']:.4f} to {estimate['high']:.4f})"
+    value, low, high = (f"{estimate[name]:.{decimals}f}" for name in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
 
 
 def estimates(scores: Mapping[str, Any], console: Console) -> None:
-    """Scores by metric, and by slice."""
+    """Scores by metric, and by slice; by task, too, of several."""
     console.print(f"{scores['rows']} rows, {scores['set_aside']} set aside", markup=False)
-    rows = [("all", name, interval(value)) for name, value in scores["test"].items()]
-    for part in scores.get("slices", ()):
-        rows += [
-            (f"{part['column']} = {part['value']} ({part['n']})", name, interval(v)) for name, v in part["test"].items()
-        ]
-    table(console, ("rows", "metric", "value (95 % interval)"), rows)
+    several = not all("value" in found for found in scores["test"].values())
+    tests = scores["test"] if several else {"": scores["test"]}
+    slices = scores.get("slices", {}) if several else {"": scores.get("slices", ())}
+    rows = []
+    for task, test in tests.items():
+        parts = [("all", test)]
+        parts += [(f"{part['column']} = {part['value']} ({part['n']})", part["test"]) for part in slices.get(task, ())]
+        rows += [(task, where, name, interval(value)) for where, found in parts for name, value in found.items()]
+    header = ("task", "rows", "metric", "value (95 % interval)")
+    table(console, header if several else header[1:], rows if several else [row[1:] for row in rows])
 
 
 def checked(dataset: Dataset, console: Console) -> None:

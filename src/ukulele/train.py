@@ -1,19 +1,26 @@
-"""The loop: executes a Plan and yields Events. The only place with backward() and optimiser.step()."""
+"""The loop: executes a Plan and yields Events. The only place with optimiser.step()."""
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
+from ukulele import balance
+from ukulele.descent import descend, look_ahead
 from ukulele.engine import Engine
 from ukulele.errors import UkuleleError
+from ukulele.events import Event, Judged, Lookahead, Place, Said, Saved, Stepped
 from ukulele.selection import Selection, changing, put, select
-from ukulele.types import Event, Head, Judged, Loss, Model, Phase, Place, Plan, Saved, Stepped, Tensors, fold
+from ukulele.types import Head, Loss, Model, Phase, Plan, Tensors, fold
+
+LOOKS = 8  # times an epoch that the effect of the tasks on each other is measured
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,21 @@ class Part:
     live: Tensors
     targets: Mapping[str, Tensors]
     rows: int
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How each task fares on validation: its score, higher is better, and its mean loss."""
+
+    scores: Mapping[str, float]
+    losses: Mapping[str, float]
+
+    def joint(self, without: frozenset[str] = frozenset()) -> tuple[float, float]:
+        """(loss, score): means over the tasks. Where a score is no number the loss decides for all."""
+        kept = [task for task in self.scores if task not in without]
+        loss = sum(self.losses[task] for task in kept) / max(1, len(kept))
+        score = sum(self.scores[task] for task in kept) / max(1, len(kept))
+        return loss, score if math.isfinite(score) else -loss
 
 
 class Feed(Protocol):
@@ -40,8 +62,8 @@ class Feed(Protocol):
         """Put the probe's optimum into the heads; its loss."""
         ...
 
-    def judge(self, cut: int) -> tuple[float, float]:
-        """(loss, score) on validation, of the model as it is; higher scores are better."""
+    def judge(self, cut: int) -> Judgement:
+        """How the model as it is fares on validation."""
         ...
 
 
@@ -64,6 +86,11 @@ class Above(nn.Module):
         pairs = zip(self._tasks, self.heads, strict=True)
         return {task: cast(Head, head).loss(live, part.targets[task]) for task, head in pairs}
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Their names."""
+        return self._tasks
+
 
 def train(
     model: Model, heads: Mapping[str, Head], plan: Plan, feed: Feed, engine: Engine, start: Saved | None = None
@@ -75,8 +102,9 @@ def train(
     Yields
     ------
     Event
-        `Stepped` after each step, `Judged` and `Saved` after each epoch. A state is a view of live
-        tensors: who keeps it beyond the next step writes it down or copies it.
+        `Stepped` after each step, `Judged` and `Saved` after each epoch; of several tasks that share what is
+        trained, `Lookahead` a few times an epoch. A state is a view of live tensors: who keeps it beyond the next
+        step writes it down or copies it.
     """
     begin = start.place if start else Place()
     if start:
@@ -95,33 +123,54 @@ def _start(model: Model, heads: Mapping[str, Head], plan: Plan, number: int, eng
     phase = plan.phases[number]
     chosen = select(model, heads, phase)
     above = Above(model, heads, chosen.cut).to(engine.device)
-    optimiser = OPTIMISERS[phase.optimiser](chosen.groups, phase.decay)
+    balancer = _balancer(plan, above.tasks, engine)
+    groups = list(chosen.groups)
+    if balancer is not None and balancer.parameters():
+        groups.append({"params": balancer.parameters(), "rate": max(g.rate for g in phase.groups), "decays": False})
+    optimiser = OPTIMISERS[phase.optimiser](groups, phase.decay)
     weights = changing(model, heads, plan.phases[: number + 1])  # now that all of it is on the device
-    return _Run(plan.seed, number, phase, chosen, above, optimiser, weights, changing(model, heads, [phase]))
+    changes = changing(model, heads, [phase])
+    return _Run(plan.seed, number, phase, chosen, above, optimiser, balancer, weights, changes)
+
+
+def _balancer(plan: Plan, tasks: Sequence[str], engine: Engine) -> balance.Balancer | None:
+    if len(tasks) < 2:
+        return None
+    weights = {task: weight for task, weight in plan.weights if task in tasks}
+    return balance.make(plan.balance, tasks, weights, engine.device)
 
 
 def _descend(run: _Run, feed: Feed, engine: Engine, start: Saved | None) -> Iterator[Event]:
     phase, number, cut = run.phase, run.number, run.chosen.cut
     begin = run.restore(start) if start else Place(number)
-    forward = engine.wrap(run.above)
+    reduces = run.balancer is None or run.balancer.on == "losses"  # else gradients are averaged by hand
+    forward = engine.wrap(run.above) if reduces else run.above
     for epoch in range(begin.epoch, phase.epochs):
         if run.out_of_patience(epoch - 1):
             break
         steps = feed.steps(number, cut, epoch)
-        run.set_modes()
+        run.begin_epoch(resumed=bool(begin.step) and epoch == begin.epoch)
+        looks = run.looks(len(steps), engine)
         for index in range(begin.step if epoch == begin.epoch else 0, len(steps)):
             place = Place(number, epoch, index)
-            torch.manual_seed(zlib.crc32(f"{run.seed} {place}".encode()) + engine.rank)
             part = engine.place(feed.part(cut, epoch, engine.share(steps[index])))
+            if index in looks:
+                yield _look(run, part, place, engine)
+            torch.manual_seed(zlib.crc32(f"{run.seed} {place}".encode()) + engine.rank)
             losses = _step(run, forward, part, engine, (epoch * len(steps) + index, phase.epochs * len(steps)))
+            yield from run.news()
             yield Stepped(place, len(steps), phase.epochs, losses, len(steps[index]))
             if engine.saves_now():
                 yield Saved(Place(number, epoch, index + 1), run.state())
+        run.end_epoch()
         place = Place(number, epoch + 1)
         if phase.patience is not None:
             run.above.eval()
-            loss, score = engine.agree(feed.judge(cut))  # else some might stop and some go on
-            yield Judged(place, loss, score, run.consider(score, epoch))
+            judgement = engine.agree(feed.judge(cut))  # else some might stop and some go on
+            loss, score = judgement.joint(frozenset(run.lost))
+            best = run.consider(score, epoch)
+            run.rest(judgement.scores, epoch)
+            yield Judged(place, loss, score, best, judgement.scores)
         yield Saved(place, run.state())
     run.above.eval()
     put(run.changes, run.best_values)
@@ -137,11 +186,16 @@ class _Run:
     chosen: Selection
     above: Above
     optimiser: torch.optim.Optimizer
+    balancer: balance.Balancer | None
     weights: Mapping[str, Tensor]  # all that this phase and those before it change
     changes: Mapping[str, Tensor]  # what this one does
     best_epoch: int = -1
     best_score: float = float("-inf")
     best_values: Mapping[str, Tensor] = field(default_factory=dict)
+    best_by_task: dict[str, tuple[int, float]] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)  # tasks whose loss became no number
+    totals: dict[str, list[float]] = field(default_factory=dict)  # of this epoch's losses: sum and count
+    unsaid: list[str] = field(default_factory=list)
 
     def set_modes(self) -> None:
         """Frozen is frozen: modules without a trained parameter, and BatchNorm statistics, stay in eval mode.
@@ -156,6 +210,51 @@ class _Run:
             parameters = list(module.parameters())
             if parameters and not any(p.requires_grad for p in parameters):
                 module.eval()
+
+    def begin_epoch(self, *, resumed: bool) -> None:
+        """Training modes; a fresh count of the losses, unless the epoch was begun before."""
+        self.set_modes()
+        if not resumed:
+            self.totals = {task: [0.0, 0.0] for task in self.above.tasks}
+
+    def end_epoch(self) -> None:
+        """Balancers that go by epochs hear of the mean losses."""
+        if self.balancer is not None:
+            self.balancer.epoch_done(torch.tensor([total / max(1.0, n) for total, n in self.totals.values()]))
+
+    def looks(self, steps: int, engine: Engine) -> frozenset[int]:
+        """The steps of an epoch before which the tasks' effect on each other is measured."""
+        if len(self.above.tasks) < 2 or not self.chosen.shared or engine.world > 1:
+            return frozenset()
+        return frozenset(int((look + 0.5) * steps / LOOKS) for look in range(LOOKS))
+
+    def rest(self, scores: Mapping[str, float], epoch: int) -> None:
+        """A task that waited for a better score of its own for too long rests: its loss counts no more."""
+        patience = self.phase.patience
+        if self.balancer is None or patience is None:
+            return
+        for task, score in scores.items():
+            if score > self.best_by_task.get(task, (0, float("-inf")))[1]:
+                self.best_by_task[task] = (epoch, score)
+        waiting = {task for task, (at, _) in self.best_by_task.items() if epoch - at >= patience}
+        if len(waiting | set(self.lost)) < len(self.above.tasks):  # where all wait the phase is over anyway
+            self.balancer.rest(waiting | set(self.lost))
+
+    def lose(self, tasks: Sequence[str], step: int) -> None:
+        """Go on without tasks whose loss is no number."""
+        self.lost += tasks
+        self.unsaid += [
+            f"the loss of {task} is no number from phase {self.number}, step {step + 1} on: the others are trained "
+            "without it. Lower the rate (--rate), train in full precision (--precision fp32), or look at its targets"
+            for task in tasks
+        ]
+        if self.balancer is not None:
+            self.balancer.rest(self.lost)
+
+    def news(self) -> Iterator[Event]:
+        """What has to be said and was not yet."""
+        while self.unsaid:
+            yield Said(self.unsaid.pop(0), "warning")
 
     def consider(self, score: float, epoch: int) -> bool:
         """Keep the values where the score is the best so far."""
@@ -172,13 +271,29 @@ class _Run:
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs."""
         best = {"epoch": self.best_epoch, "score": repr(self.best_score), "values": dict(self.best_values)}
-        return {"weights": dict(self.weights), "optimiser": self.optimiser.state_dict(), "best": best}
+        state: dict[str, Any] = {
+            "weights": dict(self.weights), "optimiser": self.optimiser.state_dict(), "best": best,
+        }  # fmt: skip
+        if self.balancer is not None:
+            state["tasks"] = {
+                "balance": self.balancer.state(),
+                "best": {task: [at, repr(score)] for task, (at, score) in self.best_by_task.items()},
+                "lost": list(self.lost),
+                "totals": {task: [repr(number) for number in total] for task, total in self.totals.items()},
+            }
+        return state
 
     def restore(self, saved: Saved) -> Place:
         """Take up a saved state; the weights are in place already."""
         self.optimiser.load_state_dict(saved.state["optimiser"])
         best = saved.state["best"]
         self.best_epoch, self.best_score, self.best_values = best["epoch"], float(best["score"]), best["values"]
+        if self.balancer is not None:
+            kept = saved.state["tasks"]
+            self.balancer.restore(kept["balance"])
+            self.best_by_task = {task: (at, float(score)) for task, (at, score) in kept["best"].items()}
+            self.lost = list(kept["lost"])
+            self.totals = {task: [float(number) for number in total] for task, total in kept["totals"].items()}
         return saved.place
 
 
@@ -186,21 +301,44 @@ def _step(run: _Run, forward: nn.Module, part: Part, engine: Engine, at: tuple[i
     for group in run.optimiser.param_groups:
         group["lr"] = group["rate"] * schedule(run.phase, *at)
     run.optimiser.zero_grad(set_to_none=True)
-    with engine.precision():
-        found = forward(part)
-    losses = {task: engine.mean(loss) for task, loss in found.items()}
-    total = torch.stack(list(losses.values())).sum()
-    engine.backward(total)
-    if run.phase.clip is not None:
-        nn.utils.clip_grad_norm_(run.chosen.parameters, run.phase.clip)
-    run.optimiser.step()
+    losses = _losses(forward, part, engine)
     values = {task: float(engine.shown(loss)) for task, loss in losses.items()}
-    if not all(abs(value) < float("inf") for value in values.values()):
+    strange = [task for task, value in values.items() if not math.isfinite(value)]
+    fresh = [task for task in strange if task not in run.lost]
+    if len(set(run.lost) | set(strange)) == len(values):
         raise NotFiniteError(
             f"the loss became {values} in phase {run.number}, step {at[0] + 1} of {at[1]}.",
             hint="Lower the rate (--rate), or train in full precision (--precision fp32).",
         )
-    return values
+    if fresh:
+        run.lose(fresh, at[0])
+    kept = {task: loss.new_zeros(()) if task in run.lost else loss for task, loss in losses.items()}
+    descend(kept, run.chosen, run.balancer, engine)
+    if run.phase.clip is not None:
+        nn.utils.clip_grad_norm_(run.chosen.parameters, run.phase.clip)
+    run.optimiser.step()
+    if run.balancer is not None and run.balancer.wants_after:
+        with torch.no_grad():
+            after = _losses(run.above, part, engine)
+        run.balancer.after(torch.stack([engine.shown(after[task]) * (task not in run.lost) for task in after]))
+    kept_values = {task: value for task, value in values.items() if task not in run.lost}
+    for task, value in kept_values.items():
+        total = run.totals.setdefault(task, [0.0, 0.0])
+        total[0], total[1] = total[0] + value, total[1] + (value != 0)  # 0: none of its rows in this step
+    return kept_values
+
+
+def _losses(forward: nn.Module, part: Part, engine: Engine) -> dict[str, Tensor]:
+    with engine.precision():
+        found = forward(part)
+    return {task: engine.mean(loss) for task, loss in found.items()}
+
+
+def _look(run: _Run, part: Part, place: Place, engine: Engine) -> Lookahead:
+    run.above.eval()
+    affinity, conflicts = look_ahead(partial(_losses, run.above, part, engine), run.chosen, engine)
+    run.set_modes()
+    return Lookahead(place, run.above.tasks, tuple(map(tuple, affinity)), conflicts)
 
 
 def schedule(phase: Phase, step: int, steps: int) -> float:
@@ -209,8 +347,6 @@ def schedule(phase: Phase, step: int, steps: int) -> float:
     >>> [round(schedule(Phase((), warmup=0.5), step, 4), 2) for step in range(4)]
     [0.5, 1.0, 1.0, 0.5]
     """
-    import math
-
     rising = int(steps * phase.warmup)
     if step < rising:
         return (step + 1) / rising

@@ -59,11 +59,16 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Target:
-    """What a data set asks, as plain data: the name of the column, what kind of answer, and its labels."""
+    """What a data set asks, as plain data: a name, what kind of answer, and its labels.
+
+    `column` is where it is read from, if that has another name; `weight` is what its loss counts beside others'.
+    """
 
     name: str
     kind: Kind
     labels: tuple[str, ...] = ()
+    column: str = ""
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +95,21 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Joined:
+    """One of several sources that were joined: its name, its input columns, and the targets its rows have."""
+
+    name: str
+    columns: tuple[str, ...]
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """A labelled data set, read, checked and split."""
+    """A labelled data set, read, checked and split.
+
+    With several targets a row may lack some of them (None), but never all. Of several sources `joined` tells which;
+    their rows follow each other.
+    """
 
     name: str
     modality: Modality
@@ -101,6 +119,8 @@ class Dataset:
     notes: tuple[str, ...] = ()  # every inference made while reading, to be said aloud
     findings: tuple[Finding, ...] = ()
     quarantine: tuple[BadRow, ...] = ()
+    joined: tuple[Joined, ...] = ()
+    sampling: str | None = None  # how often each task is seen, where the source says so
 
 
 @dataclass(frozen=True)
@@ -199,6 +219,7 @@ class Request:
     pretrained: bool = True
     seed: int = 0
     inputs: int = 1  # texts a row: 1, or 2 for pairs
+    mixed: bool = False  # of pairs: some rows have one text
     max_length: int | None = None  # tokens; None: what the model takes
     long: Literal["cut", "chunk"] = "cut"  # texts longer than that
     rows: Rows | None = None
@@ -323,13 +344,17 @@ class Plan:
     phases: tuple[Phase, ...] = ()
     views: int = 1  # augmented views of a row; 1 is the plain view alone, 0 a fresh one every epoch
     seed: int = 0
+    balance: str = "first"  # how several tasks' losses, or their gradients, become one
+    sampling: str = "proportional"  # how often each task is seen: also "sqrt", "equal", "temperature:T"
+    weights: tuple[tuple[str, float], ...] = ()  # what a task's loss counts, where not 1
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A model and a plan. The user's choice, a rung of the ladder and every control are the same thing.
 
-    `stop` names the last stage that is kept in front of the pool; None keeps all.
+    `stop` names the last stage that is kept in front of the pool; None keeps all. `tasks` names those it is
+    for; None is for all.
     """
 
     name: str
@@ -338,68 +363,7 @@ class Candidate:
     role: Literal["rung", "control"] = "rung"
     pretrained: bool = True
     stop: str | None = None
-
-
-# ---------------------------------------------------------------- events
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a run stands. With the seed it fixes every random draw, so no generator's state is ever saved."""
-
-    phase: int = 0
-    epoch: int = 0
-    step: int = 0
-
-
-@dataclass(frozen=True)
-class Stepped:
-    """One optimiser step was taken; `losses` by task, `of` is the number of steps in this epoch."""
-
-    place: Place
-    of: int
-    epochs: int
-    losses: Mapping[str, float]
-    rows: int
-
-
-@dataclass(frozen=True)
-class Judged:
-    """An epoch is over and validation has spoken; higher is better."""
-
-    place: Place
-    loss: float
-    score: float
-    best: bool
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A state from which the run ends bit-identical: a tree of tensors, numbers and strings."""
-
-    place: Place
-    state: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Work that is counted but is no training step: rows encoded, candidates fitted."""
-
-    what: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Said:
-    """A line for the user: an inference, a decision, a warning."""
-
-    text: str
-    severity: Literal["info", "warning"] = "info"
-
-
-Event: TypeAlias = Stepped | Judged | Saved | Progress | Said
-Hear: TypeAlias = Callable[[Event], None]
+    tasks: tuple[str, ...] | None = None
 
 
 # ---------------------------------------------------------------- numbers

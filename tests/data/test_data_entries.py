@@ -123,11 +123,17 @@ def test_columns_of_flags(tmp_path):
     assert again.splits["test"][3].targets == {"labels": ("joy", "fear")}
 
 
-def test_several_targets(tmp_path):
-    rows = [{**row, "stars": i % 5 + i % 3 / 2} for i, row in enumerate(sentences())]
-    with pytest.raises(DataError, match=r"2 targets were given .*; one is expected, or several 0/1 columns") as error:
-        read(rows, ReadOptions(target=("label", "stars")), tmp_path)
-    assert "--target" in error.value.hint
+def test_several_targets_are_a_task_each(tmp_path):
+    rows = [{**row, "stars": i % 5 + i % 3 / 2, "topic": "xyz"[i % 3]} for i, row in enumerate(sentences())]
+    data = read(rows, ReadOptions(target=("label", "stars", "topic", "label")), tmp_path)
+    assert data.targets == (
+        Target("label", "classify", ("a", "b")),
+        Target("stars", "regress"),
+        Target("topic", "classify", ("x", "y", "z")),
+    )
+    assert data.columns == ("text",)
+    assert sum("Task '" in note for note in data.notes) == 3
+    assert data.splits["train"][0].targets.keys() == {"label", "stars", "topic"}
 
 
 def test_pairs_by_name_and_by_choice(tmp_path):

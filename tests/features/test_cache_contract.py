@@ -13,11 +13,12 @@ from cache_kit import CUT, Folders, Make, close, equal, files, quiet, read
 from PIL import Image
 
 from ukulele import features, models
+from ukulele.events import Progress
 from ukulele.features import Cache, Pass, Store, frozen_pass, model_key
 from ukulele.features.encode import BLOCK, Frozen, by_length
 from ukulele.models import images
 from ukulele.tools.collate import collate
-from ukulele.types import Model, Progress, Request, Rows, Tensors
+from ukulele.types import Model, Request, Rows, Tensors
 
 
 def uncached(model: Model, rows: Rows, cut: int) -> list[Tensors]:

@@ -13,8 +13,9 @@ import torch
 from cache_kit import CUT, Folders, Make, close, equal, files, quiet, read
 
 from ukulele import features, models
+from ukulele.events import Progress
 from ukulele.features import Cache, Computed, Pass, Store, frozen_pass
-from ukulele.types import Model, Progress, Request, Rows, Tensors
+from ukulele.types import Model, Request, Rows, Tensors
 
 # ---------------------------------------------------------------- damage
 

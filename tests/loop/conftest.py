@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from torch import nn
 
 from ukulele import models, tasks
 from ukulele.engine import Engine
+from ukulele.events import Event, Saved
 from ukulele.features import Cache
 from ukulele.feed import Feed
 from ukulele.train import train
-from ukulele.types import Card, Event, Field, Head, Model, Plan, Request, Saved, Stage, Table, Target, Tensors
+from ukulele.types import Card, Field, Head, Model, Plan, Request, Stage, Table, Target, Tensors
 
 LABELS = ("bad", "good")
 
@@ -63,6 +64,56 @@ def make_kit(mood_rows: Callable[..., Any], cache_folder: Path) -> Callable[...,
         engine = Engine("cpu", "fp32", save_every)
         cache = options.get("cache", Cache(cache_folder))
         feed = Feed(model, heads, plan, tables, cache, engine, "fp32", options.get("hear", lambda event: None))  # type: ignore[arg-type]
+        return Kit(model, heads, plan, feed, engine)
+
+    return make
+
+
+ASKED = {
+    "mood": Target("mood", "classify", LABELS),
+    "marks": Target("marks", "multilabel", ("good", "loud")),
+    "type": Target("type", "regress"),  # a name that modules would choke on
+}
+
+
+@pytest.fixture
+def joint_rows(make_rows: Callable[..., Any], texts: Callable[..., list[str]]) -> Callable[..., Any]:
+    """Makes texts of three tasks; a row has one, two or all of them."""
+
+    def make(count: int, seed: int = 0) -> Any:
+        words, answers = [], []
+        for number, text in enumerate(texts(count, seed)):
+            good, loud = number % 2 == 0, number % 3 == 0
+            words.append(f"{'good fine' if good else 'bad awful'} {'song string' if loud else 'tea rain'} {text}")
+            full = {
+                "mood": "good" if good else "bad",
+                "marks": ("good",) * good + ("loud",) * loud,
+                "type": 1.0 * good + 2.0 * loud,
+            }
+            kept = [("mood",), ("mood", "marks"), ("marks", "type"), tuple(full)][number % 4]
+            answers.append({name: value if name in kept else None for name, value in full.items()})
+        rows = make_rows(words)
+        return type(rows)(replace(row, targets=given) for row, given in zip(rows, answers, strict=True))
+
+    return make
+
+
+@pytest.fixture
+def make_joint_kit(joint_rows: Callable[..., Any], cache_folder: Path) -> Callable[..., Kit]:
+    """Makes a kit of three tasks for a plan, or for some of them: make_joint_kit(model, plan, only=("mood",))."""
+
+    def make(model: Model, plan: Plan, count: int = 48, save_every: float = 60.0, **options: Any) -> Kit:
+        rows = {
+            split: joint_rows(size, seed)
+            for split, size, seed in (("train", count, 0), ("validation", 16, 1), ("test", 12, 2))
+        }
+        only = options.get("only", tuple(ASKED))
+        values = {name: [row.targets[name] for row in rows["train"]] for name in ASKED}
+        asked = {name: tasks.make(target, values[name]) for name, target in ASKED.items() if name in only}
+        heads: dict[str, Head] = {name: task.head(model) for name, task in asked.items()}
+        tables = {split: Table(some, asked) for split, some in rows.items()}
+        engine = Engine("cpu", "fp32", save_every)
+        feed = Feed(model, heads, plan, tables, Cache(cache_folder), engine, "fp32", lambda event: None)  # type: ignore[arg-type]
         return Kit(model, heads, plan, feed, engine)
 
     return make

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from ukulele.engine import Engine, choose_device, choose_precision
+from ukulele.events import Judged, Stepped
 from ukulele.tools.files import load_tree, save_tree
-from ukulele.types import Group, Judged, Loss, Phase, Plan, Stepped
+from ukulele.types import Group, Loss, Phase, Plan
 
 PHASES = (
     Phase((Group("head.*", 1.0),), "probe", strength=1.0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,10 +13,11 @@ import pytest
 from ukulele import tasks
 from ukulele.attempt import _note
 from ukulele.engine import Engine
+from ukulele.events import Judged, Lookahead, Place, Said, Stepped
 from ukulele.features import Cache, Computed, Store
 from ukulele.features.encode import Frozen
-from ukulele.train import train
-from ukulele.types import Group, Judged, Phase, Place, Plan, Said, Stepped, Table, Target
+from ukulele.train import Judgement, train
+from ukulele.types import Group, Phase, Plan, Table, Target
 
 HEAD = Group("head.*", 0.02)
 TOP = Plan("x", (Phase((HEAD, Group("block1.*", 0.01)), batch=8, epochs=2, patience=3),))
@@ -38,10 +40,13 @@ def test_a_metric_without_a_value_lets_the_loss_decide(bert: Any, make_kit: Any)
 
 
 def test_the_history_holds_numbers_alone() -> None:
-    history: list[dict[str, Any]] = []
-    _note(Stepped(Place(), 1, 1, {"mood": 0.5}, 8), history)
-    _note(Judged(Place(0, 1), math.inf, math.nan, best=False), history)
-    assert (history[0]["validation_loss"], history[0]["score"]) == (None, None)
+    outcome: Any = SimpleNamespace(history=[], looks=[])
+    _note(Stepped(Place(), 1, 1, {"mood": 0.5}, 8), outcome)
+    _note(Judged(Place(0, 1), math.inf, math.nan, False, {"mood": math.nan, "type": 0.5}), outcome)
+    _note(Lookahead(Place(), ("mood", "type"), ((math.nan, 0.1), (0.2, 0.3)), 0.5), outcome)
+    assert (outcome.history[0]["validation_loss"], outcome.history[0]["score"]) == (None, None)
+    assert outcome.history[0]["scores"] == {"mood": None, "type": 0.5}
+    assert outcome.looks[0]["affinity"] == [[None, 0.1], [0.2, 0.3]]
 
 
 def test_fresh_views_are_neither_stored_nor_kept(network: Any, make_kit: Any, cache_folder: Any) -> None:
@@ -91,7 +96,7 @@ def test_lengths_need_no_pass_of_a_trained_trunk(bert: Any, make_kit: Any, monke
 def test_all_processes_hear_the_same_judgement(bert: Any, make_kit: Any) -> None:
     class Following(Engine):
         def agree(self, value: Any) -> Any:
-            return (0.25, 0.75) if isinstance(value, tuple) else value
+            return Judgement({"mood": 0.75}, {"mood": 0.25}) if isinstance(value, Judgement) else value
 
     kit = make_kit(bert(), TOP)
     kit.engine = Following("cpu", "fp32")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,13 @@ from torch import nn
 
 from ukulele import models
 from ukulele.engine import Engine
+from ukulele.events import Judged, Place, Saved, Stepped
 from ukulele.features import Cache, Computed
 from ukulele.models import images
 from ukulele.selection import changing, check
 from ukulele.tools.files import load_tree, save_tree
-from ukulele.train import NotFiniteError, schedule, train
-from ukulele.types import Group, Judged, Model, Phase, Place, Plan, Request, Saved, Stepped
+from ukulele.train import Judgement, NotFiniteError, schedule, train
+from ukulele.types import Group, Model, Phase, Plan, Request
 
 HEAD = Group("head.*", 0.02)
 PHASES = {
@@ -200,9 +202,9 @@ def test_the_best_epoch_is_kept_and_waiting_ends(bert: Any, make_kit: Any, monke
     kit = make_kit(bert(), Plan("x", (phase,)))
     scores, seen = iter([0.5, 0.7, 0.6, 0.7, 0.9]), []
 
-    def judge(cut: int) -> tuple[float, float]:
+    def judge(cut: int) -> Judgement:
         seen.append(kit.state())
-        return 1.0, next(scores)
+        return Judgement({"mood": next(scores)}, {"mood": 1.0})
 
     monkeypatch.setattr(kit.feed, "judge", judge)
     events = kit.train()
@@ -220,7 +222,7 @@ def test_without_patience_the_last_weights_are_kept(bert: Any, make_kit: Any) ->
 
 def test_a_score_that_is_no_number_is_never_the_best(bert: Any, make_kit: Any, monkeypatch: Any) -> None:
     kit = make_kit(bert(), Plan("x", (replace(PHASES["head"], epochs=9, patience=2),)))
-    monkeypatch.setattr(kit.feed, "judge", lambda cut: (float("nan"), float("nan")))
+    monkeypatch.setattr(kit.feed, "judge", lambda cut: Judgement({"mood": math.nan}, {"mood": math.nan}))
     judged = [event for event in kit.train() if isinstance(event, Judged)]
     assert [event.best for event in judged] == [False, False]
 
@@ -268,6 +270,7 @@ def test_answers_come_in_the_order_of_the_rows_from_any_cut(bert: Any, make_kit:
     kit.train()
     low, loss = kit.feed.answers("test", 0)
     high, same = kit.feed.answers("test", 2)
+    loss, same = loss["mood"], same["mood"]
     torch.testing.assert_close(
         torch.tensor(np.array(low["mood"])), torch.tensor(np.array(high["mood"])), rtol=1e-4, atol=1e-5
     )
@@ -301,7 +304,7 @@ def test_training_learns(bert: Any, make_kit: Any) -> None:
     kit = make_kit(bert(), Plan("x", (replace(PHASES["last block"], epochs=12),)), count=48)
     losses = [sum(event.losses.values()) for event in kit.train() if isinstance(event, Stepped)]
     assert sum(losses[-6:]) < 0.5 * sum(losses[:6])
-    assert kit.feed.judge(2)[1] > 0.6  # of rows it never saw
+    assert kit.feed.judge(2).scores["mood"] > 0.6  # of rows it never saw
 
 
 def test_a_loss_that_is_no_number_stops_with_advice(bert: Any, make_kit: Any) -> None:

@@ -1,10 +1,11 @@
-"""Four realistic records, made up but of the true shape."""
+"""Five realistic records, made up but of the true shape."""
 
 import base64
 import io
 import random
 
 import pytest
+from several_kit import several_record
 
 
 def estimate(value, width=0.016, n=1821, **more):
@@ -355,7 +356,13 @@ def regress_record():
     return record
 
 
-RECORDS = {"text": text_record, "many": many_record, "image": image_record, "regress": regress_record}
+RECORDS = {
+    "text": text_record,
+    "many": many_record,
+    "image": image_record,
+    "regress": regress_record,
+    "several": lambda: several_record(text_record()),
+}
 
 
 @pytest.fixture(params=RECORDS)
@@ -366,3 +373,8 @@ def record(request):
 @pytest.fixture
 def text():
     return text_record()
+
+
+@pytest.fixture
+def several():
+    return several_record(text_record())

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ukulele.errors import RunError, StorageError
+from ukulele.events import Judged, Place, Progress, Said, Saved, Stepped
 from ukulele.runs import RunFolder
 from ukulele.runs.folder import next_folder, read_record
-from ukulele.types import Judged, Place, Progress, Said, Saved, Stepped
 
 OPTIONS = {"model": "minilm", "seed": 3, "columns": ["text"], "rate": None}
 

@@ -10,9 +10,9 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
 from ukulele.config import FitOptions
 from ukulele.engine import Engine
+from ukulele.events import Judged, Place, Said, Stepped
 from ukulele.pipeline import _same_machine, tracking
 from ukulele.runs import RunFolder
-from ukulele.types import Judged, Place, Said, Stepped
 
 
 class Recorder:

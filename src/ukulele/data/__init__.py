@@ -1,7 +1,19 @@
 """Data sets: read from anything, checked, split, and handed on as rows that are read when touched."""
 
+from ukulele.data.entries import is_several, named
+from ukulele.data.labelled import read_labelled
 from ukulele.data.options import ReadOptions
 from ukulele.data.quarantine import write_quarantine
-from ukulele.data.read import read, read_inputs, read_labelled
+from ukulele.data.read import read, read_inputs
+from ukulele.data.several import mixed
 
-__all__ = ["ReadOptions", "read", "read_inputs", "read_labelled", "write_quarantine"]
+__all__ = [
+    "ReadOptions",
+    "is_several",
+    "mixed",
+    "named",
+    "read",
+    "read_inputs",
+    "read_labelled",
+    "write_quarantine",
+]

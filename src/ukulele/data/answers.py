@@ -20,12 +20,15 @@ class Answers:
     codes: NDArray[np.int64]
     values: tuple[Any, ...]
 
+    def known(self, rows: Indices) -> Indices:
+        """Those of some rows that have a value."""
+        return rows[self.codes[rows] >= 0]
+
     def counts(self, rows: Indices, target: Target) -> dict[str, int]:
         """Rows of each label."""
         found = dict.fromkeys(target.labels, 0)
-        for value, n in zip(
-            self.values, np.bincount(self.codes[rows], minlength=len(self.values)).tolist(), strict=True
-        ):
+        codes = self.codes[self.known(rows)]
+        for value, n in zip(self.values, np.bincount(codes, minlength=len(self.values)).tolist(), strict=True):
             for label in (value,) if isinstance(value, str) else value or ():
                 if n:
                     found[label] = found.get(label, 0) + n

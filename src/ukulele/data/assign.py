@@ -18,7 +18,7 @@ from ukulele.data.rows import Shape, number
 from ukulele.data.sources import Loaded, split_name
 from ukulele.data.split import by_groups, by_strata, by_time
 from ukulele.errors import DataError
-from ukulele.types import SPLITS, BadRow, Split
+from ukulele.types import SPLITS, BadRow, Split, Target
 
 Assigned: TypeAlias = "tuple[dict[Split, Indices], list[str], list[BadRow]]"
 
@@ -93,7 +93,7 @@ def _made(
     else:
         groups = _alike(frame, shape, pool, decoded)
         said = f"Split at random (seed {options.seed}), stratified, nearly identical rows on one side"
-        strata = _strata(shape, answers, pool)
+        strata = _strata(shape, answers, pool, sum(share > 0 for share in shares))
         if options.group is not None:
             groups = merged(groups, _named_groups(frame, options.group, pool))
             part = by_groups(strata, groups, shares, options.seed)
@@ -137,23 +137,38 @@ def _alike(frame: Frame, shape: Shape, pool: Indices, decoded: Decoded | None) -
     return near_texts(frame, shape.inputs, pool)
 
 
-def _strata(shape: Shape, answers: Mapping[str, Answers], pool: Indices) -> Indices:
-    """What the splits are balanced by: the class, the rarest label, or the decile."""
-    target = shape.targets[0]
-    found = answers[target.name]
-    codes = found.codes[pool]
+def _strata(shape: Shape, answers: Mapping[str, Answers], pool: Indices, parts: int) -> Indices:
+    """What the splits are balanced by: each row's value of the rarest target it has.
+
+    Where no value of a target has a row for each of the `parts`, its values count as one.
+    """
+    strata = np.full(len(pool), -1, np.int64)
+    for target in sorted(shape.targets, key=lambda target: len(answers[target.name].known(pool))):
+        found = answers[target.name]
+        rows = np.flatnonzero((found.codes[pool] >= 0) & (strata < 0))
+        if not len(rows):
+            continue
+        own = _values(target, found, pool[rows])
+        if len(shape.targets) > 1 and np.bincount(own).max() < parts:
+            own = np.zeros_like(own)
+        strata[rows] = own + strata.max() + 1
+    return np.asarray(np.unique(strata, return_inverse=True)[1], np.int64)
+
+
+def _values(target: Target, found: Answers, rows: Indices) -> Indices:
+    """A number for each row's value of a target that it has: the class, the rarest label, or the decile."""
+    codes = found.codes[rows]
     match target.kind:
         case "classify":
-            strata = codes
+            return codes
         case "multilabel":
-            counts = found.counts(pool, target)
+            counts = found.counts(rows, target)
             rarest = [min(value, key=lambda label: counts.get(label, 0), default="") for value in found.values]
-            strata = np.unique(np.array(rarest), return_inverse=True)[1].astype(np.int64)[codes]
+            return np.unique(np.array(rarest), return_inverse=True)[1].astype(np.int64)[codes]
         case "regress":
             numbers = np.array(found.values, np.float64)[codes]
-            edges = np.unique(np.quantile(numbers, np.linspace(0, 1, max(2, min(11, len(pool) // 20 + 1)))))
-            strata = np.searchsorted(edges[1:-1], numbers, side="right")
-    return np.asarray(np.unique(strata, return_inverse=True)[1], np.int64)
+            edges = np.unique(np.quantile(numbers, np.linspace(0, 1, max(2, min(11, len(rows) // 20 + 1)))))
+            return np.asarray(np.searchsorted(edges[1:-1], numbers, side="right"), np.int64)
 
 
 def _named_groups(frame: Frame, name: str, pool: Indices) -> Indices:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -93,11 +93,14 @@ def conflicts(data: Checked) -> Iterator[Finding]:
     rows = rows[np.isin(data.prints[rows], repeated[counts > 1])]
     if not len(rows):
         return
-    prints, inverse = np.unique(data.prints[rows], return_inverse=True)
+    prints = np.unique(data.prints[rows])
     for target in data.shape.targets:
         if target.kind == "regress":
             continue
-        codes = data.answers[target.name].codes[rows]
+        found = data.answers[target.name]
+        known = found.known(rows)
+        inverse = np.searchsorted(prints, data.prints[known])
+        codes = found.codes[known]
         low = np.full(len(prints), np.iinfo(np.int64).max)
         high = np.full(len(prints), -1, np.int64)
         np.minimum.at(low, inverse, codes)
@@ -105,11 +108,10 @@ def conflicts(data: Checked) -> Iterator[Finding]:
         torn = prints[low < high]
         if not len(torn):
             continue
-        values = data.answers[target.name].values
         examples = []
         for value in torn[:SHOWN]:
-            same = rows[data.prints[rows] == value][:SHOWN]
-            labels = [_said(values[code]) for code in data.answers[target.name].codes[same]]
+            same = known[data.prints[known] == value][:SHOWN]
+            labels = [_said(found.values[code]) for code in found.codes[same]]
             examples.append(
                 {"rows": [str(data.frame.where(row)) for row in same], "labels": labels, "input": _input(data, same[0])}
             )
@@ -215,6 +217,42 @@ def mojibake(data: Checked) -> Iterator[Finding]:
             f"Rows with characters left by a wrong encoding (such as “â€™” or “\ufffd”): {len(rows)}.",
             {"count": len(rows), "examples": examples},
             "Export the data again as UTF-8.",
+        )
+
+
+def same_inputs(parts: Mapping[str, Checked]) -> Iterator[Finding]:
+    """The same input among the training rows of one source and the test rows of another."""
+    hashes = {
+        (name, split): _distinct(data.prints[data.splits[split]])[0]
+        for name, data in parts.items()
+        for split in ("train", "test")
+        if split in data.splits
+    }
+    for first, second in permutations(parts, 2):
+        here, there = hashes.get((first, "train")), hashes.get((second, "test"))
+        if here is None or there is None:
+            continue
+        common = np.intersect1d(here, there, assume_unique=True)
+        if not len(common):
+            continue
+        ours, theirs = parts[first], parts[second]
+        train, test = ours.splits["train"], theirs.splits["test"]
+        count = int(np.isin(theirs.prints[test], common).sum())
+        examples = [
+            {
+                "train": _place(ours, train, value),
+                "test": _place(theirs, test, value),
+                "input": _shown(theirs, test, value),
+            }
+            for value in common[:SHOWN]
+        ]
+        yield Finding(
+            "warning",
+            "same-input-across-tasks",
+            f"{count} of {len(test)} test rows of {second!r} are also training rows of {first!r}: "
+            f"the model has seen them, and figures on {second!r} may be too good by that.",
+            {"train": first, "test": second, "count": count, "rows": len(test), "examples": examples},
+            f"Remove them from the training rows of {first!r}.",
         )
 
 

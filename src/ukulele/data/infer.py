@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ukulele.data.frame import Frame, require
-from ukulele.data.options import ReadOptions
+from ukulele.data.options import Asked, ReadOptions
 from ukulele.data.plain import STRINGS
-from ukulele.data.rows import FALSE, TRUE, Shape, labels_of, number
+from ukulele.data.rows import FALSE, TRUE, Shape, column_of, labels_of, number
 from ukulele.errors import DataError
 from ukulele.tools.pictures import SUFFIXES
-from ukulele.types import Target
-
-Kind = Literal["classify", "multilabel", "regress"]
+from ukulele.types import Kind, Modality, Target
 
 TARGETS = (
     "label", "labels", "target", "targets", "class", "classes", "category", "sentiment", "intent", "emotion",
@@ -43,7 +41,7 @@ FEW = 30  # distinct whole numbers up to which they are taken for classes
 class Guess:
     """What is read from which columns. `flags` are the 0/1 columns of a multilabel target."""
 
-    modality: Literal["text", "pair", "image"]
+    modality: Modality
     inputs: tuple[str, ...]
     targets: tuple[Target, ...]  # labels still empty, but for 0/1 columns
     notes: tuple[str, ...]
@@ -57,14 +55,16 @@ def infer(frame: Frame, options: ReadOptions, folder: bool) -> Guess:
     DataError
         If a named column is missing, no target is found, or the target looks like an identifier.
     """
-    for name in (*options.target, *options.inputs, options.group, options.time, options.split):
+    columns = [column for one in options.asked for column in one.columns]
+    for name in (*options.target, *columns, *options.inputs, options.group, options.time, options.split):
         if name is not None:
             require(frame, name)
     notes: list[str] = []
     if folder:
         notes.append("Input: pictures; the target is the folder each lies in.")
-        return Guess("image", ("path",), (Target("label", "classify"),), tuple(notes))
-    wanted = options.target or _target(frame, options, notes)
+        return Guess("image", ("path",), (_of_folder(options),), tuple(notes))
+    asked = _asked(frame, options, notes)
+    wanted = [column for one in asked for column in one.columns]
     inputs = options.inputs or _inputs(frame, wanted, options)
     if len(inputs) > 2:
         raise DataError(f"{len(inputs)} input columns were given.", hint="Expected one, or two for pairs.")
@@ -75,11 +75,50 @@ def infer(frame: Frame, options: ReadOptions, folder: bool) -> Guess:
     pictures = [name for name in inputs if is_picture(frame, name)]
     if pictures and len(inputs) > 1:
         raise DataError(f"column {pictures[0]!r} holds pictures; pairs are of texts.", hint="Name one input column.")
-    modality: Literal["text", "pair", "image"] = "image" if pictures else "pair" if len(inputs) == 2 else "text"
+    modality: Modality = "image" if pictures else "pair" if len(inputs) == 2 else "text"
     if not options.inputs:
         notes.append(f"Input: {modality}, from column {' and '.join(map(repr, inputs))} (change it with --text).")
-    targets = _targets(frame, wanted, options, notes)
+    targets = _targets(frame, asked, options, notes)
     return Guess(modality, tuple(inputs), targets, tuple(notes))
+
+
+def _of_folder(options: ReadOptions) -> Target:
+    """The one target that a folder of pictures has."""
+    if len(options.asked) > 1:
+        names = ", ".join(one.name for one in options.asked)
+        raise DataError(f"{names}: a folder of pictures holds one task, the class.", hint="Give them as a table.")
+    return _named(Target("label", "classify"), options.asked[0]) if options.asked else Target("label", "classify")
+
+
+def _named(target: Target, asked: Asked) -> Target:
+    """A target under the name of a task."""
+    column = column_of(target)
+    return replace(target, name=asked.name, column="" if column == asked.name else column, weight=asked.weight)
+
+
+def _asked(frame: Frame, options: ReadOptions, notes: list[str]) -> tuple[Asked, ...]:
+    """The tasks with their columns: several 0/1 columns are one task, any others a task each."""
+    if not options.asked:
+        wanted = tuple(dict.fromkeys(options.target)) or _target(frame, options, notes)
+        if len(wanted) > 1 and all(is_flag(frame, name) for name in wanted):
+            return (Asked("labels", wanted),)
+        return tuple(Asked(name, (name,)) for name in wanted)
+    found: list[Asked] = []
+    for one in options.asked:
+        columns = one.columns or options.target or _target(frame, options, notes)
+        if len(columns) > 1 and not all(is_flag(frame, name) for name in columns):
+            raise DataError(
+                f"{len(columns)} targets were given ({', '.join(columns)}); one is expected, or several 0/1 columns.",
+                hint="List the others as tasks of their own, with the same data, in a file of tasks (.yaml).",
+            )
+        same = next((other for other in found if other.columns == tuple(columns)), None)
+        if same is not None:
+            raise DataError(
+                f"{same.name!r} and {one.name!r} both ask for column {columns[0]!r}.",
+                hint="Name the target of each in a file of tasks (.yaml).",
+            )
+        found.append(replace(one, columns=tuple(columns)))
+    return tuple(found)
 
 
 def refuse_other_cells(frame: Frame, shape: Shape) -> None:
@@ -89,9 +128,11 @@ def refuse_other_cells(frame: Frame, shape: Shape) -> None:
         if kind != pa.string() and not (shape.image and kind == pa.binary()):
             raise DataError(f"column {name!r} holds {_cells(kind)}, no texts.", hint="Name the input with --text.")
     for target in shape.targets:
-        kind = frame.fields.get(target.name, pa.string())
+        kind = frame.fields.get(column_of(target), pa.string())
         if kind == pa.binary() or (kind == STRINGS and target.kind != "multilabel"):
-            raise DataError(f"column {target.name!r} holds {_cells(kind)}.", hint="Name the target with --target.")
+            raise DataError(
+                f"column {column_of(target)!r} holds {_cells(kind)}.", hint="Name the target with --target."
+            )
 
 
 def _cells(kind: pa.DataType) -> str:
@@ -237,20 +278,34 @@ def _length(frame: Frame, name: str) -> float:
     return sum(len(cell) for cell in cells if number(cell) is None) / max(len(cells), 1)
 
 
-def _targets(frame: Frame, wanted: Sequence[str], options: ReadOptions, notes: list[str]) -> tuple[Target, ...]:
+def _targets(frame: Frame, asked: Sequence[Asked], options: ReadOptions, notes: list[str]) -> tuple[Target, ...]:
     if options.task is not None and options.task not in get_args(Kind):
         raise DataError(f"there is no task {options.task!r}.", hint=f"Expected one of {', '.join(get_args(Kind))}.")
-    if len(wanted) > 1 and all(is_flag(frame, name) for name in wanted):
-        notes.append(f"Task: several labels, one 0/1 column each: {', '.join(wanted)}.")
-        return (Target("labels", "multilabel", tuple(wanted)),)
-    if len(wanted) > 1:
-        raise DataError(
-            f"{len(wanted)} targets were given ({', '.join(wanted)}); one is expected, or several 0/1 columns.",
-            hint="Name one with --target, and make a run for each of the others.",
-        )
-    (name,) = wanted
-    kind: Kind = options.task or kind_of(frame, name)  # type: ignore[assignment]
-    if options.task is None:
-        said = {"classify": "one class a row", "multilabel": "several labels a row", "regress": "a number"}[kind]
-        notes.append(f"Task: {said}, from the cells of {name!r} (change it with --task).")
-    return (Target(name, kind),)
+    if options.task is not None and len(asked) > 1:
+        raise task_of_several(options.task, [one.name for one in asked])
+    found = []
+    for one in asked:
+        task = f"Task {one.name!r}" if len(asked) > 1 else "Task"
+        if len(one.columns) > 1:
+            if options.task not in {None, "multilabel"}:
+                raise task_of_several(options.task or "", one.columns)
+            notes.append(f"{task}: several labels, one 0/1 column each: {', '.join(one.columns)}.")
+            taken = ";".join(one.columns) if one.name in frame.fields else ""  # another column has the task's name
+            found.append(Target(one.name, "multilabel", one.columns, taken, one.weight))
+            continue
+        (column,) = one.columns
+        kind: Kind = options.task or kind_of(frame, column)  # type: ignore[assignment]
+        if options.task is None:
+            said = {"classify": "one class a row", "multilabel": "several labels a row", "regress": "a number"}[kind]
+            change = "" if len(asked) > 1 or options.asked else " (change it with --task)"
+            notes.append(f"{task}: {said}, from the cells of {column!r}{change}.")
+        found.append(_named(Target(column, kind), one))
+    return tuple(found)
+
+
+def task_of_several(task: str, names: Sequence[str]) -> DataError:
+    """--task, which is for one target, was given with several."""
+    return DataError(
+        f"--task {task} is for one target; there are {len(names)}: {', '.join(names)}.",
+        hint="Leave --task out: the kind of each is inferred from its cells.",
+    )

@@ -6,6 +6,15 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A task by name: the columns that answer it (several 0/1 columns are one task; none: inferred), and its weight."""
+
+    name: str
+    columns: tuple[str, ...] = ()
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class ReadOptions:
     """How to read a data set. Empty and None mean: infer it, and say so.
 
@@ -22,3 +31,4 @@ class ReadOptions:
     validation: float = 0.1
     test: float = 0.2
     seed: int = 0
+    asked: tuple[Asked, ...] = ()  # the tasks of one of several sources; empty: those that `target` names

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from ukulele.data.answers import Answers
 from ukulele.data.arrays import flags, numbers
 from ukulele.data.decoded import Decoded
-from ukulele.data.frame import Frame
-from ukulele.data.rows import Shape, columns_of, labels_of, number
+from ukulele.data.frame import Frame, Indices
+from ukulele.data.rows import Shape, column_of, columns_of, labels_of, number
 from ukulele.errors import DataError
 from ukulele.tools.files import write_atomic
 from ukulele.types import BadRow, Finding, Target
 
+SHOWN = 5
 Check = Callable[[Sequence[Any]], str]
 """The cells of a row to what is wrong with them, "" for nothing."""
 
@@ -30,74 +31,117 @@ Check = Callable[[Sequence[Any]], str]
 def faulty_rows(
     frame: Frame, shape: Shape, answers: Mapping[str, Answers], decoded: Decoded | None = None
 ) -> dict[int, BadRow]:
-    """The rows of a frame that cannot be used, with the first reason each: its input, then its targets."""
-    checks: list[tuple[tuple[str, ...], Check]] = []
-    if not shape.image:
-        checks += [((name,), _empty_text(name)) for name in shape.inputs]
-    checks += [(columns_of(target, frame), _target_check(target)) for target in shape.targets]
-    names = list(dict.fromkeys([*shape.inputs, *(name for columns, _ in checks for name in columns)]))
+    """The rows of a frame that cannot be used, with the first reason each: its input, or that it has no target."""
+    texts = () if shape.image else shape.inputs
+    asked = [(columns_of(target, frame), _target_check(target)) for target in shape.targets]
+    names = list(dict.fromkeys([*shape.inputs, *(name for columns, _ in asked for name in columns)]))
     rows = np.flatnonzero(_suspects(frame, shape, answers, decoded))
     bad: dict[int, BadRow] = {}
     for row, record in zip(rows.tolist(), zip(*frame.take(names, rows), strict=True), strict=True):
         cells = dict(zip(names, record, strict=True))
         reason = decoded.faults[row] if decoded else ""
-        for columns, check in checks:
-            reason = reason or check([cells[name] for name in columns])
+        reason = reason or next((f"empty text in column {name!r}" for name in texts if _blank(cells[name])), "")
+        reason = reason or _without_target([check([cells[name] for name in columns]) for columns, check in asked])
         if reason:
             bad[row] = BadRow(frame.where(row), reason, _content(record))
     return bad
+
+
+def _without_target(reasons: Sequence[str]) -> str:
+    """Why a row has no target, from what is wrong with each; "" where it has one."""
+    if not reasons or not all(reasons):
+        return ""
+    return reasons[0] if len(reasons) == 1 else f"no target that can be used: {', '.join(reasons)}"
 
 
 def _suspects(frame: Frame, shape: Shape, answers: Mapping[str, Answers], decoded: Decoded | None) -> NDArray[np.bool_]:
     """Rows that may be bad, found column by column."""
     suspect = np.array([bool(fault) for fault in decoded.faults]) if decoded else np.zeros(len(frame), bool)
     for name in () if shape.image else shape.inputs:
-        suspect |= np.concatenate([_empty(batch.column(name)) for batch in frame.batches])
-    for target in shape.targets:
-        found, known = answers[target.name], frozenset(target.labels)
-        strange = [bool(known) and not known.issuperset(_labels(value)) for value in found.values]
-        suspect |= np.array([*strange, True])[found.codes]  # -1, no answer, is the last
+        suspect |= _missing(frame, name)
+    if shape.targets:
+        suspect |= np.logical_and.reduce([answers[target.name].codes < 0 for target in shape.targets])
     return suspect
 
 
-def _empty(texts: pa.Array) -> NDArray[np.bool_]:
-    lengths = pc.binary_length(pc.utf8_trim_whitespace(texts))
-    return (numbers(lengths) == 0) | flags(texts.is_null()) if len(texts) else np.zeros(0, bool)
+def without_cell(frame: Frame, target: Target) -> NDArray[np.bool_]:
+    """For each row, whether its cell of a target is empty; of several cells, whether one is."""
+    found: NDArray[np.bool_] = np.logical_or.reduce([_missing(frame, name) for name in columns_of(target, frame)])
+    return found
 
 
-def _labels(value: Any) -> tuple[str, ...]:
-    return value if isinstance(value, tuple) else (value,) if isinstance(value, str) else ()
+def _missing(frame: Frame, name: str) -> NDArray[np.bool_]:
+    return np.concatenate([_empty(batch.column(name)) for batch in frame.batches])
 
 
-def _empty_text(name: str) -> Check:
-    return lambda cells: "" if cells[0] and not str(cells[0]).isspace() else f"empty text in column {name!r}"
+def _empty(cells: pa.Array) -> NDArray[np.bool_]:
+    nothing = flags(cells.is_null())
+    if not len(cells) or cells.type != pa.string():
+        return nothing
+    nothing |= numbers(pc.binary_length(pc.utf8_trim_whitespace(cells))) == 0
+    return nothing
+
+
+def _blank(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, str) and not cell.strip())
+
+
+def cell_findings(frame: Frame, shape: Shape, good: Indices, answers: Mapping[str, Answers]) -> Iterator[Finding]:
+    """Of several targets: cells that are there and cannot be used, and how many are empty. The rows are kept."""
+    empty: dict[str, int] = {}
+    for target in shape.targets if len(shape.targets) > 1 else ():
+        rows = good[answers[target.name].codes[good] < 0]
+        nothing = without_cell(frame, target)[rows]
+        if nothing.any():
+            empty[target.name] = int(nothing.sum())
+        strange = rows[~nothing]
+        if len(strange):
+            yield _bad_cells(frame, target, strange, len(good))
+    if empty:
+        said = ", ".join(f"{name!r} ({count:,})" for name, count in empty.items())
+        yield Finding(
+            "info",
+            "empty-cells",
+            f"Of {len(good):,} rows some have no value of a target: {said}. Such rows train their other targets.",
+            {"rows": len(good), "counts": empty},
+        )
+
+
+def _bad_cells(frame: Frame, target: Target, rows: Indices, total: int) -> Finding:
+    columns, check = columns_of(target, frame), _target_check(target)
+    shown = rows[:SHOWN]
+    reasons = [check(record) for record in zip(*frame.take(columns, shown), strict=True)]
+    return Finding(
+        "warning",
+        "bad-cells",
+        f"Cells of target {target.name!r} that cannot be used and count as empty: {len(rows):,}. "
+        f"The first, {frame.where(shown[0])}: {reasons[0]}.",
+        {"target": target.name, "count": len(rows), "rows": total}
+        | {"examples": [f"{frame.where(row)}: {reason}" for row, reason in zip(shown, reasons, strict=True)]},
+        "Mend them; until then their rows serve the other targets alone.",
+    )
 
 
 def _target_check(target: Target) -> Check:
-    known = frozenset(target.labels)
-
-    def missing(cell: Any) -> bool:
-        return cell is None or (isinstance(cell, str) and not cell.strip())
+    known, name = frozenset(target.labels), column_of(target)
 
     def classify(cells: Sequence[Any]) -> str:
-        if missing(cells[0]):
-            return f"missing target {target.name!r}"
-        return _unknown(target.name, [cells[0].strip()], known)
+        if _blank(cells[0]):
+            return f"missing target {name!r}"
+        return _unknown(name, [cells[0].strip()], known)
 
     def regress(cells: Sequence[Any]) -> str:
-        if missing(cells[0]):
-            return f"missing target {target.name!r}"
-        return "" if number(cells[0]) is not None else f"target {target.name!r} is {cells[0][:40]!r}, not a number"
+        if _blank(cells[0]):
+            return f"missing target {name!r}"
+        return "" if number(cells[0]) is not None else f"target {name!r} is {cells[0][:40]!r}, not a number"
 
     def multilabel(cells: Sequence[Any]) -> str:
         labels = labels_of(cells, target.labels)
-        if labels is None:
-            return (
-                f"missing target {target.name!r}"
-                if any(map(missing, cells))
-                else "0 or 1 expected in each label column"
-            )
-        return _unknown(target.name, labels, known)
+        if labels is not None:
+            return _unknown(name, labels, known)
+        if any(map(_blank, cells)):
+            return f"missing target {name!r}"
+        return "0 or 1 expected in each label column" if len(cells) > 1 else f"no label in target {name!r}"
 
     return {"classify": classify, "regress": regress, "multilabel": multilabel}[target.kind]
 

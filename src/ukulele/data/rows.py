@@ -63,9 +63,7 @@ class TableRows:
         if self.shape.image:
             inputs = [[picture(cell, file) for cell, file in zip(column, files, strict=True)] for column in inputs]
         values = {
-            target.name: [
-                value_of(target)(given) for given in zip(*(cells[c] for c in sources[target.name]), strict=True)
-            ]
+            target.name: list(map(value_of(target), zip(*(cells[c] for c in sources[target.name]), strict=True)))
             for target in self.shape.targets
         }
         for at, (file, line) in enumerate(zip(files, cells[LINE], strict=True)):
@@ -78,22 +76,47 @@ def picture(cell: str | bytes, file: str) -> Path | bytes:
     return cell if isinstance(cell, bytes) else Path(file).parent / cell
 
 
+def column_of(target: Target) -> str:
+    """The column that a target is read from."""
+    return target.column or target.name
+
+
 def columns_of(target: Target, frame: Frame) -> tuple[str, ...]:
     """The columns a target is read from: its own, or one 0/1 column a label."""
-    if target.name not in frame.fields and target.kind == "multilabel" and target.labels:
+    column = column_of(target)
+    if column not in frame.fields and target.kind == "multilabel" and target.labels:
         return target.labels
-    return (target.name,)
+    return (column,)
 
 
 def value_of(target: Target) -> Callable[[tuple[Any, ...]], Any]:
-    """How the cells of a row become the value of a target: a label, a tuple of labels, a number or None."""
+    """How the cells of a row become the value of a target: a label, a tuple of labels, a number or None.
+
+    Labels that are not the target's are None, once its labels are known.
+
+    >>> value_of(Target("mood", "classify", ("good", "bad")))((" good ",)), value_of(Target("stars", "regress"))(("?",))
+    ('good', None)
+    """
+    known = frozenset(target.labels)
+
+    def one(cells: tuple[Any, ...]) -> str | None:
+        label = (cells[0] or "").strip()
+        return label if label and (not known or label in known) else None
+
+    def several(cells: tuple[Any, ...]) -> tuple[str, ...] | None:
+        found = labels_of(cells, target.labels)
+        return found if found is None or not known or known.issuperset(found) else None
+
+    def measured(cells: tuple[Any, ...]) -> float | None:
+        return number(cells[0])
+
     match target.kind:
         case "regress":
-            return lambda cells: number(cells[0])
+            return measured
         case "classify":
-            return lambda cells: (cells[0] or "").strip() or None
+            return one
         case "multilabel":
-            return lambda cells: labels_of(cells, target.labels)
+            return several
 
 
 def number(cell: Any) -> float | None:

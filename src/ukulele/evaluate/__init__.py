@@ -4,5 +4,19 @@ from __future__ import annotations
 
 from ukulele.evaluate.details import details, mistakes
 from ukulele.evaluate.estimates import compare, decisive, estimates, plain, slices
+from ukulele.evaluate.several import Compared, Grouping, delta_m, grouping, in_words
 
-__all__ = ["compare", "decisive", "details", "estimates", "mistakes", "plain", "slices"]
+__all__ = [
+    "Compared",
+    "Grouping",
+    "compare",
+    "decisive",
+    "delta_m",
+    "details",
+    "estimates",
+    "grouping",
+    "in_words",
+    "mistakes",
+    "plain",
+    "slices",
+]

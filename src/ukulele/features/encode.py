@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ukulele.events import Hear, Progress
 from ukulele.features import blocks, keys
 from ukulele.features.blocks import Block
 from ukulele.features.cache import Cache
 from ukulele.features.folding import fold_batchnorm
 from ukulele.tools.collate import collate, separate
-from ukulele.types import Field, Hear, Model, Progress, Row, Rows, Tensors
+from ukulele.types import Field, Model, Row, Rows, Tensors
 
 BLOCK = 4096
 TOKENS = 4096  # padded tokens a batch

@@ -59,31 +59,48 @@ def rows_key(rows: Sequence[Row], draws: Sequence[int]) -> str:
     digest = xxhash.xxh3_128()
     for row, draw in zip(rows, draws, strict=True):
         for value in row.inputs:
-            match value:
-                case str():
-                    content = b"s" + value.encode("utf-8", "surrogatepass")
-                case bytes():
-                    content = b"b" + value
-                case Path():
-                    facts = value.stat()
-                    content = f"p{value.resolve()} {facts.st_size} {facts.st_mtime_ns}".encode()
-                case _:
-                    content = b"i" + repr(value.size).encode() + value.mode.encode() + value.tobytes()
-            digest.update(len(content).to_bytes(8, "little"))
-            digest.update(content)
+            _add(digest, _place(value) if isinstance(value, Path) else _content(value))
         digest.update(draw.to_bytes(8, "little"))
     return digest.hexdigest()
 
 
 def data_key(dataset: Dataset) -> str:
-    """A hash of a data set: inputs and targets of every row of every split."""
+    """A hash of a data set: inputs and targets of every row of every split.
+
+    A file counts as its name, that of its folder, and its size: a run can go on where the data were copied to.
+    """
     digest = xxhash.xxh3_128()
     for split, rows in dataset.splits.items():
         digest.update(split.encode())
         for row in rows:
-            digest.update(rows_key([row], [0]).encode())
+            for value in row.inputs:
+                _add(digest, _name(value) if isinstance(value, Path) else _content(value))
             digest.update(repr(sorted(row.targets.items())).encode())
     return digest.hexdigest()
+
+
+def _add(digest: Any, content: bytes) -> None:
+    digest.update(len(content).to_bytes(8, "little"))
+    digest.update(content)
+
+
+def _content(value: Any) -> bytes:
+    match value:
+        case str():
+            return b"s" + value.encode("utf-8", "surrogatepass")
+        case bytes():
+            return b"b" + value
+        case _:
+            return bytes(b"i" + repr(value.size).encode() + value.mode.encode() + value.tobytes())
+
+
+def _place(path: Path) -> bytes:
+    facts = path.stat()
+    return f"p{path.resolve()} {facts.st_size} {facts.st_mtime_ns}".encode()
+
+
+def _name(path: Path) -> bytes:
+    return f"n{path.parent.name}/{path.name} {path.stat().st_size}".encode()
 
 
 def draw(seed: int, row: int, view: int) -> int:

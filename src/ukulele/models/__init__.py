@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ukulele.errors import ModelError
-from ukulele.models.bundle import BUNDLE_FILE, is_bundle, read_bundle
+from ukulele.models.bundle import BUNDLE_FILE, GROUPS, is_bundle, read_bundle
 from ukulele.types import Card, Field, Model, Request, Stage, Tensors
 
 CLASSICAL = ("majority", "tfidf", "histogram")
@@ -32,6 +32,12 @@ def load(request: Request, modality: str) -> Model:
     path = Path(request.name).expanduser()
     if is_bundle(path):
         return _from_bundle(path, request, modality)
+    for folder in (path, path / "bundle"):
+        if (folder / GROUPS).is_file():
+            raise ModelError(
+                f"{request.name} holds a model for each of several groups of tasks.",
+                hint=f"Name one of them: --model {folder / 'group-1'}",
+            )
     if modality == "image":
         from ukulele.models import hub, images
 

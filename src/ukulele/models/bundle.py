@@ -28,6 +28,7 @@ from ukulele.types import Card, Model
 BUNDLE_FILE = "bundle.json"
 FORMAT = 1
 WEIGHTS = "weights.safetensors"
+GROUPS = "groups.json"  # in a folder of several bundles: which tasks each answers
 AGAIN = "Copy the bundle again from where it came, or repeat the run (`uke fit … --resume RUN`)."
 Build = Callable[[Mapping[str, Any], Mapping[str, bytes]], Model]
 

@@ -133,7 +133,10 @@ def learn_terms(rows: Rows) -> tuple[list[str], list[float]]:
 
 @dataclass(frozen=True)
 class Words:
-    """A vocabulary at work. Texts of a pair have a block of terms each, and a third for what they share."""
+    """A vocabulary at work. Texts of a pair have a block of terms each, and a third for what they share.
+
+    Among pairs a row of one text fills the first block alone.
+    """
 
     places: Mapping[str, int]
     weights: NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""Text encoders of transformers: BERT and its kin, one text or two a row."""
+"""Text encoders of transformers: BERT and its kin, one text a row, two, or some of each."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 OFFSET = frozenset({"mpnet", "longformer", "roberta-prelayernorm", "xlm-roberta-xl", "data2vec-text", "ibert"})
 UNBOUNDED = 512  # tokens, where a family knows no limit of its own
+TEXTS = {"none": (1,), "either": (1, 2)}  # a row may have, by how pairs are read; else two
 
 
 class Embed(nn.Module):
@@ -311,12 +312,11 @@ def encode(
         If a row has more or fewer texts than the model takes.
     """
     del draws
-    wanted = 1 if pairs == "none" else 2
+    allowed = TEXTS.get(pairs, (2,))
     for texts in inputs:
-        if len(texts) != wanted:
-            raise DataError(
-                f"a row has {len(texts)} texts; the model takes {'two texts' if wanted > 1 else 'one'} a row."
-            )
+        if len(texts) not in allowed:
+            takes = {"none": "one", "either": "one or two"}.get(pairs, "two texts")
+            raise DataError(f"a row has {len(texts)} texts; the model takes {takes} a row.")
     if pairs == "separate":
         single = tokenizer.encode_batch([text for texts in inputs for text in texts])
         return [_row(single[at : at + 2], names) for at in range(0, len(single), 2)]
@@ -356,6 +356,8 @@ def _pairs(folder: Path, config: Any, request: Request) -> str:
     """How two texts are read: separately by a model made for that (sentence-transformers), else side by side."""
     if request.inputs < 2:
         return "none"
+    if request.mixed:
+        return "either"  # side by side: rows of one text end in vectors of the same width
     return "separate" if config.model_type in LAYOUTS and (folder / "modules.json").is_file() else "joint"
 
 
@@ -390,9 +392,8 @@ def _card(request: Request, folder: Path) -> Card:
 
 def resize(model: Model, request: Request) -> Model:
     """A bundle's encoder as the source of a new task: as many texts a row, and as long, as asked."""
-    pairs = model.recipe["pairs"]
-    if (pairs == "none") != (request.inputs < 2):
-        pairs = "none" if request.inputs < 2 else "separate"
+    learned = {"none": "separate", "either": "joint"}.get(model.recipe["pairs"], model.recipe["pairs"])
+    pairs = "none" if request.inputs < 2 else "either" if request.mixed else learned
     changes: dict[str, Any] = {"inputs": request.inputs, "long": request.long, "pairs": pairs}
     if request.max_length is not None:
         changes["max_length"] = _max_length(Path(), model.net.config, request)

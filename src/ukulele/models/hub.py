@@ -85,8 +85,8 @@ def cached() -> list[str]:
     """Ids of the models in the hub's local cache."""
     from huggingface_hub import constants
 
-    root = Path(constants.HF_HUB_CACHE)
-    return [folder.name.removeprefix("models--").replace("--", "/") for folder in root.glob("models--*")]
+    folders = [f for f in Path(constants.HF_HUB_CACHE).glob("models--*") if any(f.glob("snapshots/*/*"))]
+    return [folder.name.removeprefix("models--").replace("--", "/") for folder in folders]
 
 
 def offline_installed() -> bool:

@@ -361,15 +361,9 @@ def _reachable() -> str:
 
 def _cached() -> set[str]:
     """Ids of the timm models in the hub's local cache."""
-    from huggingface_hub import constants
+    from ukulele.models.hub import cached
 
-    folders = Path(constants.HF_HUB_CACHE).glob("models--*")
-    ids = {
-        folder.name.removeprefix("models--").replace("--", "/")
-        for folder in folders
-        if any(folder.glob("snapshots/*/*"))
-    }
-    return {name for name in ids if name.startswith("timm/")}
+    return {name for name in cached() if name.startswith("timm/")}
 
 
 def _online() -> bool:

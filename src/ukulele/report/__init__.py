@@ -46,10 +46,16 @@ def write(record: Mapping[str, Any], path: Path) -> None:
 
 @cache
 def _template() -> Any:
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
     here = resources.files(__name__)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.globals["style"] = Markup(here.joinpath("page.css").read_text(encoding="utf-8"))
-    return environment.from_string(here.joinpath("page.html").read_text(encoding="utf-8"))
+
+    def read(name: str) -> str:
+        return here.joinpath(name).read_text(encoding="utf-8")
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(read)
+    )
+    environment.globals["style"] = Markup(read("page.css"))
+    return environment.get_template("page.html")

@@ -48,10 +48,11 @@ def scale(on: Axis | None) -> Markup:
     return tag("svg", tag("g", *marks, class_="tick"), width="100%", height="20", class_="strip", aria_hidden="true")
 
 
-def difference(estimate: Mapping[str, Any]) -> Markup:
+def difference(estimate: Mapping[str, Any], unit: str = "") -> Markup:
     """A paired difference with its interval against zero."""
     on = span([estimate], zero=True)
-    label = f"Difference {number(estimate.get('value'), True)}, interval {interval(estimate, True)}, zero is marked"
+    value, between = number(estimate.get("value"), True), interval(estimate, True)
+    label = f"Difference {value}{unit}, interval {between}{unit}, zero is marked"
     return tag("div", whisker(estimate, on, zero=True), scale(on), role="img", aria_label=label, class_="difference")
 
 
@@ -113,7 +114,8 @@ def _apart(places: Sequence[float], least: float) -> list[float]:
 def curves(history: Sequence[Mapping[str, Any]], series: Sequence[tuple[str, str]], name: str) -> Markup:
     """Lines over epochs, phases one behind the other; `series` are (key of the history, how it is called).
 
-    The first series is drawn whole, the second dashed; the epoch whose weights were kept has a ring.
+    The first series is drawn whole, the second dashed; the epoch whose weights were kept has a ring. A series called
+    nothing stands without a legend.
     """
     height = 180
     drawn = [
@@ -128,7 +130,10 @@ def curves(history: Sequence[Mapping[str, Any]], series: Sequence[tuple[str, str
     y = axis(name, [value for value in found if value is not None])
     marks = [_phase_borders(history, x, height)]
     marks += [_line(history, key, i, (x, y), height) for i, key, _ in drawn]
-    told = "; ".join(f"{called}: " + ", ".join(number(h.get(key)) for h in history) for _, key, called in drawn)
+    numbers = [", ".join(number(h.get(key)) for h in history) for _, key, _ in drawn]
+    told = "; ".join(
+        f"{called}: {line}" if called else line for (_, _, called), line in zip(drawn, numbers, strict=True)
+    )
     legend = [
         tag(
             "span",
@@ -137,8 +142,10 @@ def curves(history: Sequence[Mapping[str, Any]], series: Sequence[tuple[str, str
             class_=f"s{i}",
         )
         for i, _, called in drawn
+        if called
     ]
-    return tag("div", plot(f"{name} by epoch. {told}", x, y, marks, height), tag("p", *legend, class_="legend"))
+    under = [tag("p", *legend, class_="legend")] if legend else []
+    return tag("div", plot(f"{name} by epoch. {told}", x, y, marks, height), *under)
 
 
 def _phase_borders(history: Sequence[Mapping[str, Any]], x: Axis, height: int) -> Markup:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ukulele.report import phrases
 from ukulele.report.phrases import ABSENT, table
+from ukulele.report.together import several
 
 
 def compare(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -26,7 +27,7 @@ def compare(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 def _column(record: Mapping[str, Any]) -> dict[str, str]:
     blocks = ("run", "data", "model", "plan", "cost", "verdict")
     run, data, model, plan, cost, verdict = (table(record.get(block)) for block in blocks)
-    column = {f"test {phrases.metric(name)}": estimate(value) for name, value in table(record.get("test")).items()}
+    column = _tasks(record) if several(record) else _scores("test", table(record.get("test")))
     if verdict:
         gain = estimate(verdict.get("difference"), signed=True)
         column["verdict"] = f"{verdict.get('outcome', ABSENT)}, {gain} against {verdict.get('against', ABSENT)}"
@@ -44,6 +45,22 @@ def _column(record: Mapping[str, Any]) -> dict[str, str]:
         "seed": phrases.plain(run.get("seed")),
         "data hash": phrases.plain(table(run.get("hashes")).get("data"))[:12],
     }
+    return column
+
+
+def _scores(what: str, scores: Mapping[str, Any]) -> dict[str, str]:
+    return {f"{what} {phrases.metric(name)}": estimate(value) for name, value in scores.items()}
+
+
+def _tasks(record: Mapping[str, Any]) -> dict[str, str]:
+    """The scores of each task, and the mean change against a model for each."""
+    column: dict[str, str] = {}
+    for task, scores in table(record.get("test")).items():
+        column |= _scores(f"test {task}:", table(scores))
+    delta = table(table(record["multitask"]).get("delta_m_percent"))
+    if phrases.real(delta.get("value")) is not None:
+        between = phrases.percents(delta)
+        column["Δm"] = phrases.percent(delta["value"]) + (f" ({between})" if between else "")
     return column
 
 

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ukulele.errors import RunError
-from ukulele.report import charts, phrases, quality, rows
+from ukulele.report import phrases, quality, rows, together
 from ukulele.report.phrases import table, tables
 
 FORMAT = 1
 NEEDED = ("run", "task", "data", "model", "test")
-SIGNS = {"helped": ("▲", "Helped"), "hurt": ("▼", "Hurt"), "inconclusive": ("≈", "Inconclusive")}
 SEVERITIES = {"error": "Error", "warning": "Warning", "info": "Note"}
 
 
@@ -28,21 +27,38 @@ def view(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "ukulele": phrases.plain(record.get("ukulele")),
         "run": _run(record),
-        "hero": _hero(record),
-        "quality": quality.section(record),
-        "cost": quality.cost(record),
         "findings": _findings(record),
         "layers": quality.layers(record),
-        "training": quality.training(record),
-        "confusion": rows.confusion(record),
-        "calibration": _calibration(record),
-        "scatter": charts.scatter([p for p in phrases.listed(record.get("scatter")) if isinstance(p, list | tuple)]),
-        "classes": rows.per_class(record),
-        "mistakes": rows.mistakes(record),
-        "slices": quality.slices(record),
-        "data": rows.data(record),
         "repeat": _repeat(record),
         "sources": _sources(record),
+        **(_several(record) if together.several(record) else _single(record)),
+    }
+
+
+def _single(record: Mapping[str, Any]) -> dict[str, Any]:
+    task = table(record["task"])
+    block = task | table(record)
+    names = rows.metric_names(block)
+    return {
+        "several": None,
+        "hero": _hero(record),
+        "quality": quality.section(quality.candidates(record), block),
+        "cost": quality.cost(record, names[0] if names else ""),
+        "training": quality.training(record, phrases.metric(task.get("metric", "score")), {}),
+        "particulars": rows.particulars(block),
+        "data": rows.data(record, [("Asked", f"{phrases.plain(task.get('name'))} ({rows.asked(task)})")]),
+    }
+
+
+def _several(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "several": together.view(record),
+        "hero": together.hero(record) | {"figures": together.figures(record) + _figures(record)},
+        "quality": None,
+        "cost": quality.cost(record, ""),
+        "training": quality.training(record, "all tasks", together.metrics(record)),
+        "particulars": rows.particulars({}),
+        "data": rows.data(record, together.asks(record)),
     }
 
 
@@ -53,7 +69,8 @@ def _check(record: Mapping[str, Any]) -> None:
             f"the record has format {form!r}; this version reads format {FORMAT}.",
             hint="Update ukulele: pip install -U ukulele",
         )
-    missing = [name for name in NEEDED if not isinstance(record.get(name), Mapping)]
+    needed = [name for name in NEEDED if name != "task" or not together.several(record)]
+    missing = [name for name in needed if not isinstance(record.get(name), Mapping)]
     if missing:
         raise RunError(
             f"the record lacks {', '.join(missing)}.", hint="The run may have been stopped: uke fit … --resume RUN"
@@ -72,31 +89,11 @@ def _run(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _hero(record: Mapping[str, Any]) -> dict[str, Any]:
-    verdict, gain = table(record.get("verdict")), table(record.get("gain_over_probe"))
-    outcome = str(verdict.get("outcome", ""))
-    sign, word = SIGNS.get(outcome, ("", ""))
-    return {
-        "outcome": outcome if outcome in SIGNS else "none",
-        "sign": sign,
-        "word": word,
-        "sentence": _sentence(verdict) if verdict else _no_verdict(record),
-        "difference": _difference(verdict),
-        "gain": {"sentence": _sentence(gain), "difference": _difference(gain)} if gain else None,
-        "figures": _figures(record),
-    }
-
-
-def _sentence(verdict: Mapping[str, Any]) -> str:
-    if verdict.get("sentence"):
-        return str(verdict["sentence"])
-    against, metric = phrases.plain(verdict.get("against")), phrases.metric(verdict.get("metric", ""))
-    match verdict.get("outcome"):
-        case "helped":
-            return f"Transfer helped: {metric} is better than that of {against}."
-        case "hurt":
-            return f"Transfer hurt: {metric} is worse than that of {against}."
-        case _:
-            return f"Inconclusive: {metric} cannot be told apart from that of {against} on these test rows."
+    verdict = quality.judged(table(record.get("verdict")), "Transfer")
+    gain = quality.judged(table(record.get("gain_over_probe")), "Transfer")
+    none = {"outcome": "none", "sign": "", "word": "", "sentence": "", "difference": None}
+    said = verdict or none | {"sentence": _no_verdict(record)}
+    return said | {"gain": gain, "figures": _score(record) + _figures(record)}
 
 
 def _no_verdict(record: Mapping[str, Any]) -> str:
@@ -104,7 +101,7 @@ def _no_verdict(record: Mapping[str, Any]) -> str:
     name = _metric(record)
     value = phrases.number(table(test.get(name)).get("value"))
     return (
-        f"{capital(phrases.metric(name))} is {value} on the test rows. "
+        f"{phrases.capital(phrases.metric(name))} is {value} on the test rows. "
         "No control was trained, so whether the transfer helped is not known."
     )
 
@@ -115,36 +112,18 @@ def _metric(record: Mapping[str, Any]) -> str:
     return asked if asked in test else next(iter(test), asked)
 
 
-capital = phrases.capital
-
-
-def _difference(verdict: Mapping[str, Any]) -> dict[str, Any] | None:
-    found = table(verdict.get("difference"))
-    if phrases.real(found.get("value")) is None:
-        return None
-    return {
-        "chart": charts.difference(found),
-        "value": phrases.number(found["value"], signed=True),
-        "interval": phrases.interval(found, signed=True),
-        "metric": phrases.metric(verdict.get("metric", "")),
-        "against": phrases.plain(verdict.get("against")),
-        "n": phrases.count(found.get("n")),
-        "method": phrases.plain(found.get("method", "paired comparison")),
-    }
+def _score(record: Mapping[str, Any]) -> list[dict[str, str]]:
+    name = _metric(record)
+    score = table(table(record["test"]).get(name))
+    between = phrases.interval(score)
+    note = f"{between}, {phrases.count(score.get('n'))} rows" if between else ""
+    return [{"name": f"Test {phrases.metric(name)}", "value": phrases.number(score.get("value")), "note": note}]
 
 
 def _figures(record: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The four numbers under the verdict."""
-    name, cost = _metric(record), table(record.get("cost"))
-    score = table(table(record["test"]).get(name))
-    between = phrases.interval(score)
-    figures = [
-        {
-            "name": f"Test {phrases.metric(name)}",
-            "value": phrases.number(score.get("value")),
-            "note": f"{between}, {phrases.count(score.get('n'))} rows" if between else "",
-        }
-    ]
+    """The numbers under the verdict that every run has."""
+    cost = table(record.get("cost"))
+    figures = []
     trained, total = cost.get("trained_parameters"), cost.get("total_parameters")
     speed = phrases.real(table(record.get("prediction")).get("rows_per_second"))
     if phrases.real(cost.get("seconds")) is not None:
@@ -177,15 +156,6 @@ def _findings(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         for f in tables(record.get("findings"))
     ]
     return sorted(found, key=lambda f: order.index(str(f["severity"])))
-
-
-def _calibration(record: Mapping[str, Any]) -> dict[str, Any] | None:
-    block = table(record.get("calibration"))
-    chart = charts.calibration(tables(block.get("bins")))
-    if not chart:
-        return None
-    temperature = phrases.real(block.get("temperature"))
-    return {"chart": chart, "temperature": None if temperature is None else phrases.plain(temperature)}
 
 
 def _repeat(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ METRICS = {
     "spearman": "Spearman ρ",
 }
 LOWER_IS_BETTER = frozenset({"log_loss", "calibration_error", "rmse", "mae", "mse", "brier", "hamming_loss"})
+OUTCOMES = {"helped": ("▲", "Helped"), "hurt": ("▼", "Hurt"), "inconclusive": ("≈", "Inconclusive")}
 
 
 def key(name: object) -> str:
@@ -88,6 +89,34 @@ def interval(estimate: object, signed: bool = False) -> str:
     if not isinstance(estimate, Mapping) or real(estimate.get("low")) is None or real(estimate.get("high")) is None:
         return ""
     return f"{number(estimate['low'], signed)} to {number(estimate['high'], signed)}"
+
+
+def percent(value: object, signed: bool = True) -> str:
+    """A number that is in percent already.
+
+    >>> percent(1.32), percent(-0.04), percent(38.2, signed=False), percent(None)
+    ('+1.3 %', '−0.04 %', '38.2 %', '–')
+    """
+    found = real(value)
+    return ABSENT if found is None else f"{_percent(found, signed)} %"
+
+
+def percents(estimate: Mapping[str, Any], signed: bool = True) -> str:
+    """The 95 % interval of an estimate that is in percent already.
+
+    >>> percents({"value": 1.3, "low": 0.2, "high": 2.4})
+    '+0.2 to +2.4 %'
+    """
+    low, high = real(estimate.get("low")), real(estimate.get("high"))
+    return "" if low is None or high is None else f"{_percent(low, signed)} to {_percent(high, signed)} %"
+
+
+def _percent(value: float, signed: bool) -> str:
+    far = abs(value)
+    decimals = 0 if far >= 100 else 1 if far >= 0.095 else 2
+    rounded = round(value, decimals) + 0.0  # a zero has no minus
+    sign = "+" if signed and rounded > 0 else ""
+    return f"{sign}{rounded:,.{decimals}f}".replace("-", "−")
 
 
 def count(value: object) -> str:

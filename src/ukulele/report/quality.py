@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
 from ukulele.report import charts, phrases
 from ukulele.report.phrases import table, tables
+from ukulele.report.rows import metric_names
 
 
 def candidates(record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -43,18 +44,18 @@ def kind(candidate: Mapping[str, Any]) -> str:
     return "chosen" if candidate["chosen"] else "control" if candidate["control"] else "tried"
 
 
-def metric_names(record: Mapping[str, Any]) -> list[str]:
-    """The metrics of the test, the deciding one first."""
-    names = list(table(record["test"]))
-    first = table(record["task"]).get("metric")
-    return sorted(names, key=lambda name: name != first)
-
-
-def section(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Every metric with its interval for every candidate, the deciding metric drawn."""
-    known, names = candidates(record), metric_names(record)
+def section(known: Sequence[Mapping[str, Any]], block: Mapping[str, Any]) -> dict[str, Any]:
+    """Every metric of a task with its interval for every candidate, the deciding metric drawn."""
+    names = metric_names(block)
     tested = [c for c in known if c["test"]] or [
-        {"name": "this model", "chosen": True, "control": False, "why": "", "model": "", "test": table(record["test"])}
+        {
+            "name": "this model",
+            "chosen": True,
+            "control": False,
+            "why": "",
+            "model": "",
+            "test": table(block.get("test")),
+        }
     ]
     figures = [_metric_table(name, tested) for name in names]
     untested = [c["name"] for c in known if not c["test"]]
@@ -66,7 +67,7 @@ def section(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _metric_table(name: str, tested: list[dict[str, Any]]) -> dict[str, Any]:
+def _metric_table(name: str, tested: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     estimates = [table(c["test"].get(name)) for c in tested]
     on = charts.span(estimates)
     lines = [
@@ -92,16 +93,14 @@ def _metric_table(name: str, tested: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def cost(record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Seconds, memory and parameters of every candidate, the picture, and where the time went."""
+def cost(record: Mapping[str, Any], metric: str) -> dict[str, Any] | None:
+    """Seconds, memory and parameters of every candidate, the picture with one metric, and where the time went."""
     known = [c for c in candidates(record) if phrases.real(c["seconds"]) is not None]
     own = table(record.get("cost"))
     if not known and not own:
         return None
-    names = metric_names(record)
-    first = names[0] if names else ""
     points = [
-        {"name": c["name"], "seconds": c["seconds"], "test": table(c["test"].get(first))}
+        {"name": c["name"], "seconds": c["seconds"], "test": table(c["test"].get(metric))}
         | {"control": c["control"], "chosen": c["chosen"]}
         for c in known
     ]
@@ -118,7 +117,7 @@ def cost(record: Mapping[str, Any]) -> dict[str, Any] | None:
         for c in known
     ]
     return {
-        "picture": charts.cost_quality(points, phrases.metric(first)),
+        "picture": charts.cost_quality(points, phrases.metric(metric)),
         "rows": lines,
         "flops": any(line["flops"] != phrases.ABSENT for line in lines),
         "phases": _phases(own),
@@ -159,55 +158,95 @@ def layers(record: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"rows": lines, "scale": charts.scale(on), "said": said}
 
 
-def training(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The curves of every candidate that was trained step by step; the chosen one comes first."""
+def training(record: Mapping[str, Any], metric: str, tasks: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The curves of every candidate that was trained step by step; the chosen one comes first.
+
+    Parameters
+    ----------
+    metric
+        What the score is, in words.
+    tasks
+        Of several tasks, what the score of each is, in words; each that a candidate has is drawn by itself.
+    """
     found = []
-    metric = phrases.metric(table(record["task"]).get("metric", "score"))
     for candidate in candidates(record):
         history = candidate["history"]
         if not history:
             continue
-        score = charts.curves(history, [("score", "validation")], f"validation score ({metric})")
+        scored = [name for name in tasks if any(name in table(h.get("scores")) for h in history)]
         losses = [("train_loss", "training"), ("validation_loss", "validation")]
+        own = scored or [name for name in tasks if name in candidate["test"]]
+        whole = tasks[own[0]] if len(own) == 1 else metric
+        pictures = [
+            charts.curves(history, [("score", "validation")], f"validation score ({whole})"),
+            charts.curves(history, losses, "loss"),
+        ]
+        split = scored if len(scored) > 1 else []
+        pictures += [_score_curve(history, name, tasks[name]) for name in split]
         found.append(
             {
                 "name": candidate["name"],
                 "chosen": candidate["chosen"],
-                "score": score,
-                "loss": charts.curves(history, losses, "loss"),
-                "epochs": _epochs(history),
+                "pictures": pictures,
+                "tasks": split,
+                "epochs": [_epoch(h, split) for h in history],
             }
         )
     return found
 
 
-def _epochs(history: list[dict[str, Any]]) -> list[dict[str, str]]:
-    return [
-        {name: phrases.plain(h.get(name)) for name in ("phase", "epoch")}
-        | {name: phrases.number(h.get(name)) for name in ("train_loss", "validation_loss", "score")}
-        | {"best": "yes" if h.get("best") else ""}
-        for h in history
-    ]
+def _score_curve(history: Sequence[Mapping[str, Any]], task: str, metric: str) -> Markup:
+    own = [{**h, "score": table(h.get("scores")).get(task)} for h in history]
+    return charts.curves(own, [("score", "")], f"{metric} of {task}")
 
 
-def slices(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The deciding metric by subgroup, one table for each column."""
-    names = metric_names(record)
-    found = tables(record.get("slices"))
-    if not names or not found:
-        return []
-    pairs = [(s, table(table(s.get("test")).get(names[0]))) for s in found]
-    on = charts.span([e for _, e in pairs])
-    columns: dict[str, list[dict[str, str | Markup]]] = {}
-    for s, e in pairs:
-        columns.setdefault(phrases.plain(s.get("column")), []).append(
-            {
-                "value": phrases.plain(s.get("value")),
-                "n": phrases.count(s.get("n")),
-                "chart": charts.whisker(e, on, "rung"),
-                "score": phrases.number(e.get("value")),
-                "interval": phrases.interval(e),
-            }
-        )
-    metric = phrases.metric(names[0])
-    return [{"column": c, "metric": metric, "rows": r, "scale": charts.scale(on)} for c, r in columns.items()]
+def _epoch(entry: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
+    return {
+        **{name: phrases.plain(entry.get(name)) for name in ("phase", "epoch")},
+        **{name: phrases.number(entry.get(name)) for name in ("train_loss", "validation_loss", "score")},
+        "best": "yes" if entry.get("best") else "",
+        "scores": [phrases.number(table(entry.get("scores")).get(name)) for name in tasks],
+    }
+
+
+def judged(verdict: Mapping[str, Any], subject: str) -> dict[str, Any] | None:
+    """A verdict in words and drawn; None if there is none. `subject` is what helped or hurt."""
+    if not verdict:
+        return None
+    outcome = str(verdict.get("outcome", ""))
+    sign, word = phrases.OUTCOMES.get(outcome, ("", ""))
+    return {
+        "outcome": outcome if word else "none",
+        "sign": sign,
+        "word": word,
+        "sentence": _sentence(verdict, subject),
+        "difference": _difference(verdict),
+    }
+
+
+def _sentence(verdict: Mapping[str, Any], subject: str) -> str:
+    if verdict.get("sentence"):
+        return str(verdict["sentence"])
+    against, metric = phrases.plain(verdict.get("against")), phrases.metric(verdict.get("metric", ""))
+    match verdict.get("outcome"):
+        case "helped":
+            return f"{subject} helped: {metric} is better than that of {against}."
+        case "hurt":
+            return f"{subject} hurt: {metric} is worse than that of {against}."
+        case _:
+            return f"Inconclusive: {metric} cannot be told apart from that of {against} on these test rows."
+
+
+def _difference(verdict: Mapping[str, Any]) -> dict[str, Any] | None:
+    found = table(verdict.get("difference"))
+    if phrases.real(found.get("value")) is None:
+        return None
+    return {
+        "chart": charts.difference(found),
+        "value": phrases.number(found["value"], signed=True),
+        "interval": phrases.interval(found, signed=True),
+        "metric": phrases.metric(verdict.get("metric", "")),
+        "against": phrases.plain(verdict.get("against")),
+        "n": phrases.count(found.get("n")),
+        "method": phrases.plain(found.get("method", "paired comparison")),
+    }

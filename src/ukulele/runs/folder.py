@@ -15,6 +15,7 @@ import fcntl
 import json
 import re
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -22,8 +23,8 @@ from typing import IO, Any
 
 from ukulele import __version__
 from ukulele.errors import RunError
+from ukulele.events import Event, Place, Progress, Saved
 from ukulele.tools.files import disk_error, load_tree, save_tree, write_json
-from ukulele.types import Event, Place, Progress, Saved
 
 FORMAT = 1
 FIRST = {".lock", "events.jsonl"}  # all there is of a run that was killed before it had a manifest
@@ -180,7 +181,9 @@ class RunFolder:
         return self._read("results", candidate)
 
     def _file(self, kind: str, candidate: str) -> Path:
-        return self.path / kind / f"{re.sub(r'[^A-Za-z0-9._-]', '_', candidate)}.safetensors"
+        clean = re.sub(r"[^A-Za-z0-9._-]", "_", candidate)
+        mark = "" if clean == candidate else f"-{zlib.crc32(candidate.encode()):08x}"  # else two might share a file
+        return self.path / kind / f"{clean}{mark}.safetensors"
 
     def _read(self, kind: str, candidate: str) -> dict[str, Any] | None:
         file = self._file(kind, candidate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from ukulele.errors import PlanError
@@ -30,7 +31,8 @@ def make(name: str, facts: Facts, wishes: Wishes) -> Plan:
     """
     if name not in STRATEGIES:
         raise PlanError(f"no strategy {name!r}.", hint=f"Choose one of: auto, {', '.join(STRATEGIES)}.")
-    return STRATEGIES[name](facts, wishes)
+    plan = STRATEGIES[name](facts, wishes)
+    return replace(plan, balance=wishes.balance, sampling=wishes.sampling, weights=wishes.weights)
 
 
 def in_words(plan: Plan, facts: Facts, stop: str | None = None) -> str:

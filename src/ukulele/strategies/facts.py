@@ -36,6 +36,9 @@ class Wishes:
     views: int | None = None
     patience: int | None = None
     seed: int = 0
+    balance: str = "first"  # of several tasks
+    sampling: str = "proportional"
+    weights: tuple[tuple[str, float], ...] = ()
 
 
 def frozen_stages(facts: Facts, freeze: int | str | None, default: int) -> int:

@@ -1,0 +1,99 @@
+"""Rows of several sources as one sequence, still read when touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ukulele.data.frame import Indices
+from ukulele.data.rows import READ_AHEAD
+from ukulele.errors import DataError
+from ukulele.types import Row, Rows
+
+
+@dataclass(frozen=True)
+class JoinedRows:
+    """Rows of some parts, one part behind the other, or any of them in any order.
+
+    A row has all `tasks`: those that its part does not ask are None. Nothing is held but the index.
+    """
+
+    parts: tuple[Rows, ...]
+    tasks: tuple[str, ...]
+    index: Indices | None = None  # places in the parts laid end to end; None: all, in order
+
+    @cached_property
+    def starts(self) -> Indices:
+        """The first place of each part, and the number of places in all."""
+        return np.cumsum([0, *map(len, self.parts)], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1]) if self.index is None else len(self.index)
+
+    def __getitem__(self, index: int) -> Row:
+        (place,) = self._places([range(len(self))[index]])
+        owner = int(np.searchsorted(self.starts, place, side="right")) - 1
+        return self._whole(self.parts[owner][int(place - self.starts[owner])])
+
+    def __iter__(self) -> Iterator[Row]:
+        if self.index is None:
+            for part in self.parts:
+                yield from map(self._whole, part)
+            return
+        for start in range(0, len(self.index), READ_AHEAD):
+            places = self.index[start : start + READ_AHEAD]
+            rows: list[Row | None] = [None] * len(places)
+            for part, at, local in self._owned(places):
+                for i, row in zip(at.tolist(), part.take(local), strict=True):  # type: ignore[arg-type]
+                    rows[i] = self._whole(row)
+            yield from (row for row in rows if row is not None)
+
+    def take(self, indices: Sequence[int]) -> JoinedRows:
+        """The rows at `indices`, in that order."""
+        return JoinedRows(self.parts, self.tasks, self._places(indices))
+
+    def column(self, name: str) -> list[Any]:
+        """One column of the sources for every row; None for rows of a source without it.
+
+        Raises
+        ------
+        DataError
+            If no source has it.
+        """
+        places = np.arange(len(self)) if self.index is None else self.index
+        cells: list[Any] = [None] * len(places)
+        faults: list[DataError] = []
+        for part, at, local in self._owned(places, every=True):
+            try:
+                column = part.take(local).column(name)  # type: ignore[arg-type]
+            except DataError as error:
+                faults.append(error)
+                continue
+            for i, cell in zip(at.tolist(), column, strict=True):
+                cells[i] = cell
+        if faults and len(faults) == len(self.parts):
+            raise DataError(f"no source has a column {name!r}.", hint=faults[0].hint)
+        return cells
+
+    def _places(self, indices: Sequence[int]) -> Indices:
+        """Places of the rows at `indices`, which may count from the end."""
+        at, size = np.asarray(indices, np.int64), len(self)
+        if len(at) and not (-size <= at.min() and at.max() < size):
+            raise IndexError(f"there are {size} rows")
+        at = np.where(at < 0, at + size, at)
+        return at if self.index is None else self.index[at]
+
+    def _owned(self, places: Indices, *, every: bool = False) -> Iterator[tuple[Rows, Indices, Indices]]:
+        """Each part with which of `places` are its own, and where in it they lie; `every`: also parts without any."""
+        owners = np.searchsorted(self.starts, places, side="right") - 1
+        for owner, part in enumerate(self.parts):
+            at = np.flatnonzero(owners == owner)
+            if len(at) or every:
+                yield part, at, places[at] - self.starts[owner]
+
+    def _whole(self, row: Row) -> Row:
+        return Row(row.inputs, {task: row.targets.get(task) for task in self.tasks}, row.where)

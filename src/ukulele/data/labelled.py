@@ -1,0 +1,151 @@
+"""Labelled rows of known tasks: what a model is scored on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ukulele.data.entries import is_several, listed, named_errors, sources
+from ukulele.data.frame import require
+from ukulele.data.join import JoinedRows
+from ukulele.data.rows import Shape, column_of
+from ukulele.data.several import unite
+from ukulele.data.single import dataset_of, present, usable
+from ukulele.data.sources import Loaded, load
+from ukulele.errors import DataError
+from ukulele.types import SPLITS, Dataset, Joined, Modality, Target
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the rows beforehand."""
+
+    columns: tuple[str, ...]
+    targets: tuple[Target, ...]
+    modality: Modality
+    max_bad: float
+
+
+def read_labelled(
+    source: Any,
+    columns: tuple[str, ...],
+    targets: tuple[Target, ...],
+    modality: Modality,
+    cache: Path | None = None,
+    max_bad: float = 0.05,
+    joined: Sequence[Joined] = (),
+) -> Dataset:
+    """Labelled rows of a known shape, as one split "test"; labels that are not known are set aside.
+
+    Of a source with splits only its test split is read, or its validation split where that is all. With
+    several targets a row needs one of them, and a source one; those that are not there are None.
+
+    Parameters
+    ----------
+    source
+        As for `read`; the names of several sources are those of targets.
+    columns, targets, modality
+        Those of the data set that the model was trained on.
+    cache
+        Where tables are kept memory-mapped; None holds them in memory.
+    max_bad
+        The largest share of rows that may be set aside.
+    joined
+        The sources that the model was trained on: the input columns of each task.
+
+    Raises
+    ------
+    DataError
+        If the source cannot be read, lacks a column, or has too many bad rows.
+    """
+    if not is_several(source):
+        loaded = load(source, cache)
+        inputs = _inputs(loaded, columns, joined)
+        return _plain(loaded, Known(inputs, targets, _kind(modality, inputs), max_bad), cache)
+    by_name = {target.name: target for target in targets}
+    trained = {task: one.columns for one in joined for task in one.targets}
+    parts: dict[str, Dataset] = {}
+    for one in sources(listed(source), ()):
+        asked = []
+        for task in one.tasks:
+            if task.name not in by_name:
+                raise DataError(f"{task.name!r} is no task of the model.", hint=f"Its tasks are: {', '.join(by_name)}.")
+            target = by_name[task.name]
+            asked.append(replace(target, column=task.columns[0]) if len(task.columns) == 1 else target)
+        inputs = one.text or trained.get(asked[0].name, columns)
+        known = Known(inputs, tuple(asked), _kind(modality, inputs), max_bad)
+        with named_errors(one.name):
+            parts[one.name] = _plain(load(one.data, cache), known, cache)
+    found = unite(parts, tuple(by_name))
+    return replace(found, modality=modality, columns=columns, targets=targets)
+
+
+def _kind(modality: Modality, inputs: Sequence[str]) -> Modality:
+    return "image" if modality == "image" else "pair" if len(inputs) == 2 else "text"
+
+
+def _inputs(loaded: Loaded, columns: tuple[str, ...], joined: Sequence[Joined]) -> tuple[str, ...]:
+    """The input columns of any of the sources in training that are there."""
+    every = (columns, *(one.columns for one in joined))
+    return next((names for names in every if set(names) <= loaded.frame.fields.keys()), columns)
+
+
+def _plain(loaded: Loaded, known: Known, cache: Path | None) -> Dataset:
+    """One source's rows."""
+    names = ("path",) if loaded.pictures else present(loaded, known.columns)
+    targets = _found(loaded, known.targets, names)
+    notes: tuple[str, ...] = ()
+    if loaded.given is not None:
+        held = next((at for at in (2, 1) if (loaded.given == at).any()), 0)
+        rows = np.flatnonzero(loaded.given == held)
+        loaded = replace(loaded, frame=loaded.frame.select(rows), given=None)
+        notes = (f"Of {loaded.name} the {SPLITS[held]} split is evaluated.",)
+    shape = Shape(names, known.modality == "image", targets)
+    found = usable(loaded, shape, cache, known.max_bad)
+    dataset = dataset_of(found, {"test": found.good}, known.modality, notes)
+    absent = [target.name for target in known.targets if target.name not in {one.name for one in targets}]
+    if not absent:
+        return dataset
+    rows_ = JoinedRows((dataset.splits["test"],), tuple(target.name for target in known.targets))
+    notes = (*notes, f"{loaded.name} has no answers for {', '.join(absent)}.")
+    return replace(dataset, targets=known.targets, splits={"test": rows_}, notes=notes)
+
+
+def _found(loaded: Loaded, targets: Sequence[Target], inputs: Sequence[str]) -> tuple[Target, ...]:
+    """The targets that a source has, with the columns they stand in.
+
+    Raises
+    ------
+    DataError
+        If it has none of them, or a column may be that of several.
+    """
+    shared = Counter(column_of(target) for target in targets)
+    fields = loaded.frame.fields.keys() - set(inputs)
+    found: list[Target] = []
+    for target in targets:
+        if column_of(target) in fields and shared[column_of(target)] == 1:
+            found.append(target)
+        elif target.name in fields:
+            found.append(replace(target, column=""))
+        elif target.kind == "multilabel" and target.labels and set(target.labels) <= fields:
+            found.append(target)
+    names = [t.name for t in targets if column_of(t) in fields and t.name not in {one.name for one in found}]
+    if names:
+        common = column_of(next(target for target in targets if target.name == names[0]))
+        raise DataError(
+            f"{loaded.name}: column {common!r} may answer {', '.join(names)}.",
+            hint=f"Name the source: {names[0]}=PATH.",
+        )
+    if found:
+        return tuple(found)
+    first = targets[0]
+    if loaded.pictures:
+        raise DataError(f"{loaded.name}: folders of pictures hold classes; the model answers {first.name!r}.")
+    for name in (column_of(first),) if first.kind != "multilabel" or not first.labels else first.labels:
+        require(loaded.frame, name)
+    raise DataError(f"{loaded.name}: column {column_of(first)!r} is an input.", hint="Name a source with answers.")

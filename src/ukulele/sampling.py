@@ -1,0 +1,73 @@
+"""Which rows make a step: every task at its share, rows of like length together, the same draws from the same seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ukulele.config import power
+
+MEGABATCH = 50  # batches among which rows are sorted by length
+MOST = 4  # times that a row is seen in an epoch at most
+
+
+def drawn(counts: Sequence[int], sampling: str) -> list[int]:
+    """How many rows of each stratum an epoch sees; it is as long as all rows together.
+
+    None is seen more than `MOST` times over, so a small one is not repeated to death; what it leaves goes to the
+    others.
+
+    >>> drawn([900, 100], "proportional"), drawn([900, 100], "equal"), drawn([900, 100], "sqrt")
+    ([900, 100], [600, 400], [750, 250])
+    """
+    sizes, total = np.array(counts, np.float64), float(sum(counts))
+    wanted = sizes ** (power(sampling) or 0.0)
+    found, free = np.zeros(len(sizes)), np.ones(len(sizes), bool)
+    for _ in sizes:
+        room = total - found[~free].sum()
+        found[free] = room * wanted[free] / wanted[free].sum()
+        over = free & (found > MOST * sizes)
+        if not over.any():
+            break
+        found[over], free = MOST * sizes[over], free & ~over
+        if not free.any():
+            break
+    return [max(1, round(count)) for count in found.tolist()]
+
+
+def batches(
+    strata: Sequence[NDArray[np.int64]],
+    lengths: NDArray[np.int64],
+    size: int,
+    sampling: str,
+    draw: np.random.Generator,
+) -> list[list[int]]:
+    """Row numbers in batches of about `size` rows.
+
+    Parameters
+    ----------
+    strata
+        Row numbers, each in one stratum; every batch has its share of each.
+    lengths
+        Of all rows (n,): rows of like length go together.
+    size, sampling
+        Rows of a step, and how often each stratum is seen.
+    draw
+        Where all chance comes from.
+    """
+    takes = drawn([len(stratum) for stratum in strata], sampling)
+    count = max(1, -(-sum(takes) // size))
+    found: list[list[int]] = [[] for _ in range(count)]
+    for place, (stratum, take) in enumerate(zip(strata, takes, strict=True)):
+        order = np.concatenate([draw.permutation(stratum) for _ in range(-(-take // len(stratum)))])[:take]
+        edges = np.floor(np.arange(count + 1) * take / count + place / len(strata)).astype(np.int64)
+        edges[-1] = take
+        for at in range(0, count, MEGABATCH):
+            last = min(at + MEGABATCH, count)
+            some = order[edges[at] : edges[last]]
+            some = some[np.argsort(-lengths[some], kind="stable")]
+            for number in range(at, last):
+                found[number] += some[edges[number] - edges[at] : edges[number + 1] - edges[at]].tolist()
+    return [found[i] for i in draw.permutation(count) if found[i]]

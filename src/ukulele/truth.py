@@ -1,0 +1,60 @@
+"""The true answers of a split: by task, which rows have one and what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ukulele.types import Rows
+
+Numbers = NDArray[np.int64]
+
+
+class Truth:
+    """Targets of rows, read in one go when first asked for. A row that lacks a task has None there."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._numbers: dict[str, Numbers] = {}
+
+    @cached_property
+    def _cells(self) -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = {}
+        for row in self._rows:
+            for task, value in row.targets.items():
+                found.setdefault(task, []).append(value)
+        return found
+
+    def cells(self, task: str) -> list[Any]:
+        """The target of every row, None where there is none."""
+        return self._cells.get(task, [])
+
+    def numbers(self, task: str) -> Numbers:
+        """The numbers of the rows that have a target."""
+        if task not in self._numbers:
+            self._numbers[task] = np.array([i for i, v in enumerate(self.cells(task)) if v is not None], np.int64)
+        return self._numbers[task]
+
+    def values(self, task: str) -> list[Any]:
+        """The targets of those rows."""
+        cells = self.cells(task)
+        return [cells[i] for i in self.numbers(task)]
+
+    def having(self, tasks: Iterable[str]) -> Numbers:
+        """The rows that have any of some tasks."""
+        found = [self.numbers(task) for task in tasks]
+        return found[0] if len(found) == 1 else np.unique(np.concatenate([np.empty(0, np.int64), *found]))
+
+    def strata(self, tasks: Iterable[str]) -> list[Numbers]:
+        """Those rows by the rarest task that each has: drawn in shares, no task is missing for long."""
+        found = sorted((self.numbers(task) for task in tasks), key=len)
+        taken = np.zeros(len(self._rows), bool)
+        strata = []
+        for numbers in found:
+            strata.append(numbers[~taken[numbers]])
+            taken[numbers] = True
+        return [numbers for numbers in strata if len(numbers)]

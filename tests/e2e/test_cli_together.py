@@ -1,0 +1,208 @@
+"""Several tasks in one run, as a user meets them: fit, report, predict, resume."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e_kit import Answer, Death, in_a_process, record_of, rows_of, write_csv
+
+Uke = Callable[..., Answer]
+FAST = ("--strategy", "finetune", "--epochs", 2, "--batch", 16, "--rate", 0.003, "--layer", "last", "--threads", 1)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three tables of different kinds and sizes."""
+    folder = tmp_path_factory.mktemp("sources")
+    return {
+        "mood": write_csv(folder / "mood.csv", rows_of(90, 0), ["text", "label"]),
+        "marks": write_csv(folder / "marks.csv", rows_of(60, 1), ["text", "marks"]),
+        "score": write_csv(folder / "score.csv", rows_of(120, 2), ["text", "score"]),
+    }
+
+
+@pytest.fixture(scope="module")
+def holes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One table with three targets, two cells in five of them empty, but never a whole row."""
+    rows = rows_of(150, 3)
+    for number, row in enumerate(rows):
+        for place, name in enumerate(("label", "score", "shop")):
+            if (number + place) % 5 < 2:
+                row[name] = ""
+        row["shop"] = row["shop"] and ("near" if row["shop"][-1] in "01234" else "far")
+    return write_csv(tmp_path_factory.mktemp("holes") / "table.csv", rows, ["text", "label", "score", "shop"])
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory, sources: dict[str, Path], bert: Path) -> Path:
+    """A finished run of three sources, through Python."""
+    import ukulele
+
+    out, cache = tmp_path_factory.mktemp("together") / "run", str(tmp_path_factory.mktemp("cache"))
+    run = ukulele.fit(
+        {name: str(path) for name, path in sources.items()}, model=str(bert), strategy="finetune", epochs=2, batch=16,
+        rate=0.003, layer="last", threads=1, out=out, cache=cache,
+    )  # fmt: skip
+    return run.path
+
+
+def test_the_record_tells_of_every_task(together: Path) -> None:
+    record = record_of(together)
+    several = record["multitask"]
+    assert [task["name"] for task in several["tasks"]] == ["mood", "marks", "score"] == record["data"]["tasks"]
+    assert [task["kind"] for task in several["tasks"]] == ["classify", "multilabel", "regress"]
+    assert {task["column"] for task in several["tasks"]} == {"label", "marks", "score"}
+    for task in several["tasks"]:
+        assert task["rows"]["train"] > task["rows"]["test"] > 0
+        assert task["multi"]["n"] == task["single"]["n"] == task["rows"]["test"]
+        assert task["multi"]["low"] <= task["multi"]["value"] <= task["multi"]["high"]
+        assert task["verdict"]["against"] == f"{task['name']} alone"
+        assert task["control"]["name"] in {"majority", "tfidf"}
+        assert task["verdict"]["outcome"] in {"helped", "hurt", "inconclusive"}
+        assert task["test"].keys() == record["test"][task["name"]].keys()
+    assert (
+        several["delta_m_percent"]["low"] <= several["delta_m_percent"]["value"] <= several["delta_m_percent"]["high"]
+    )
+    assert len(several["affinity"]["matrix"]) == 3
+    assert all(len(row) == 3 for row in several["affinity"]["matrix"])
+    assert sorted(name for group in several["grouping"]["groups"] for name in group) == ["marks", "mood", "score"]
+    assert {c["epoch"] for c in several["conflicts"]} == {0, 1}
+    assert {c["name"] for c in record["controls"]} >= {"mood alone", "marks alone", "score alone", "tfidf", "majority"}
+    assert record["verdict"] is None
+    assert sum(task["rows"]["train"] for task in several["tasks"]) == record["data"]["rows"]["train"]
+
+
+def test_a_task_alone_is_what_a_run_of_its_own_would_be(
+    together: Path, sources: dict[str, Path], bert: Path, uke: Uke, tmp_path: Path
+) -> None:
+    """The single-task control is no straw man: same rows, same plan."""
+    fit = uke("fit", sources["mood"], "--model", bert, *FAST, "--controls", "none", "--out", tmp_path / "run")
+    assert fit.code == 0, fit.err
+    own = record_of(tmp_path / "run")["test"]["accuracy"]
+    single = next(t for t in record_of(together)["multitask"]["tasks"] if t["name"] == "mood")["single"]
+    assert single["n"] == own["n"]
+    assert abs(single["value"] - own["value"]) <= 0.35  # other companions in the encode pass, other order
+
+
+def test_predict_answers_every_task_or_one(together: Path, uke: Uke, tmp_path: Path) -> None:
+    all_of_them = uke("predict", together, "w1 good fine w2 song string")
+    assert all_of_them.code == 0, all_of_them.err
+    assert all(f"{name}: " in all_of_them.out for name in ("mood", "marks", "score"))
+    one = uke("predict", together, "w1 good fine w2", "--task", "mood")
+    assert one.code == 0
+    assert one.out.split()[0] in {"good", "bad"}
+    assert "marks" not in one.out
+    wrong = uke("predict", together, "w1", "--task", "moods")
+    assert wrong.code == 2
+    assert "mood" in wrong.flat
+    new = write_csv(tmp_path / "new.csv", rows_of(7, 9), ["text"])
+    assert uke("predict", together, new, "--out", tmp_path / "answers.csv").code == 0
+    with (tmp_path / "answers.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 7
+    assert {"mood.label", "score.value"} <= set(rows[0])
+
+
+def test_from_python_answers_come_by_task(together: Path) -> None:
+    import ukulele
+
+    (answer,) = ukulele.load(together).predict(["w1 good fine w2"])
+    assert set(answer) == {"mood", "marks", "score"}
+    assert answer["mood"]["label"] in {"good", "bad"}
+    assert isinstance(answer["score"]["value"], float)
+
+
+def test_the_bundle_is_a_backbone_for_a_further_task(together: Path, tables: Path, uke: Uke, tmp_path: Path) -> None:
+    args = ("--strategy", "probe", "--layer", "last", "--controls", "none", "--out", tmp_path / "next")
+    further = uke("fit", tables / "reviews.csv", "--target", "label", "--model", together, *args)
+    assert further.code == 0, further.err
+    assert record_of(tmp_path / "next")["model"]["parents"]
+
+
+def test_the_report_is_written_and_the_summary_speaks_of_tasks(together: Path, uke: Uke) -> None:
+    page = (together / "report.html").read_text("utf-8")
+    assert "Δm" in page
+    assert all(name in page for name in ("mood", "marks", "score"))
+    assert uke("report", together).code == 0
+    assert uke("compare", together, together).code == 0
+
+
+def test_targets_of_one_table_with_empty_cells(holes: Path, bert: Path, uke: Uke, tmp_path: Path) -> None:
+    targets = ("--target", "label", "--target", "score", "--target", "shop")
+    fit = uke("fit", holes, *targets, "--model", bert, *FAST, "--controls", "tasks", "--out", tmp_path / "run")
+    assert fit.code == 0, fit.err
+    record = record_of(tmp_path / "run")
+    assert sum(record["data"]["rows"].values()) == 150
+    assert record["data"]["quarantined"] == 0
+    labelled = {task["name"]: sum(task["rows"].values()) for task in record["multitask"]["tasks"]}
+    assert labelled == {"label": 90, "score": 90, "shop": 90}
+
+
+def test_a_file_of_tasks(sources: dict[str, Path], bert: Path, uke: Uke, tmp_path: Path) -> None:
+    lines = ["sampling: sqrt", "tasks:"]
+    for name, path in sources.items():
+        lines += [f"  - name: {name}", f"    data: {path}", f"    weight: {2 if name == 'mood' else 1}"]
+    (tmp_path / "tasks.yaml").write_text("\n".join(lines))
+    fit = uke("fit", tmp_path / "tasks.yaml", "--model", bert, *FAST, "--controls", "none", "--out", tmp_path / "run")
+    assert fit.code == 0, fit.err
+    record = record_of(tmp_path / "run")
+    assert record["plan"]["sampling"] == "sqrt"
+    assert record["plan"]["weights"] == [["mood", 2]]
+    assert record["multitask"]["delta_m_percent"] is None
+
+
+def test_evaluate_on_labelled_rows_of_each_task(together: Path, uke: Uke, tmp_path: Path) -> None:
+    mood = write_csv(tmp_path / "mood.csv", rows_of(30, 11), ["text", "label"])
+    score = write_csv(tmp_path / "score.csv", rows_of(40, 12), ["text", "score"])
+    found = uke("evaluate", together, f"mood={mood}", f"score={score}", "--json")
+    assert found.code == 0, found.err
+    scores = json.loads(found.out)
+    assert scores["test"]["mood"]["accuracy"]["n"] == 30
+    assert scores["test"]["score"]["r2"]["n"] == 40
+
+
+def test_killed_and_resumed(sources: dict[str, Path], bert: Path, tmp_path: Path) -> None:
+    data = {name: str(path) for name, path in sources.items()}
+    wished: dict[str, Any] = {
+        "model": str(bert), "strategy": "finetune", "epochs": 2, "batch": 16, "rate": 0.003, "layer": "last",
+        "threads": 1, "controls": "tasks", "save_every": 0.0, "cache": str(tmp_path / "cache"), "sampling": "equal",
+    }  # fmt: skip
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert in_a_process(data, whole, wished, None, False) == 0
+    deaths = (Death("event:Stepped", 6), Death("event:Lookahead", 5), Death("event:Judged", 2))
+    for number, death in enumerate(deaths):
+        assert in_a_process(data, run, {} if number else wished, death, bool(number)) == -signal.SIGKILL
+    assert in_a_process(data, run, {}, None, True) == 0
+    ours, theirs = ((path / "bundle" / "weights.safetensors").read_bytes() for path in (run, whole))
+    assert ours == theirs
+    told = [record_of(path)["multitask"] for path in (run, whole)]
+    for block in told:
+        block.pop("seconds"), block.pop("sentence")
+        for task in block["tasks"]:
+            task.pop("control")
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("mood={mood}", "mood={marks}"), "mood"),
+        (("mood={mood}", "{marks}"), "NAME=PATH"),
+        (("mood={mood}", "marks={marks}", "--balance", "pcgra"), "pcgrad"),
+        (("mood={mood}", "marks={marks}", "--sampling", "often"), "temperature"),
+    ],
+)
+def test_refused_with_the_way_out(
+    args: tuple[str, ...], said: str, sources: dict[str, Path], bert: Path, uke: Uke, tmp_path: Path
+) -> None:
+    given = [arg.format(**sources) for arg in args]
+    refused = uke("fit", *given, "--model", bert, "--out", tmp_path / "run")
+    assert refused.code == 2, refused.flat
+    assert said in refused.flat
+    assert "Traceback" not in refused.flat
