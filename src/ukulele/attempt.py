@@ -179,10 +179,11 @@ def placed(head: Head, device: str) -> Head:
     return head
 
 
-def attempt(candidate: Candidate, context: Context, before: float = 0.0) -> Outcome:
+def attempt(candidate: Candidate, context: Context, before: float = 0.0, ahead: int = 0) -> Outcome:
     """Fit a candidate on the training rows, or take up where it was left, and tune its decoding on validation.
 
-    `before` are the seconds that were spent on it already: loading, and choosing its layer.
+    `before` are the seconds that were spent on it already: loading, and choosing its layer. `ahead` is a cut that a
+    later candidate will read: the pass through the model stores it on the way.
     """
     run, name = context.run, candidate.name
     done = run.result(name)
@@ -206,7 +207,7 @@ def attempt(candidate: Candidate, context: Context, before: float = 0.0) -> Outc
     feed = Feed(
         model, heads, candidate.plan, context.tables(tasks), context.cache, context.engine, context.dtype, context.hear,
         trunk if private or (context.taps and candidate.model not in MAKES_ITS_OWN and candidate.pretrained) else None,
-        run.decide, truths=context.truths,
+        run.decide, ahead=ahead, truths=context.truths,
     )  # fmt: skip
     meter.mark("load")
     outcome = Outcome(

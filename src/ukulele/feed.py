@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ class Feed:
     hear: Hear
     trunk: Model | None = None
     decide: Decide = lambda _what, how: how()
+    ahead: int = 0  # a cut below the last stage that is going to be read anyway: the pass begins with it
     probes: dict[str, Probe] = field(default_factory=dict)
     truths: dict[Split, Truth] = field(default_factory=dict)  # shared by the feeds of a run
     _sources: dict[tuple[str, int, int], Source] = field(default_factory=dict)
@@ -58,22 +59,36 @@ class Feed:
     def source(self, split: Split, cut: int, view: int = 0) -> Source:
         """The split's rows at a cut, in a view."""
         if (split, cut, view) not in self._sources:
-            wanted = Pass(cut, view, self.plan.seed, self.dtype if cut else "fp32", self.engine.device)
+            taps = self.trunk is not None and 0 < cut < len(self.model.stages) and not view
+            wanted = Pass(cut, view, self.plan.seed, self.dtype if cut else "fp32", self.engine.device, taps)
             self._sources[split, cut, view] = self._pass(self.model, split, wanted)
         return self._sources[split, cut, view]
 
     def pooled(self, split: Split) -> Source:
         """The split's rows behind the last stage, with every stage's summary where the trunk stores those."""
-        if self.trunk is None:
-            return self.source(split, len(self.model.stages))
         key = (split, -1, 0)
         if key not in self._sources:
-            wanted = Pass(len(self.trunk.stages), 0, self.plan.seed, self.dtype, self.engine.device, taps=True)
-            self._sources[key] = self._pass(self.trunk, split, wanted)
+            model = self.trunk or self.model
+            wanted = Pass(
+                len(model.stages), 0, self.plan.seed, self.dtype, self.engine.device, taps=self.trunk is not None
+            )
+            self._sources[key] = self._pass(model, split, wanted, self._base(model, split, wanted))
         return self._sources[key]
 
-    def _pass(self, model: Model, split: Split, wanted: Pass) -> Source:
-        writer = features.Writer(model, self.tables[split].rows, wanted, self.cache, self.hear)
+    def _base(self, model: Model, split: Split, wanted: Pass) -> tuple[int, Store] | None:
+        """The rows at the cut ahead, where a pass to the top is still to be run: it goes on from there."""
+        if not 0 < self.ahead < wanted.cut or self._writer(model, split, wanted).whole():
+            return None
+        source = self._pass(model, split, replace(wanted, cut=self.ahead))
+        return (self.ahead, source) if isinstance(source, Store) else None
+
+    def _writer(
+        self, model: Model, split: Split, wanted: Pass, base: tuple[int, Store] | None = None
+    ) -> features.Writer:
+        return features.Writer(model, self.tables[split].rows, wanted, self.cache, self.hear, base)
+
+    def _pass(self, model: Model, split: Split, wanted: Pass, base: tuple[int, Store] | None = None) -> Source:
+        writer = self._writer(model, split, wanted, base)
         if wanted.view and not self.plan.views:  # never asked for again once its epoch is over
             self._sources = {key: source for key, source in self._sources.items() if not key[2]}
             return writer.computed()

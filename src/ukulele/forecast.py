@@ -22,7 +22,7 @@ from ukulele.attempt import MAKES_ITS_OWN, Context, peak_memory
 from ukulele.config import FitOptions
 from ukulele.engine import Engine, choose_device, choose_precision
 from ukulele.events import Hear, Said, Stepped
-from ukulele.features.encode import Frozen, batches
+from ukulele.features.encode import Frozen, batches, encoding
 from ukulele.feed import Feed, fit_probe, pick
 from ukulele.pipeline import make_tasks, model_name, planned, rivals, survey, taps_of
 from ukulele.runs import RunFolder
@@ -175,7 +175,7 @@ class _Sample:
         frozen, rows, took = Frozen(model, wanted), list(self.tables["train"].rows)[:ROWS], []
         for _ in range(2):
             began, size = time.perf_counter(), 0
-            for _numbers, values in batches(frozen, rows, [0] * len(rows)):
+            for _numbers, values in batches(frozen, len(rows), encoding(model, rows, [0] * len(rows))):
                 size += sum(value.nbytes for row in values for value in row.values())
             took.append(time.perf_counter() - began)
         passes = sum(count * (views if split == "train" else 1) for split, count in self.counts.items()) / len(rows)

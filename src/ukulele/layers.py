@@ -17,9 +17,9 @@ from ukulele.types import Candidate
 ROWS, FOLDS = 2000, 3  # enough to tell stages apart, and quick with many classes
 
 
-def best_layer(candidate: Candidate, context: Context) -> str | None:
+def best_layer(candidate: Candidate, context: Context, ahead: int = 0) -> str | None:
     """The stage to stop at, or None for the last; an inner one must be better by more than two standard errors."""
-    scores = layer_scores(candidate, context)
+    scores = layer_scores(candidate, context, ahead)
     last = list(scores)[-1]
     best = max(scores, key=lambda stage: float(scores[stage]["value"]))
     context.run.manifest["layers"] = [{"stage": stage, **score} for stage, score in scores.items()]
@@ -32,12 +32,12 @@ def best_layer(candidate: Candidate, context: Context) -> str | None:
     return best
 
 
-def layer_scores(candidate: Candidate, context: Context) -> dict[str, dict[str, Any]]:
+def layer_scores(candidate: Candidate, context: Context, ahead: int = 0) -> dict[str, dict[str, Any]]:
     """By stage, the cross-validated score of a probe on its summary, with a 95 % interval, on training rows."""
     model, _ = context.load(candidate)
     feed = Feed(
         model, {}, candidate.plan, context.tables(context.tasks), context.cache, context.engine, context.dtype,
-        context.hear, model, context.run.decide, truths=context.truths,
+        context.hear, model, context.run.decide, ahead=ahead, truths=context.truths,
     )  # fmt: skip
     source, truth = feed.pooled("train"), feed.truth("train")
     taps = source.stacks([field for field in source.fields if field.startswith(TAP)])

@@ -161,13 +161,15 @@ def ladder(context: Context) -> list[Outcome]:
     began = time.perf_counter()
     facts = survey(model_name(context), context)
     outcomes: list[Outcome] = []
-    for rung in planned(facts, context):
+    rungs = planned(facts, context)
+    for number, rung in enumerate(rungs):
+        ahead = min((strategies.cut(r.plan, facts) for r in rungs[number + 1 :] if r.plan.views), default=0)
         candidate = tuned_scratch(rung, context) if rung.name == "scratch" else rung
         if rung.name == "probe":
-            candidate = replace(rung, stop=choose_layer(rung, context))
+            candidate = replace(rung, stop=choose_layer(rung, context, ahead))
         context.hear(Said(f"{candidate.name}: {strategies.in_words(candidate.plan, facts, candidate.stop)}"))
         before = 0.0 if outcomes else time.perf_counter() - began  # loading and choosing belong to the first
-        outcomes.append(attempt(candidate, context, before))
+        outcomes.append(attempt(candidate, context, before, ahead))
     return outcomes
 
 
@@ -200,13 +202,13 @@ def wishes_of(options: FitOptions, dataset: Dataset) -> Wishes:
     return Wishes(o.frozen, o.epochs, o.rate, o.batch, o.views, o.patience, o.seed, o.balance, sampling, weights)
 
 
-def choose_layer(candidate: Candidate, context: Context) -> str | None:
+def choose_layer(candidate: Candidate, context: Context, ahead: int) -> str | None:
     """The stage whose summary the probe stands on: the last, or an inner one that is clearly better."""
     match context.options.layer:
         case "last":
             return None
         case "auto":
-            return context.decide("layer", lambda: best_layer(candidate, context)) if context.taps else None
+            return context.decide("layer", lambda: best_layer(candidate, context, ahead)) if context.taps else None
         case stage:
             return stage
 

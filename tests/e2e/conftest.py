@@ -25,6 +25,7 @@ def uke(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
     for name, value in environment(tmp_path).items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("UKULELE_DEBUG", "")  # --debug sets it: here it is put back
 
     def run(*args: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["uke", *map(str, args)])

@@ -15,7 +15,7 @@ from PIL import Image
 from ukulele import features, models
 from ukulele.events import Progress
 from ukulele.features import Cache, Pass, Store, frozen_pass, model_key
-from ukulele.features.encode import BLOCK, Frozen, by_length
+from ukulele.features.encode import BLOCK, Frozen, Writer, by_length
 from ukulele.models import images
 from ukulele.tools.collate import collate
 from ukulele.types import Model, Request, Rows, Tensors
@@ -89,6 +89,38 @@ def test_taps_hold_the_summary_behind_every_stage(model: Model, rows: Rows, cach
     short = models.truncate(model, "block0", [("tea",)])
     expected = frozen_pass(short, rows, Pass(3), Cache(cache_folder), quiet)
     assert torch.equal(store.stack("tap.block0"), expected.stack("pooled"))
+
+
+@pytest.mark.parametrize("taps", [False, True])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("cut", [1, CUT, 3])
+def test_a_pass_that_goes_on_from_a_lower_cut_gives_the_same_bits(
+    model: Model, rows: Rows, cache_folder: Path, cut: int, dtype: str, taps: bool
+) -> None:
+    wanted = Pass(4, dtype=dtype, taps=taps)
+    whole = frozen_pass(model, rows, wanted, Cache(cache_folder / "whole"), quiet)
+    cache = Cache(cache_folder / "parts")
+    lower = frozen_pass(model, rows, replace(wanted, cut=cut), cache, quiet)
+    assert isinstance(lower, Store)
+    writer = Writer(model, rows, wanted, cache, quiet, (cut, lower))
+    assert not writer.whole()
+    assert equal(read(writer.source(writer.fits())), read(whole))
+    assert writer.whole()
+    assert [path.name for path in files(cache)][-1] == files(Cache(cache_folder / "whole"))[0].name  # the same key
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("stage", ["layer1.0", "layer3.1"])
+def test_so_does_one_of_pictures(network: Model, make_rows: Make, cache_folder: Path, stage: str, dtype: str) -> None:
+    made, top = make_rows([picture(i) for i in range(70)]), len(network.stages)
+    cut = [stage.name for stage in network.stages].index(stage) + 1
+    wanted = Pass(top, dtype=dtype, taps=True)
+    whole = frozen_pass(network, made, wanted, Cache(cache_folder / "whole"), quiet)
+    cache = Cache(cache_folder / "parts")
+    lower = frozen_pass(network, made, replace(wanted, cut=cut), cache, quiet)
+    assert isinstance(lower, Store)
+    found = Writer(network, made, wanted, cache, quiet, (cut, lower)).source(stored=True)
+    assert equal(read(found), read(whole))
 
 
 def test_more_rows_than_a_block_holds(make_rows: Make, encoder_folder: Folders, cache_folder: Path) -> None:

@@ -53,35 +53,49 @@ def fields_of(model: Model, wanted: Pass) -> Mapping[str, Field]:
 
 
 class Frozen:
-    """The stages below a cut, in eval mode and in the dtype of the pass; the model itself stays as it is."""
+    """The stages below a cut, in eval mode and in the dtype of the pass; the model itself stays as it is.
 
-    def __init__(self, model: Model, wanted: Pass) -> None:
-        self.model, self.wanted = model, wanted
-        stages = nn.ModuleList(stage.module for stage in model.stages[: wanted.cut])
+    With `start` they take up rows where a pass to a lower cut left them.
+    """
+
+    def __init__(self, model: Model, wanted: Pass, start: int = 0) -> None:
+        self.model, self.wanted, self._start = model, wanted, start
+        self.inputs = model.live(start)
+        stages = nn.ModuleList(self._own())
         self._narrows = wanted.dtype != "fp32" and len(stages) > 0
         self.stages = (copy.deepcopy(stages) if self._narrows else stages).to(wanted.device).eval()
         self.fields = fields_of(model, wanted)
 
     def run(self, rows: Sequence[Tensors]) -> list[Tensors]:
         """Unpadded inputs to unpadded values at the cut."""
-        if not len(self.stages):
+        if not len(self.stages) and not self._start:
             return list(rows)
         if self._narrows:
             self._narrow(rows[:2])
         with torch.inference_mode():
             live = self._placed(rows)
             taps: Tensors = {}
-            for stage, module in zip(self.model.stages, self.stages, strict=False):
+            for stage, module in zip(self.model.stages[self._start :], self.stages, strict=False):
                 live = module(live)
                 if self.wanted.taps:
                     taps[f"{TAP}{stage.name}"] = self.model.summary(live)
-            if LENGTH in self.fields:
+            if self._start:  # what the lower pass kept beside the values at its cut
+                taps |= {name: torch.stack([row[name] for row in rows]) for name in self._kept}
+            elif LENGTH in self.fields:
                 taps[LENGTH] = torch.tensor([at_once(row, self.model.inputs) for row in rows], dtype=torch.int32)
             kept = {k: v.cpu() for k, v in {**live, **taps}.items()}
             return separate(kept, self.fields)
 
+    @property
+    def _kept(self) -> list[str]:
+        below = [f"{TAP}{stage.name}" for stage in self.model.stages[: self._start]]
+        return [name for name in (LENGTH, *below) if name in self.fields]
+
+    def _own(self) -> list[nn.Module]:
+        return [stage.module for stage in self.model.stages[self._start : self.wanted.cut]]
+
     def _placed(self, rows: Sequence[Tensors]) -> Tensors:
-        live = {k: v.to(self.wanted.device) for k, v in collate(rows, self.model.inputs).items()}
+        live = {k: v.to(self.wanted.device) for k, v in collate(rows, self.inputs).items()}
         return self.model.prepare(live)
 
     def _narrow(self, rows: Sequence[Tensors]) -> None:
@@ -89,7 +103,7 @@ class Frozen:
         self._narrows = False
 
         def run() -> Tensor:
-            live = self._placed(rows)
+            live = {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in self._placed(rows).items()}
             for module in self.stages:
                 live = module(live)
             return torch.cat([live[name].float().flatten() for name in self.model.live(self.wanted.cut)])
@@ -98,8 +112,7 @@ class Frozen:
             with torch.no_grad():
                 folded = fold_batchnorm(self.stages, run)
             if not folded:
-                originals = nn.ModuleList(stage.module for stage in self.model.stages[: self.wanted.cut])
-                self.stages = copy.deepcopy(originals).to(self.wanted.device).eval()
+                self.stages = copy.deepcopy(nn.ModuleList(self._own())).to(self.wanted.device).eval()
         narrow(self.stages, self.wanted.torch_dtype)
 
 
@@ -114,19 +127,23 @@ def narrow(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     return module
 
 
-def batches(frozen: Frozen, rows: Sequence[Row], draws: Sequence[int]) -> Iterator[tuple[Sequence[int], list[Tensors]]]:
+Read = Callable[[Sequence[int]], list[Tensors]]  # row numbers to what the stages take
+
+
+def encoding(model: Model, rows: Sequence[Row], draws: Sequence[int]) -> Read:
+    """Rows encoded when they are asked for."""
+    return lambda numbers: model.encode([rows[i].inputs for i in numbers], [draws[i] for i in numbers])
+
+
+def batches(frozen: Frozen, count: int, read: Read) -> Iterator[tuple[Sequence[int], list[Tensors]]]:
     """(row numbers, values at the cut): like lengths together where rows are ragged, always the same companions."""
-    encode, model = frozen.model.encode, frozen.model
     with ThreadPoolExecutor(1) as ahead:
-        if any(field.axis for field in model.inputs.values()):
-            encoded = encode([row.inputs for row in rows], draws)
-            for numbers in by_length([longest(row, model.inputs) for row in encoded]):
+        if any(field.axis for field in frozen.model.inputs.values()):
+            encoded = read(range(count))
+            for numbers in by_length([longest(row, frozen.inputs) for row in encoded]):
                 yield numbers, frozen.run([encoded[i] for i in numbers])
             return
-        groups = [range(at, min(at + MOST, len(rows))) for at in range(0, len(rows), MOST)]
-        read: Callable[[range], list[Tensors]] = lambda group: encode(  # noqa: E731
-            [rows[i].inputs for i in group], [draws[i] for i in group]
-        )
+        groups = [range(at, min(at + MOST, count)) for at in range(0, count, MOST)]
         waiting = ahead.submit(read, groups[0])
         for number, group in enumerate(groups):
             encoded = waiting.result()
@@ -257,14 +274,18 @@ def encode_shard(
 
 
 class Writer:
-    """Blocks of one pass, from the cache or, where they are absent, made and put there.
+    """Blocks of one pass, from the cache or, where they are absent, made and put there: from the raw rows, or from
+    `base`, the same rows stored at a lower cut, whose stages are not run again. The bits are the same.
 
     Whether rows are stored or computed decides which of them pass the trunk together, and so the last bits:
     `fits` tells what to do, once, and `source` does as it was told.
     """
 
-    def __init__(self, model: Model, rows: Rows, wanted: Pass, cache: Cache, hear: Hear) -> None:
+    def __init__(
+        self, model: Model, rows: Rows, wanted: Pass, cache: Cache, hear: Hear, base: tuple[int, Store] | None = None
+    ) -> None:
         self.model, self.rows, self.wanted, self.cache, self.hear = model, rows, wanted, cache, hear
+        self._base = base
         kind = f"{wanted.dtype}{' taps' if wanted.taps else ''}"
         self.key = keys.model_key(model, wanted.cut, kind, wanted.device)
         self.fields = fields_of(model, wanted)
@@ -274,15 +295,22 @@ class Writer:
 
     @cached_property
     def frozen(self) -> Frozen:
-        return Frozen(self.model, self.wanted)
+        return Frozen(self.model, self.wanted, self._base[0] if self._base else 0)
 
     def draw(self, row: int) -> int:
         return keys.draw(self.wanted.seed, row, self.wanted.view)
 
     def fits(self) -> bool:
         """Whether all blocks are in the cache, or there is room for those that are not."""
-        first = next((start for start in range(0, len(self.rows), BLOCK) if self.found(start) is None), None)
+        first = self._absent()
         return first is None or self.make_room(first)
+
+    def whole(self) -> bool:
+        """Whether all blocks are in the cache."""
+        return self._absent() is None
+
+    def _absent(self) -> int | None:
+        return next((start for start in range(0, len(self.rows), BLOCK) if self.found(start) is None), None)
 
     def source(self, stored: bool) -> Source:
         """The rows, stored or computed on demand."""
@@ -297,7 +325,7 @@ class Writer:
 
     def computed(self) -> Computed:
         """The rows, computed each time."""
-        return Computed(self.frozen, self.rows, self.draw)
+        return Computed(Frozen(self.model, self.wanted), self.rows, self.draw)
 
     def share(self, shard: tuple[int, int]) -> None:
         """Write the blocks that are this process's, `shard` being (rank, world)."""
@@ -311,10 +339,17 @@ class Writer:
             return found
         if not self._made_room:
             self.make_room(start)
-        picked, draws = self.picked(start)
-        encoded = _counted(self.frozen, picked, draws, (start, len(self.rows)), self.hear)
-        blocks.write(self.cache.path(self._names[start]), len(picked), self.fields, encoded)
+        count, read = self._reading(start)
+        encoded = _counted(self.frozen, count, read, (start, len(self.rows)), self.hear)
+        blocks.write(self.cache.path(self._names[start]), count, self.fields, encoded)
         return self.found(start)
+
+    def _reading(self, start: int) -> tuple[int, Read]:
+        if self._base is None:
+            picked, draws = self.picked(start)
+            return len(picked), encoding(self.model, picked, draws)
+        store = self._base[1]
+        return min(BLOCK, len(self.rows) - start), lambda numbers: store.rows([start + i for i in numbers])
 
     def found(self, start: int) -> Block | None:
         """The block that begins at a row, if it is in the cache."""
@@ -335,17 +370,17 @@ class Writer:
     def make_room(self, start: int) -> bool:
         """Make room for all rows from `start` on; whether that worked."""
         self._made_room = True
-        rows, draws = self.picked(start)
-        sample = self.frozen.run(self.model.encode([row.inputs for row in rows[:8]], draws[:8]))
+        count, read = self._reading(start)
+        sample = self.frozen.run(read(range(min(8, count))))
         size = sum(row[name].nbytes for row in sample for name in self.fields) / len(sample)
         return self.cache.has_room(int(size * (len(self.rows) - start) * 1.1))
 
 
 def _counted(
-    frozen: Frozen, rows: Sequence[Row], draws: Sequence[int], at: tuple[int, int], hear: Hear
+    frozen: Frozen, count: int, read: Read, at: tuple[int, int], hear: Hear
 ) -> Iterator[tuple[Sequence[int], list[Tensors]]]:
     done, total = at
-    for numbers, values in batches(frozen, rows, draws):
+    for numbers, values in batches(frozen, count, read):
         yield numbers, values
         done += len(numbers)
         hear(Progress("encode", done, total))

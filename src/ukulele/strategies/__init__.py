@@ -18,7 +18,7 @@ STRATEGIES: Mapping[str, Callable[[Facts, Wishes], Plan]] = {
     "scratch": scratch.plan,
 }
 
-__all__ = ["STRATEGIES", "Facts", "Plan", "Wishes", "in_words", "make"]
+__all__ = ["STRATEGIES", "Facts", "Plan", "Wishes", "cut", "in_words", "make"]
 
 
 def make(name: str, facts: Facts, wishes: Wishes) -> Plan:
@@ -33,6 +33,23 @@ def make(name: str, facts: Facts, wishes: Wishes) -> Plan:
         raise PlanError(f"no strategy {name!r}.", hint=f"Choose one of: auto, {', '.join(STRATEGIES)}.")
     plan = STRATEGIES[name](facts, wishes)
     return replace(plan, balance=wishes.balance, sampling=wishes.sampling, weights=wishes.weights)
+
+
+def cut(plan: Plan, facts: Facts) -> int:
+    """The lowest stage that a plan trains; where it trains heads alone, the number of stages.
+
+    >>> from ukulele.types import Group, Phase
+    >>> facts = Facts("text", 100, ("embed", "block0", "pool"), frozenset({"pool"}), 800)
+    >>> cut(Plan("x", (Phase((Group("head.*", 1e-4), Group("block0.*", 1e-4)), epochs=3),)), facts)
+    1
+    """
+    patterns = [group.names for phase in plan.phases if phase.optimiser != "probe" for group in phase.groups]
+    trained = (
+        place
+        for place, stage in enumerate(facts.stages)
+        if stage not in facts.bare and any(fnmatchcase(f"{stage}.x", pattern) for pattern in patterns)
+    )
+    return next(trained, len(facts.stages))
 
 
 def in_words(plan: Plan, facts: Facts, stop: str | None = None) -> str:
