@@ -6,7 +6,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -158,7 +158,8 @@ class Meter:
         now = time.perf_counter()
         self.phases[phase] = self.phases.get(phase, 0.0) + now - self._last
         self._last = now
-        self.peak = max(self.peak, int(self._process.memory_info().rss))
+        memory = self._process.memory_info()  # without the pages of files that are merely mapped
+        self.peak = max(self.peak, int(memory.rss - getattr(memory, "shared", 0)))
         if torch.cuda.is_available():
             self.peak = max(self.peak, torch.cuda.max_memory_allocated())
 
@@ -225,7 +226,7 @@ def attempt(candidate: Candidate, context: Context, before: float = 0.0, ahead: 
         _recall(outcome, latest[1])
     probing = ["probe" if phase.optimiser == "probe" else "train" for phase in candidate.plan.phases]
     for event in train(model, heads, candidate.plan, feed, context.engine, latest[0] if latest else None):
-        meter.mark(probing[min(event.place.phase, len(probing) - 1)] if isinstance(event, Stepped | Judged) else "save")
+        meter.mark(_what(event, probing))
         _note(event, outcome)
         _note_probe(outcome)
         context.hear(event)
@@ -239,6 +240,17 @@ def attempt(candidate: Candidate, context: Context, before: float = 0.0, ahead: 
     if context.engine.main:
         run.save_result(name, _result(outcome))
     return outcome
+
+
+def _what(event: Event, phases: Sequence[str]) -> str:
+    """What the time before an event was spent on."""
+    match event:
+        case Stepped(place=place) | Judged(place=place):
+            return phases[min(place.phase, len(phases) - 1)]
+        case Lookahead():
+            return "look ahead"
+        case _:
+            return "save"
 
 
 def _note(event: Event, outcome: Outcome) -> None:

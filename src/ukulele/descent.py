@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ukulele.balance import Balancer
 
 
+SHORT = 0.02  # share of a task's loss that a look ahead steps down
+
+
 class Forward(Protocol):
     """Every task's mean loss, of the weights as they are."""
 
@@ -77,7 +80,8 @@ def put_gradient(flat: Tensor, chosen: Selection) -> None:
 def look_ahead(forward: Forward, chosen: Selection, engine: Engine) -> tuple[list[list[float]], float]:
     """What a step on each task alone would do to every task's loss, on the same rows; weights stay as they are.
 
-    The step goes down one task's gradient of the shared part, as far as a step of Adam at the full rate.
+    The step goes down one task's gradient of the shared part, as far as would lower its own loss by `SHORT` of
+    itself if that were straight; and no farther than a step of Adam at the full rate.
 
     Returns
     -------
@@ -94,15 +98,16 @@ def look_ahead(forward: Forward, chosen: Selection, engine: Engine) -> tuple[lis
     before = torch.stack([loss.detach().float() for loss in losses.values()])
     kept = [parameter.detach().clone() for parameter in chosen.shared]
     own = {id(parameter) for parameters in chosen.own.values() for parameter in parameters}
-    length = math.sqrt(
+    most = math.sqrt(
         sum(group["rate"] ** 2 * p.numel() for group in chosen.groups for p in group["params"] if id(p) not in own)
     )
     found = []
-    for row in rows:
+    for row, loss in zip(rows, before.tolist(), strict=True):
         norm = float(row.norm())
         if not 0 < norm < math.inf:
             found.append([math.nan] * len(rows))
             continue
+        length = min(SHORT * loss / norm, most)
         with torch.no_grad():
             for parameter, part in zip(chosen.shared, _split(row * (length / norm), chosen), strict=True):
                 parameter.sub_(part.view_as(parameter))

@@ -169,15 +169,15 @@ class Feed:
     def fit_heads(self, phase: int, heads: Mapping[str, Head]) -> float:
         """Put the probe's optimum into the linear heads; its held-out loss, the mean over tasks."""
         self._enter(phase)
-        strength = self.plan.phases[phase].strength
+        strength, shrink = self.plan.phases[phase].strength, self.plan.phases[phase].shrink
         truth, scores = self.truth("train"), []
         x = self.design("train")
         for name, task in self.tables["train"].tasks.items():
             probe = fit_probe(pick(x, truth.numbers(name)), task, truth.values(name), strength, self.plan.seed)
             linear: nn.Linear = heads[name].linear  # type: ignore[attr-defined]
             with torch.no_grad():
-                linear.weight.copy_(torch.as_tensor(probe.weight, dtype=linear.weight.dtype))
-                linear.bias.copy_(torch.as_tensor(probe.bias, dtype=linear.bias.dtype))
+                linear.weight.copy_(torch.as_tensor(probe.weight, dtype=linear.weight.dtype) * shrink)
+                linear.bias.copy_(torch.as_tensor(probe.bias, dtype=linear.bias.dtype) * shrink)
             self.probes[name] = probe
             scores.append(probe.score.loss)
         return sum(scores) / len(scores)

@@ -20,7 +20,7 @@ from ukulele.events import Event, Judged, Lookahead, Place, Said, Saved, Stepped
 from ukulele.selection import Selection, changing, put, select
 from ukulele.types import Head, Loss, Model, Phase, Plan, Tensors, fold
 
-LOOKS = 8  # times an epoch that the effect of the tasks on each other is measured
+LOOKS = 5  # times an epoch that the effect of the tasks on each other is measured
 
 
 @dataclass(frozen=True)

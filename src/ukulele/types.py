@@ -328,6 +328,7 @@ class Phase:
     batch: int = 32
     decay: float = 0.0  # weight decay (adamw, sgd)
     strength: float | None = None  # of the probe's L2 penalty; None: by cross-validation
+    shrink: float = 1.0  # what the probe's optimum is multiplied by, so that stages trained next have work to do
     warmup: float = 0.1  # share of the steps
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     clip: float | None = 1.0

@@ -72,9 +72,9 @@ def falling(facts: Facts, frozen: int, rate: float, decay: float) -> tuple[Group
     return tuple(Group(facts.pattern(name), rate * decay**depth) for depth, name in enumerate(reversed(trained)))
 
 
-def probe_first(facts: Facts) -> tuple[Phase, ...]:
+def probe_first(facts: Facts, shrink: float = 1.0) -> tuple[Phase, ...]:
     """The phase that puts the probe's optimum into the heads, where they can be fitted so."""
-    return (Phase((Group("head.*", 1.0),), "probe"),) if facts.probes else ()
+    return (Phase((Group("head.*", 1.0),), "probe", shrink=shrink),) if facts.probes else ()
 
 
 def balanced_batch(rows: int, most: Sequence[int] = (8, 16, 32)) -> int:

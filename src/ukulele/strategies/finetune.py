@@ -11,6 +11,9 @@ from ukulele.types import Group, Phase, Plan
 RATE = {"text": 2e-4, "pair": 2e-4, "image": 3e-4}  # 22 M parameters: 2e-4 beats 1e-4 by .007 on sst2's dev split
 LARGE, LARGE_RATE = 60_000_000, 2e-5  # text encoders of the size of BERT-base want a lower rate
 VIEWS, MANY = 4, 5000  # views of a picture; from so many pictures on the plain one alone
+# the top block alone, from the whole optimum of a head, finds less than from a third of it: .819 and .833 on sst2's
+# dev split; with all blocks trained it is the other way round, within noise
+SHRINK = {"text": 0.3, "pair": 0.3, "image": 1.0}
 LAYER_DECAY = {"text": 0.95, "pair": 0.95, "image": 0.8}
 
 
@@ -19,7 +22,7 @@ def plan(facts: Facts, wishes: Wishes) -> Plan:
     frozen = frozen_stages(facts, wishes.freeze, default=len(facts.stages) // 2)
     return Plan(
         "finetune",
-        (*probe_first(facts), tuning(facts, wishes, frozen)),
+        (*probe_first(facts, SHRINK[facts.modality]), tuning(facts, wishes, frozen)),
         views=views_of(facts, wishes),
         seed=wishes.seed,
     )
