@@ -21,7 +21,7 @@ from ukulele.tools.collate import collate
 from ukulele.tools.probe import Probe, Search, fit_logistic, fit_ridge
 from ukulele.train import Judgement, Part
 from ukulele.truth import Numbers, Truth
-from ukulele.types import Head, Model, Plan, Split, Table, Task, Tensors
+from ukulele.types import Field, Head, Model, Plan, Split, Table, Task, Tensors
 
 Decide = Callable[[str, Callable[[], Any]], Any]  # what is decided, and how where it is not decided yet
 LAST = 1024  # rows at a time where only a head is left
@@ -150,14 +150,13 @@ class Feed:
         return self._part("train", cut, self._view(epoch), numbers)
 
     def _part(self, split: Split, cut: int, view: int, numbers: Sequence[int]) -> Part:
-        rows = self.source(split, cut, view).rows(numbers)
-        fields = self.model.live(cut)
+        live = self.source(split, cut, view).collated(numbers, self.model.live(cut))
         truth = self.truth(split)
         targets = {
             name: collate([task.target(truth.cells(name)[i]) for i in numbers], task.fields)
             for name, task in self.tables[split].tasks.items()
         }
-        return Part(widen(collate(rows, fields)), targets, len(numbers))
+        return Part(widen(live), targets, len(numbers))
 
     def _view(self, epoch: int) -> int:
         if not self.model.augments:
@@ -258,10 +257,11 @@ class Feed:
         else:
             groups = (wanted[group] for group in by_length(source.lengths()[wanted].tolist()))
         for numbers in groups:
-            rows = source.rows(numbers.tolist())
             if last and self.tapped != "pooled":
-                rows = [{"pooled": row[self.tapped]} for row in rows]
-            live = {k: v.to(self.engine.device) for k, v in widen(collate(rows, self.model.live(cut))).items()}
+                read = {"pooled": source.collated(numbers.tolist(), {self.tapped: Field()})[self.tapped]}
+            else:
+                read = source.collated(numbers.tolist(), self.model.live(cut))
+            live = {k: v.to(self.engine.device) for k, v in widen(read).items()}
             with torch.inference_mode(), self.engine.precision():
                 yield numbers, self.model.run(live, cut)
 

@@ -6,11 +6,17 @@ import csv
 import json
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from e2e_kit import Answer, Death, in_a_process, record_of, rows_of, write_csv
+from safetensors.torch import load_file
+
+from ukulele import evaluate
+from ukulele import together as together_module
 
 Uke = Callable[..., Answer]
 FAST = ("--strategy", "finetune", "--epochs", 2, "--batch", 16, "--rate", 0.003, "--layer", "last", "--threads", 1)
@@ -206,3 +212,53 @@ def test_refused_with_the_way_out(
     assert refused.code == 2, refused.flat
     assert said in refused.flat
     assert "Traceback" not in refused.flat
+
+
+def test_stages_of_a_tasks_own(holes: Path, bert: Path, uke: Uke, tmp_path: Path) -> None:
+    targets = ("--target", "label", "--target", "score", "--target", "shop")
+    args = ("--model", bert, *FAST, "--freeze", 1, "--controls", "tasks", "--private-stages", 1)
+    fit = uke("fit", holes, *targets, *args, "--out", tmp_path / "run")
+    assert fit.code == 0, fit.err
+    weights = load_file(tmp_path / "run" / "bundle" / "weights.safetensors")
+    own = {task: weights[f"head.{task}.stages.0.layer.output.dense.weight"] for task in ("label", "score")}
+    assert not torch.equal(own["label"], own["score"])
+    assert not torch.equal(own["label"], weights["net.encoder.layer.1.output.dense.weight"])
+    answer = uke("predict", tmp_path / "run", "w1 good fine w2")  # and it answers its own examples as it did
+    assert answer.code == 0, answer.err
+    assert "label: " in answer.out
+    refused = uke("fit", holes, *targets, *args[:-1], 9, "--out", tmp_path / "other")
+    assert refused.code == 2
+    assert "--private-stages 9" in refused.flat
+
+
+def test_groups_that_had_better_be_trained_apart(
+    sources: dict[str, Path], bert: Path, uke: Uke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which groups, and that validation likes them, is settled here: what follows from it is tested."""
+    apart = evaluate.Grouping((("mood",), ("marks", "score")), {})
+    real = together_module.delta_m
+
+    def liked(ours: Any, theirs: Any, split: Any) -> Any:
+        found = real(ours, theirs, split)
+        return replace(found, value=1.0) if split == "validation" else found
+
+    monkeypatch.setattr(together_module, "grouping", lambda outcome: apart)
+    monkeypatch.setattr(together_module, "delta_m", liked)
+    data = [f"{name}={path}" for name, path in sources.items()]
+    fit = uke("fit", *data, "--model", bert, *FAST, "--group", "auto", "--controls", "tasks", "--out", tmp_path / "run")
+    assert fit.code == 0, fit.err
+    record = record_of(tmp_path / "run")
+    assert record["multitask"]["grouping"] == {
+        "groups": [["mood"], ["marks", "score"]], "text": evaluate.in_words(apart), "carried_out": True,
+    }  # fmt: skip
+    assert {c["name"] for c in record["candidates"]} >= {"mood alone", "marks + score"}
+    assert next(t for t in record["multitask"]["tasks"] if t["name"] == "mood")["verdict"]["difference"]["value"] == 0
+    assert (tmp_path / "run" / "bundle" / "groups.json").is_file()
+    answer = uke("predict", tmp_path / "run", "w1 good fine w2")
+    assert all(f"{name}: " in answer.out for name in sources)
+    one = uke("predict", tmp_path / "run", "w1 good fine w2", "--task", "score")
+    assert one.code == 0
+    assert "mood" not in one.out
+    refused = uke("fit", sources["mood"], "--model", tmp_path / "run", "--out", tmp_path / "next")
+    assert refused.code == 2
+    assert "group-1" in refused.flat

@@ -73,6 +73,18 @@ def test_rows_keep_their_order_and_any_can_be_asked_for(model: Model, rows: Rows
     assert store.lengths().tolist() == lengths
 
 
+@pytest.mark.parametrize("cut", [0, CUT, 4])
+def test_a_batch_from_the_store_is_that_of_its_rows(model: Model, rows: Rows, cache_folder: Path, cut: int) -> None:
+    for dtype in ("fp32", "bf16"):
+        store = frozen_pass(model, rows, Pass(cut, dtype=dtype), Cache(cache_folder / dtype), quiet)
+        fields = {name: replace(field, pad=7.0) if field.axis else field for name, field in model.live(cut).items()}
+        for numbers in ([3], [5, 0, 5, 2], list(range(len(rows)))):
+            found, expected = store.collated(numbers, fields), collate(store.rows(numbers), fields)
+            assert found.keys() == expected.keys()
+            assert all(torch.equal(found[name], expected[name]) for name in expected)
+            assert all(found[name].dtype == expected[name].dtype for name in expected)
+
+
 def test_rows_handed_out_are_copies(model: Model, rows: Rows, cache_folder: Path) -> None:
     store = frozen_pass(model, rows, Pass(CUT), Cache(cache_folder), quiet)
     before = store.rows([3])[0]["x"].clone()

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from ukulele import tasks
 from ukulele.attempt import _note
@@ -101,3 +102,32 @@ def test_all_processes_hear_the_same_judgement(bert: Any, make_kit: Any) -> None
     kit = make_kit(bert(), TOP)
     kit.engine = Following("cpu", "fp32")
     assert [(e.loss, e.score) for e in kit.train() if isinstance(e, Judged)] == [(0.25, 0.75)] * 2
+
+
+def test_a_shrunken_probe_is_the_optimum_made_smaller(bert: Any, make_kit: Any) -> None:
+    whole = make_kit(bert(), Plan("x", (Phase((HEAD,), "probe", strength=0.1),)))
+    third = make_kit(bert(), Plan("x", (Phase((HEAD,), "probe", strength=0.1, shrink=0.3),)))
+    whole.train()
+    third.train()
+    weight = whole.heads["mood"].linear.weight
+    assert weight.abs().max() > 0
+    torch.testing.assert_close(third.heads["mood"].linear.weight, 0.3 * weight)
+    torch.testing.assert_close(third.heads["mood"].linear.bias, 0.3 * whole.heads["mood"].linear.bias)
+
+
+def test_the_pass_to_the_top_goes_on_from_the_cut_ahead(bert: Any, make_kit: Any, monkeypatch: Any) -> None:
+    kit = make_kit(bert(), TOP)
+    kit.feed.ahead = 2
+    begun: list[int] = []
+    run = Frozen.run
+
+    def noted(self: Frozen, rows: Any) -> Any:
+        begun.append(self._start)
+        return run(self, rows)
+
+    monkeypatch.setattr(Frozen, "run", noted)
+    kit.feed.pooled("train")
+    assert set(begun) == {0, 2}
+    begun.clear()
+    assert isinstance(kit.feed.source("train", 2), Store)  # there already
+    assert begun == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,11 +53,19 @@ class Block:
 
     def value(self, name: str, number: int) -> torch.Tensor:
         """One field of one row."""
-        length, trailing, dtype = int(self._lengths[name][number]), self._trailing[name], self._dtypes[name]
-        shape = trailing if self.fields[name].axis is None else (length, *trailing)
+        dtype, trailing = self.form(name)
+        shape = trailing if self.fields[name].axis is None else (int(self._lengths[name][number]), *trailing)
+        return torch.from_numpy(self.bytes(name, number).copy()).view(dtype).view(shape)
+
+    def bytes(self, name: str, number: int) -> np.ndarray:
+        """The bytes of one field of one row, as they lie in the file: not to be written to."""
+        dtype, trailing = self.form(name)
         start = int(self._offsets[name][number])
-        size = int(np.prod(shape)) * dtype.itemsize
-        return torch.from_numpy(self._bytes[start : start + size].copy()).view(dtype).view(shape)
+        return self._bytes[start : start + int(self._lengths[name][number]) * math.prod(trailing) * dtype.itemsize]
+
+    def form(self, name: str) -> tuple[torch.dtype, tuple[int, ...]]:
+        """The dtype of a field, and its shape behind a ragged axis."""
+        return self._dtypes[name], self._trailing[name]
 
     def length(self) -> np.ndarray:
         """The longest ragged axis of each row; 1 where nothing is ragged."""

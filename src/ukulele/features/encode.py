@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -184,11 +185,33 @@ class Store:
 
     def rows(self, numbers: Sequence[int]) -> list[Tensors]:
         """The rows of those numbers, unpadded."""
-        found = []
-        for number in numbers:
-            block = int(np.searchsorted(self._starts, number, "right")) - 1
-            found.append(self._blocks[block].row(number - int(self._starts[block])))
-        return found
+        return [block.row(number) for block, number in self._places(numbers)]
+
+    def collated(self, numbers: Sequence[int], fields: Mapping[str, Field]) -> Tensors:
+        """Some fields of those rows as one padded batch: what `collate` makes of `rows`, in one copy."""
+        places = self._places(numbers)
+        batch: Tensors = {}
+        for name, field in fields.items():
+            if field.axis is None:
+                batch[name] = torch.stack([block.value(name, number) for block, number in places])
+                continue
+            dtype, trailing = places[0][0].form(name)
+            spans = [block.bytes(name, number) for block, number in places]
+            width = math.prod(trailing) * dtype.itemsize
+            lengths = np.array([len(span) // width for span in spans])
+            padded = np.zeros((len(spans), int(lengths.max()) * width), np.uint8)
+            for line, span in zip(padded, spans, strict=True):
+                line[: len(span)] = span
+            there = torch.from_numpy(np.arange(lengths.max()) < lengths[:, None])
+            batch[name] = torch.from_numpy(padded).view(dtype).view(len(spans), -1, *trailing)
+            if field.pad:
+                batch[name][~there] = field.pad
+            batch.setdefault(f"{field.axis}_mask", there.long())
+        return batch
+
+    def _places(self, numbers: Sequence[int]) -> list[tuple[Block, int]]:
+        blocks = np.searchsorted(self._starts, numbers, "right") - 1
+        return [(self._blocks[b], int(n - self._starts[b])) for b, n in zip(blocks, numbers, strict=True)]
 
     def stack(self, name: str) -> Tensor:
         """One field that is not ragged, of all rows: (rows, …)."""
@@ -219,6 +242,10 @@ class Computed:
         picked = [self._rows[i] for i in numbers]
         encoded = self._frozen.model.encode([row.inputs for row in picked], [self._draws(i) for i in numbers])
         return self._frozen.run(encoded)
+
+    def collated(self, numbers: Sequence[int], fields: Mapping[str, Field]) -> Tensors:
+        """Some fields of those rows as one padded batch."""
+        return collate(self.rows(numbers), fields)
 
     def stack(self, name: str) -> Tensor:
         """One field that is not ragged, of all rows: (rows, …)."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ukulele.errors import DataError, ModelError
+from ukulele.models import attention
 from ukulele.types import Card, Field, Model, Request, Stage, Tensors
 
 if TYPE_CHECKING:
@@ -245,7 +246,9 @@ def rewrap(model: Model, **changes: Any) -> Model:
 
 def _network_options(config: Any) -> dict[str, Any]:
     layout = LAYOUTS.get(config.model_type)
-    return {"add_pooling_layer": False} if layout and layout.pooler else {}
+    if layout is None:
+        return {}
+    return {"attn_implementation": attention.NAME, **({"add_pooling_layer": False} if layout.pooler else {})}
 
 
 def _assemble(net: nn.Module, recipe: Mapping[str, Any], assets: Mapping[str, bytes], name: str, card: Card) -> Model:

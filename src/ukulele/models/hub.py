@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from ukulele.errors import MissingExtraError, ModelError
+from ukulele.models import attention
 
 OFFLINE = "minilm"
 OFFLINE_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -171,8 +172,12 @@ def text_network(folder: Path | None, config: Any, options: Mapping[str, Any]) -
     """The network: with the folder's weights, or drawn from torch's generator where there is no folder."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     from safetensors import SafetensorError
-    from transformers import AutoModel
+    from transformers import AttentionInterface, AttentionMaskInterface, AutoModel
+    from transformers.masking_utils import sdpa_mask
     from transformers.utils import logging
+
+    AttentionInterface.register(attention.NAME, attention.attend)
+    AttentionMaskInterface.register(attention.NAME, sdpa_mask)
 
     missing: list[str] = []
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
