@@ -19,7 +19,7 @@ from ukulele.features.encode import by_length
 from ukulele.sampling import batches
 from ukulele.tools.collate import collate
 from ukulele.tools.probe import Probe, Search, fit_logistic, fit_ridge
-from ukulele.train import Judgement, Part
+from ukulele.train import Judgement, Part, widen
 from ukulele.truth import Numbers, Truth
 from ukulele.types import Field, Head, Model, Plan, Split, Table, Task, Tensors
 
@@ -149,6 +149,10 @@ class Feed:
         """Those rows of the training set as a batch."""
         return self._part("train", cut, self._view(epoch), numbers)
 
+    def reads(self, cut: int, epoch: int) -> bool:
+        """Whether a batch of training rows is read from the store, or merely encoded."""
+        return cut == 0 or isinstance(self.source("train", cut, self._view(epoch)), Store)
+
     def _part(self, split: Split, cut: int, view: int, numbers: Sequence[int]) -> Part:
         live = self.source(split, cut, view).collated(numbers, self.model.live(cut))
         truth = self.truth(split)
@@ -156,7 +160,7 @@ class Feed:
             name: collate([task.target(truth.cells(name)[i]) for i in numbers], task.fields)
             for name, task in self.tables[split].tasks.items()
         }
-        return Part(widen(live), targets, len(numbers))
+        return Part(live, targets, len(numbers))
 
     def _view(self, epoch: int) -> int:
         if not self.model.augments:
@@ -267,11 +271,6 @@ class Feed:
 
     def _modules(self) -> list[nn.Module]:
         return [head for head in self.heads.values() if isinstance(head, nn.Module)]
-
-
-def widen(live: Tensors) -> Tensors:
-    """Stored bf16 as float32: what is trained runs in the loop's own precision."""
-    return {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in live.items()}
 
 
 def fit_probe(x: Any, task: Task, values: Sequence[Any], strength: float | None, seed: int) -> Probe:

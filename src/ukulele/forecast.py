@@ -24,7 +24,7 @@ from ukulele.engine import Engine, choose_device, choose_precision
 from ukulele.events import Hear, Said, Stepped
 from ukulele.features.encode import Frozen, batches, encoding
 from ukulele.feed import Feed, fit_probe, pick
-from ukulele.pipeline import make_tasks, model_name, planned, rivals, survey, taps_of
+from ukulele.pipeline import make_tasks, model_name, planned, refuse_for_one, rivals, survey, taps_of
 from ukulele.runs import RunFolder
 from ukulele.selection import check, owners, select, trained
 from ukulele.strategies import Facts
@@ -72,6 +72,7 @@ def forecast(source: Any, options: FitOptions, hear: Hear) -> str:
     dataset = data.read(source, options.reading, options.cache_folder)
     for note in dataset.notes:
         hear(Said(note))
+    refuse_for_one(options, dataset)
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
     asked = make_tasks(dataset, options)

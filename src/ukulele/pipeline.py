@@ -16,7 +16,7 @@ from ukulele import __version__, balance, data, diagnose, evaluate, features, mo
 from ukulele.attempt import Context, Outcome, Track, attempt, facts_of
 from ukulele.config import FitOptions, options_from
 from ukulele.engine import Engine, Tracker, choose_device, choose_precision
-from ukulele.errors import RunError, UkuleleError
+from ukulele.errors import PlanError, RunError, UkuleleError
 from ukulele.events import Event, Hear, Judged, Said, Stepped
 from ukulele.layers import best_layer
 from ukulele.pack import pack
@@ -85,6 +85,7 @@ def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear:
 
     balance.promises(options.balance)  # an unknown name is refused now
     dataset = read(source, options, run, tell)
+    refuse_for_one(options, dataset)
     dtype = engine.agree(run.decide("precision", lambda: choose_precision(options.precision, engine.device)))
     _same_machine(run, engine, tell)
     cache = features.Cache(options.cache_folder, int(options.cache_budget * 2**30))
@@ -137,6 +138,31 @@ def read(source: Any, options: FitOptions, run: RunFolder, hear: Hear) -> Datase
             hint="Begin a new run, or bring the old data back.",
         )
     return dataset
+
+
+def refuse_for_one(options: FitOptions, dataset: Dataset) -> None:
+    """Options that make sense for several tasks alone.
+
+    Raises
+    ------
+    PlanError
+        If one was given for a single task.
+    """
+    if len(dataset.targets) > 1:
+        return
+    given = {
+        "--group auto": options.group == "auto",
+        "--private-stages": options.private_stages > 0,
+        "--balance": options.balance != "first",
+        "--sampling": options.sampling is not None,
+        "--controls tasks": options.controls == "tasks",
+    }
+    wrong = [name for name, there in given.items() if there]
+    if wrong:
+        raise PlanError(
+            f"{', '.join(wrong)}: for several tasks; this run has one, {dataset.targets[0].name!r}.",
+            hint="Leave it out, or name several targets or sources.",
+        )
 
 
 def make_tasks(dataset: Dataset, options: FitOptions) -> dict[str, Task]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, cast
@@ -30,6 +31,11 @@ class Part:
     live: Tensors
     targets: Mapping[str, Tensors]
     rows: int
+
+
+def widen(live: Tensors) -> Tensors:
+    """Stored bf16 as float32: what is trained runs in the loop's own precision."""
+    return {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in live.items()}
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,10 @@ class Feed(Protocol):
         """Those rows as a batch."""
         ...
 
+    def reads(self, cut: int, epoch: int) -> bool:
+        """Whether a batch is merely read or decoded, and so can be made ready beside the step before it."""
+        ...
+
     def fit_heads(self, phase: int, heads: Mapping[str, Head]) -> float:
         """Put the probe's optimum into the heads; its loss."""
         ...
@@ -82,7 +92,7 @@ class Above(nn.Module):
 
     def forward(self, part: Part) -> dict[str, Loss]:
         """Every task's loss, row by row."""
-        live = fold(self._prepare, list(self.stages), part.live)
+        live = fold(self._prepare, list(self.stages), widen(part.live))
         pairs = zip(self._tasks, self.heads, strict=True)
         return {task: cast(Head, head).loss(live, part.targets[task]) for task, head in pairs}
 
@@ -151,9 +161,10 @@ def _descend(run: _Run, feed: Feed, engine: Engine, start: Saved | None) -> Iter
         steps = feed.steps(number, cut, epoch)
         run.begin_epoch(resumed=bool(begin.step) and epoch == begin.epoch)
         looks = run.looks(len(steps), engine)
-        for index in range(begin.step if epoch == begin.epoch else 0, len(steps)):
-            place = Place(number, epoch, index)
-            part = engine.place(feed.part(cut, epoch, engine.share(steps[index])))
+        read = partial(_read, feed, engine, (cut, epoch), steps)
+        first = begin.step if epoch == begin.epoch else 0
+        for index, given in _in_time(read, range(first, len(steps)), beside=feed.reads(cut, epoch)):
+            place, part = Place(number, epoch, index), engine.place(given)
             if index in looks:
                 yield _look(run, part, place, engine)
             torch.manual_seed(zlib.crc32(f"{run.seed} {place}".encode()) + engine.rank)
@@ -174,6 +185,23 @@ def _descend(run: _Run, feed: Feed, engine: Engine, start: Saved | None) -> Iter
         yield Saved(place, run.state())
     run.above.eval()
     put(run.changes, run.best_values)
+
+
+def _read(feed: Feed, engine: Engine, at: tuple[int, int], steps: Sequence[Sequence[int]], index: int) -> Part:
+    return feed.part(*at, engine.share(steps[index]))
+
+
+def _in_time(read: Callable[[int], Part], steps: range, *, beside: bool) -> Iterator[tuple[int, Part]]:
+    """(step, its batch); where `beside`, each is read while the step before it is taken."""
+    if not beside:
+        yield from ((index, read(index)) for index in steps)
+        return
+    with ThreadPoolExecutor(1) as ahead:
+        waiting = ahead.submit(read, steps[0]) if steps else None
+        for index in steps:
+            part = cast("Future[Part]", waiting).result()
+            waiting = ahead.submit(read, index + 1) if index + 1 in steps else None
+            yield index, part
 
 
 @dataclass

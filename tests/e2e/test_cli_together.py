@@ -202,6 +202,9 @@ def test_killed_and_resumed(sources: dict[str, Path], bert: Path, tmp_path: Path
         (("mood={mood}", "{marks}"), "NAME=PATH"),
         (("mood={mood}", "marks={marks}", "--balance", "pcgra"), "pcgrad"),
         (("mood={mood}", "marks={marks}", "--sampling", "often"), "temperature"),
+        (("{mood}", "--group", "auto"), "several tasks"),
+        (("{mood}", "--private-stages", "1"), "several tasks"),
+        (("{mood}", "--balance", "pcgrad", "--dry-run"), "several tasks"),
     ],
 )
 def test_refused_with_the_way_out(

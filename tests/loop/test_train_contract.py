@@ -18,6 +18,7 @@ from ukulele.engine import Engine
 from ukulele.events import Judged, Place, Saved, Stepped
 from ukulele.features import Cache, Computed
 from ukulele.models import images
+from ukulele.models.dropout import Dropout
 from ukulele.selection import changing, check
 from ukulele.tools.files import load_tree, save_tree
 from ukulele.train import Judgement, NotFiniteError, schedule, train
@@ -75,7 +76,7 @@ def test_dropout_is_off_where_the_phase_says_so(bert: Any, make_kit: Any, encode
         kit = make_kit(bert(), Plan("x", (replace(PHASES["last block"], dropout=dropout),)))
         for event in train(kit.model, kit.heads, kit.plan, kit.feed, kit.engine):
             if isinstance(event, Stepped):
-                drops = [m for m in kit.model.stages[2].module.modules() if isinstance(m, nn.Dropout)]
+                drops = [m for m in kit.model.stages[2].module.modules() if isinstance(m, nn.Dropout | Dropout)]
                 assert {drop.training for drop in drops} == {dropout}
         return kit.state()
 

@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 
 from ukulele.errors import DataError, ModelError
 from ukulele.models import attention
+from ukulele.models.dropout import quicken
 from ukulele.types import Card, Field, Model, Request, Stage, Tensors
 
 if TYPE_CHECKING:
@@ -253,6 +254,7 @@ def _network_options(config: Any) -> dict[str, Any]:
 
 def _assemble(net: nn.Module, recipe: Mapping[str, Any], assets: Mapping[str, bytes], name: str, card: Card) -> Model:
     config: Any = net.config
+    quicken(net)
     layout = LAYOUTS.get(config.model_type)
     if layout is None and recipe["long"] == "chunk":
         raise ModelError(
