@@ -138,10 +138,11 @@ def test_the_command_killed_after_any_delay(seed: int, tmp_path: Path, data: Pat
     same(run, untouched)
 
 
-def test_interrupted_by_hand(tmp_path: Path, data: Path, bert: Path, untouched: Path) -> None:
+def test_interrupted_by_hand(tmp_path: Path, data: Path, bert: Path) -> None:
     """Ctrl-C ends with code 130 and says how to go on."""
-    run = tmp_path / "run"
-    process = spawn(tmp_path, *arguments(data, bert), "--out", run)
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    args = (*arguments(data, bert), "--epochs", 60, "--patience", 99)  # long enough to be met under way
+    process = spawn(tmp_path, *args, "--out", run)
     end = time.monotonic() + 90
     while not list(run.glob("checkpoints/finetune*")) and time.monotonic() < end:
         time.sleep(0.01)
@@ -151,7 +152,8 @@ def test_interrupted_by_hand(tmp_path: Path, data: Path, bert: Path, untouched: 
     assert f"uke fit {data} --resume {run}" in said
     assert "Traceback" not in said
     assert shell(tmp_path, "fit", data, "--resume", run, "--quiet").code == 0
-    same(run, untouched)
+    assert shell(tmp_path, *args, "--out", whole).code == 0
+    same(run, whole)
 
 
 def arguments(data: Path, bert: Path) -> list[object]:
