@@ -64,15 +64,7 @@ class FitOptions:
     def __post_init__(self) -> None:
         faults = [
             f"--{name.replace('_', '-')} {value}: at least {least} was expected"
-            for name, least in (
-                ("epochs", 1),
-                ("batch", 1),
-                ("views", 0),
-                ("patience", 1),
-                ("threads", 1),
-                ("seed", 0),
-                ("private_stages", 0),
-            )
+            for name, least in LEAST.items()
             if (value := getattr(self, name)) is not None and value < least
         ]
         if not 0 <= self.max_bad <= 1:

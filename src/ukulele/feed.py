@@ -17,9 +17,9 @@ from ukulele.events import Hear, Said
 from ukulele.features import LENGTH, TAP, Pass, Source, Store
 from ukulele.features.encode import by_length
 from ukulele.sampling import batches
-from ukulele.tools.collate import collate
+from ukulele.tools.collate import collate, widen
 from ukulele.tools.probe import Probe, Search, fit_logistic, fit_ridge
-from ukulele.train import Judgement, Part, widen
+from ukulele.train import Judgement, Part
 from ukulele.truth import Numbers, Truth
 from ukulele.types import Field, Head, Model, Plan, Split, Table, Task, Tensors
 
@@ -77,7 +77,7 @@ class Feed:
 
     def _base(self, model: Model, split: Split, wanted: Pass) -> tuple[int, Store] | None:
         """The rows at the cut ahead, where a pass to the top is still to be run: it goes on from there."""
-        if not 0 < self.ahead < wanted.cut or self._writer(model, split, wanted).whole():
+        if not 0 < self.ahead < wanted.cut or self.engine.agree(self._writer(model, split, wanted).whole()):
             return None
         source = self._pass(model, split, replace(wanted, cut=self.ahead))
         return (self.ahead, source) if isinstance(source, Store) else None

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ukulele.errors import PlanError
+from ukulele.tools.collate import widen
 from ukulele.types import Head, Loss, Model, Stage, Tensors, fold
 
 
@@ -29,8 +30,7 @@ class Private(nn.Module):
         return cast(nn.Linear, self.head.linear)
 
     def _top(self, live: Tensors) -> Tensors:
-        wide = {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in live.items()}
-        return fold(self._prepare, list(self.stages), wide)
+        return fold(self._prepare, list(self.stages), widen(live))
 
     def loss(self, live: Tensors, target: Tensors) -> Loss:
         """The loss of each row that has a target."""

@@ -19,7 +19,7 @@ from torch import nn
 from ukulele import __version__, evaluate, features, strategies
 from ukulele.attempt import Context, Outcome, facts_of, peak_memory
 from ukulele.errors import DataError
-from ukulele.together import block, signed
+from ukulele.together import OUTCOMES, SHORT, block, signed
 from ukulele.tools.pictures import open_picture
 from ukulele.types import Finding, Row, Split, Verdict
 
@@ -28,7 +28,6 @@ LIBRARIES = ("torch", "transformers", "timm", "tokenizers", "scikit-learn", "acc
 MISTAKES = 12
 DOTS = 1000
 THUMBNAIL = 160  # pixels
-SHORT: Mapping[Split, str] = {"train": "train", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -223,7 +222,7 @@ def _verdict(verdict: Verdict | None, chosen: Outcome, story: Story) -> dict[str
         return None
     against = next(o for o in story.shown if o.candidate.name == verdict.against)
     more = chosen.cost.seconds - against.cost.seconds
-    what = {"helped": "helped", "hurt": "hurt", "inconclusive": "made no difference that can be told"}[verdict.outcome]
+    what = OUTCOMES[verdict.outcome]
     subject = "Transfer" if verdict is story.verdict else "Fine-tuning"
     sentence = (
         f"{subject} {what}: {chosen.candidate.name} against {verdict.against} {signed(verdict)} in {verdict.metric}, "

@@ -14,7 +14,8 @@ from ukulele.events import Said
 from ukulele.types import Candidate, Estimate, Split, Verdict
 
 DELTA_M = "delta_m_percent"
-SPLITS: Mapping[Split, str] = {"train": "train", "validation": "val", "test": "test"}
+OUTCOMES = {"helped": "helped", "hurt": "hurt", "inconclusive": "made no difference that can be told"}
+SHORT: Mapping[Split, str] = {"train": "train", "validation": "val", "test": "test"}
 
 
 def alone(chosen: Outcome) -> list[Candidate]:
@@ -188,11 +189,11 @@ def _grouped(groups: evaluate.Grouping, *, carried_out: bool) -> dict[str, Any]:
 def _sentence(gain: Estimate | None, tasks: int, seconds: Mapping[str, float]) -> str:
     if gain is None:
         return f"{tasks} tasks were learned together; there is no model for each to hold them against."
-    what = {"helped": "helped", "hurt": "hurt", "inconclusive": "made no difference that can be told"}[outcome_of(gain)]
+    what = OUTCOMES[outcome_of(gain)]
     share = seconds["together"] / max(seconds["singles"], 1e-9)
     return (
         f"Learning {tasks} tasks together {what}: Δm {gain.value:+.1f} % ({gain.low:.1f} to {gain.high:.1f}) "
-        f"against a model for each, in {share:.0%} of their time."
+        f"against a model for each, in {100 * share:.0f} % of their time."
     )
 
 
@@ -212,7 +213,7 @@ def _task(
         "source": joined.name if joined else context.data.name,
         "column": target.column or target.name,
         "weight": target.weight,
-        "rows": {SPLITS[split]: len(context.truth(split).numbers(name)) for split in context.data.splits},
+        "rows": {SHORT[split]: len(context.truth(split).numbers(name)) for split in context.data.splits},
         "multi": _decisive(chosen, name),
         "single": None if single is None else _decisive(single, name),
         "control": None
@@ -235,6 +236,7 @@ def _decisive(outcome: Outcome, name: str) -> dict[str, Any] | None:
 
 
 def _plain(verdict: Verdict, subject: str) -> dict[str, Any]:
-    what = {"helped": "helped", "hurt": "hurt", "inconclusive": "made no difference that can be told"}[verdict.outcome]
-    sentence = f"{subject} {what}: {signed(verdict)} in {verdict.metric} against {verdict.against}."
+    sentence = (
+        f"{subject} {OUTCOMES[verdict.outcome]}: {signed(verdict)} in {verdict.metric} against {verdict.against}."
+    )
     return {**asdict(verdict), "sentence": sentence}

@@ -19,6 +19,7 @@ from ukulele.engine import Engine
 from ukulele.errors import UkuleleError
 from ukulele.events import Event, Judged, Lookahead, Place, Said, Saved, Stepped
 from ukulele.selection import Selection, changing, put, select
+from ukulele.tools.collate import widen
 from ukulele.types import Head, Loss, Model, Phase, Plan, Tensors, fold
 
 LOOKS = 5  # times an epoch that the effect of the tasks on each other is measured
@@ -31,11 +32,6 @@ class Part:
     live: Tensors
     targets: Mapping[str, Tensors]
     rows: int
-
-
-def widen(live: Tensors) -> Tensors:
-    """Stored bf16 as float32: what is trained runs in the loop's own precision."""
-    return {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in live.items()}
 
 
 @dataclass(frozen=True)

@@ -90,8 +90,12 @@ def test_a_task_alone_is_what_a_run_of_its_own_would_be(
     """The single-task control is no straw man: same rows, same plan."""
     fit = uke("fit", sources["mood"], "--model", bert, *FAST, "--controls", "none", "--out", tmp_path / "run")
     assert fit.code == 0, fit.err
-    own = record_of(tmp_path / "run")["test"]["accuracy"]
-    single = next(t for t in record_of(together)["multitask"]["tasks"] if t["name"] == "mood")["single"]
+    own, joint = record_of(tmp_path / "run"), record_of(together)
+    alone = next(c for c in joint["candidates"] if c["name"] == "mood alone")
+    assert alone["plan"] == next(c for c in own["candidates"] if c["name"] == "finetune")["plan"]
+    assert len(alone["history"]) == len(own["candidates"][-1]["history"])
+    own = own["test"]["accuracy"]
+    single = next(t for t in joint["multitask"]["tasks"] if t["name"] == "mood")["single"]
     assert single["n"] == own["n"]
     assert abs(single["value"] - own["value"]) <= 0.35  # other companions in the encode pass, other order
 

@@ -39,3 +39,8 @@ def separate(batch: Tensors, fields: Mapping[str, Field]) -> list[Tensors]:
         {n: batch[n][i] if f.axis is None else batch[n][i, : lengths[f.axis][i]] for n, f in fields.items()}
         for i in range(size)
     ]
+
+
+def widen(live: Tensors) -> Tensors:
+    """Stored bf16 as float32: what is trained runs in the loop's own precision."""
+    return {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in live.items()}
