@@ -12,9 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hardware import fast_bf16
+
 DEFAULT: dict[str, Any] = {}
 BEST: dict[str, Any] = {
-    "bf16": True,
+    "bf16": fast_bf16(),
     "train_sampling_strategy": "group_by_length",
     "optim": "adamw_torch_fused",
     "per_device_eval_batch_size": 64,

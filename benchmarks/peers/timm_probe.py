@@ -9,9 +9,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from hardware import fast_bf16
+
 STRENGTHS = (1e-4, 1e-3, 0.01, 0.1, 1.0)  # C, chosen on val, or by cross-validation where there is no val
 DEFAULT = {"precision": "fp32", "layout": "nchw", "batch": 32, "workers": 0}
-BEST = {"precision": "autocast", "layout": "nhwc", "batch": 32, "workers": 0}
+BEST = {"precision": "autocast" if fast_bf16() else "fp32", "layout": "nhwc", "batch": 32, "workers": 0}
 
 
 def main() -> None:

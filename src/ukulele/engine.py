@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ukulele.errors import PlanError
 from ukulele.events import Event, Judged, Stepped
-from ukulele.types import Loss
+from ukulele.types import Loss, Tensors
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -121,9 +121,13 @@ class Engine:
         """A part on the device."""
         if self.device == "cpu":
             return part
-        live = {k: v.to(self.device, non_blocking=True) for k, v in part.live.items()}
-        targets = {t: {k: v.to(self.device, non_blocking=True) for k, v in f.items()} for t, f in part.targets.items()}
-        return replace(part, live=live, targets=targets)
+        return tuple(
+            replace(piece, live=self._moved(piece.live), targets={t: self._moved(f) for t, f in piece.targets.items()})
+            for piece in part
+        )
+
+    def _moved(self, tensors: Tensors) -> Tensors:
+        return {name: value.to(self.device, non_blocking=True) for name, value in tensors.items()}
 
     def mean(self, loss: Loss) -> Tensor:
         """The mean over all processes' rows, scaled so that averaged gradients come out right."""

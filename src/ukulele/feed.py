@@ -16,15 +16,16 @@ from ukulele.errors import InternalError
 from ukulele.events import Hear, Said
 from ukulele.features import LENGTH, TAP, Pass, Source, Store
 from ukulele.features.encode import by_length
-from ukulele.sampling import batches
+from ukulele.sampling import batches, pieces
 from ukulele.tools.collate import collate, widen
 from ukulele.tools.probe import Probe, Search, fit_logistic, fit_ridge
-from ukulele.train import Judgement, Part
+from ukulele.train import Judgement, Part, Piece
 from ukulele.truth import Numbers, Truth
 from ukulele.types import Field, Head, Model, Plan, Split, Table, Task, Tensors
 
 Decide = Callable[[str, Callable[[], Any]], Any]  # what is decided, and how where it is not decided yet
 LAST = 1024  # rows at a time where only a head is left
+STEP = 256  # rows of a step of several tasks at most, unless the batch of one is larger
 
 
 @dataclass
@@ -137,7 +138,13 @@ class Feed:
         source = self.source("train", cut, self._view(epoch))
         strata = self.truth("train").strata(self.tables["train"].tasks)
         draw = np.random.default_rng((self.plan.seed, phase, epoch))
-        return batches(strata, source.lengths(), self.plan.phases[phase].batch, self.plan.sampling, draw)
+        return batches(strata, source.lengths(), self.step_rows(phase), self.plan.sampling, draw)
+
+    def step_rows(self, phase: int) -> int:
+        """Rows of a step: a batch of each task, as each would have alone; those that share all rows share the batch."""
+        batch, truth, tasks = self.plan.phases[phase].batch, self.truth("train"), self.tables["train"].tasks
+        one = sum(len(truth.numbers(task)) for task in tasks) / len(tasks)
+        return batch * max(1, min(round(len(self.numbers("train")) / max(1.0, one)), STEP // batch))
 
     def _enter(self, phase: int) -> None:
         """What an earlier phase trained may lie below this one's cut: forget what was read before it."""
@@ -146,21 +153,23 @@ class Feed:
         self._phase = phase
 
     def part(self, cut: int, epoch: int, numbers: Sequence[int]) -> Part:
-        """Those rows of the training set as a batch."""
-        return self._part("train", cut, self._view(epoch), numbers)
+        """Those rows of the training set as a batch, in pieces of like length where a part of the trunk is trained."""
+        source, at = self.source("train", cut, self._view(epoch)), np.asarray(numbers)
+        ragged = cut < len(self.model.stages) and any(field.axis for field in self.model.live(cut).values())
+        groups = pieces(source.lengths()[at]) if ragged and self.engine.device == "cpu" else [np.arange(len(at))]
+        return tuple(self._piece(source, cut, at[group].tolist()) for group in groups)
 
     def reads(self, cut: int, epoch: int) -> bool:
         """Whether a batch of training rows is read from the store, or merely encoded."""
         return cut == 0 or isinstance(self.source("train", cut, self._view(epoch)), Store)
 
-    def _part(self, split: Split, cut: int, view: int, numbers: Sequence[int]) -> Part:
-        live = self.source(split, cut, view).collated(numbers, self.model.live(cut))
-        truth = self.truth(split)
+    def _piece(self, source: Source, cut: int, numbers: Sequence[int]) -> Piece:
+        truth = self.truth("train")
         targets = {
             name: collate([task.target(truth.cells(name)[i]) for i in numbers], task.fields)
-            for name, task in self.tables[split].tasks.items()
+            for name, task in self.tables["train"].tasks.items()
         }
-        return Part(live, targets, len(numbers))
+        return Piece(source.collated(numbers, self.model.live(cut)), targets)
 
     def _view(self, epoch: int) -> int:
         if not self.model.augments:

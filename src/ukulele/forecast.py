@@ -104,7 +104,8 @@ class _Sample:
         self.heads = {name: task.head(self.model) for name, task in context.tasks.items()}
         check(self.model, self.heads, candidate.plan)
         self.classical = candidate.model in MAKES_ITS_OWN
-        batches = [STEPS * phase.batch for phase in candidate.plan.phases if phase.optimiser != "probe"]
+        steps = STEPS * len(context.tasks)
+        batches = [steps * phase.batch for phase in candidate.plan.phases if phase.optimiser != "probe"]
         wanted = max(CHEAP if self.classical else ROWS, *batches, 1)
         splits = context.data.splits
         self.counts = {split: len(splits[split]) for split in SPLITS if split in splits}
@@ -215,7 +216,7 @@ class _Sample:
         began = time.perf_counter()
         feed.answers("validation", cut)
         judging = (time.perf_counter() - began) / len(self.tables["validation"].rows) * self.counts["validation"]
-        return phase.epochs * (math.ceil(self.counts["train"] / phase.batch) * step + judging)
+        return phase.epochs * (math.ceil(self.counts["train"] / feed.step_rows(0)) * step + judging)
 
     def _memory(self) -> float:
         """What the sample took, and the matrix of features that a probe holds with its copies."""

@@ -91,7 +91,7 @@ Epochs = Annotated[
 ]
 Patience = Annotated[int | None, _option(TRAINING, "Stop after so many epochs without a better validation score.", "N")]
 Rate = Annotated[float | None, _option(TRAINING, "Learning rate of the head and the top stage.", "RATE")]
-Batch = Annotated[int | None, _option(TRAINING, "Rows of a step.", "N")]
+Batch = Annotated[int | None, _option(TRAINING, "Rows of a step; of several tasks, of each.", "N")]
 Views = Annotated[int | None, _option(TRAINING, "Augmented views of each picture; 0: a fresh one in every epoch.", "N")]
 ClassWeights = Annotated[
     str, _option(TRAINING, "Weigh rare classes more. auto: if the metric asks for it.", "auto|balanced|none")

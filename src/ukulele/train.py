@@ -18,20 +18,23 @@ from ukulele.descent import descend, look_ahead
 from ukulele.engine import Engine
 from ukulele.errors import UkuleleError
 from ukulele.events import Event, Judged, Lookahead, Place, Said, Saved, Stepped
+from ukulele.optimisers import OPTIMISERS, schedule
 from ukulele.selection import Selection, changing, put, select
 from ukulele.tools.collate import widen
 from ukulele.types import Head, Loss, Model, Phase, Plan, Tensors, fold
 
-LOOKS = 5  # times an epoch that the effect of the tasks on each other is measured
+LOOKS = 15  # times a phase, about, that the effect of the tasks on each other is measured
 
 
 @dataclass(frozen=True)
-class Part:
+class Piece:
     """Rows that pass the trunk together: live values at the cut, and targets by task."""
 
     live: Tensors
     targets: Mapping[str, Tensors]
-    rows: int
+
+
+Part = tuple[Piece, ...]  # the rows of a step: where they are ragged, in pieces of like length
 
 
 @dataclass(frozen=True)
@@ -88,14 +91,25 @@ class Above(nn.Module):
 
     def forward(self, part: Part) -> dict[str, Loss]:
         """Every task's loss, row by row."""
-        live = fold(self._prepare, list(self.stages), widen(part.live))
+        found = [self._losses(piece) for piece in part]
+        if len(found) == 1:
+            return found[0]
+        return {task: joined([losses[task] for losses in found]) for task in self._tasks}
+
+    def _losses(self, piece: Piece) -> dict[str, Loss]:
+        live = fold(self._prepare, list(self.stages), widen(piece.live))
         pairs = zip(self._tasks, self.heads, strict=True)
-        return {task: cast(Head, head).loss(live, part.targets[task]) for task, head in pairs}
+        return {task: cast(Head, head).loss(live, piece.targets[task]) for task, head in pairs}
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Their names."""
         return self._tasks
+
+
+def joined(losses: Sequence[Loss]) -> Loss:
+    """The losses of several pieces as one: sums and counts go on being added up, so no piece weighs too much."""
+    return Loss(torch.cat([loss.sums for loss in losses]), torch.cat([loss.counts for loss in losses]))
 
 
 def train(
@@ -162,7 +176,8 @@ def _descend(run: _Run, feed: Feed, engine: Engine, start: Saved | None) -> Iter
         for index, given in _in_time(read, range(first, len(steps)), beside=feed.reads(cut, epoch)):
             place, part = Place(number, epoch, index), engine.place(given)
             if index in looks:
-                yield _look(run, part, place, engine)
+                few = steps[index][:: max(1, len(steps[index]) // phase.batch)]
+                yield _look(run, engine.place(feed.part(cut, epoch, few)), place, engine)
             torch.manual_seed(zlib.crc32(f"{run.seed} {place}".encode()) + engine.rank)
             losses = _step(run, forward, part, engine, (epoch * len(steps) + index, phase.epochs * len(steps)))
             yield from run.news()
@@ -250,7 +265,8 @@ class _Run:
         """The steps of an epoch before which the tasks' effect on each other is measured."""
         if len(self.above.tasks) < 2 or not self.chosen.shared or engine.world > 1:
             return frozenset()
-        return frozenset(int((look + 0.5) * steps / LOOKS) for look in range(LOOKS))
+        looks = -(-LOOKS // self.phase.epochs)
+        return frozenset(int((look + 0.5) * steps / looks) for look in range(looks))
 
     def rest(self, scores: Mapping[str, float], epoch: int) -> None:
         """A task that waited for a better score of its own for too long rests: its loss counts no more."""
@@ -363,37 +379,3 @@ def _look(run: _Run, part: Part, place: Place, engine: Engine) -> Lookahead:
     affinity, conflicts = look_ahead(partial(_losses, run.above, part, engine), run.chosen, engine)
     run.set_modes()
     return Lookahead(place, run.above.tasks, tuple(map(tuple, affinity)), conflicts)
-
-
-def schedule(phase: Phase, step: int, steps: int) -> float:
-    """The share of the rate at a step: up in a line, then down as the phase says.
-
-    >>> [round(schedule(Phase((), warmup=0.5), step, 4), 2) for step in range(4)]
-    [0.5, 1.0, 1.0, 0.5]
-    """
-    rising = int(steps * phase.warmup)
-    if step < rising:
-        return (step + 1) / rising
-    left = (steps - step) / max(1, steps - rising)
-    match phase.schedule:
-        case "linear":
-            return left
-        case "cosine":
-            return 0.5 * (1 - math.cos(math.pi * left))
-        case "constant":
-            return 1.0
-
-
-def _adamw(groups: Sequence[dict[str, Any]], decay: float) -> torch.optim.Optimizer:
-    return torch.optim.AdamW([_decayed(group, decay) for group in groups], fused=True)
-
-
-def _sgd(groups: Sequence[dict[str, Any]], decay: float) -> torch.optim.Optimizer:
-    return torch.optim.SGD([_decayed(group, decay) for group in groups], momentum=0.9, nesterov=True)
-
-
-def _decayed(group: dict[str, Any], decay: float) -> dict[str, Any]:
-    return {**group, "lr": group["rate"], "weight_decay": decay if group["decays"] else 0.0}
-
-
-OPTIMISERS = {"adamw": _adamw, "sgd": _sgd}

@@ -325,7 +325,7 @@ class Phase:
     groups: tuple[Group, ...]
     optimiser: Literal["probe", "adamw", "sgd"] = "adamw"
     epochs: int = 1
-    batch: int = 32
+    batch: int = 32  # rows of each task in a step
     decay: float = 0.0  # weight decay (adamw, sgd)
     strength: float | None = None  # of the probe's L2 penalty; None: by cross-validation
     shrink: float = 1.0  # what the probe's optimum is multiplied by, so that stages trained next have work to do

@@ -59,8 +59,8 @@ def test_a_batch_without_its_rows_has_a_loss_of_nothing_and_no_gradient(bert: An
     kit = private_kit(bert, make_joint_kit)
     head = kit.heads["type"]
     assert isinstance(head, Private)
-    part = kit.feed.part(1, 0, [0, 1, 4])  # rows that have no number
-    loss = head.loss(kit.model.run(part.live, 1), part.targets["type"])
+    (piece,) = kit.feed.part(1, 0, [0, 1, 4])  # rows that have no number
+    loss = head.loss(kit.model.run(piece.live, 1), piece.targets["type"])
     assert float(loss.sums.detach().sum()) == 0
     assert int(loss.counts.sum()) == 0
     loss.sums.sum().backward()

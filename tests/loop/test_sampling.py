@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ukulele.config import power
-from ukulele.sampling import MOST, batches, drawn
+from ukulele.sampling import MOST, batches, drawn, pieces
 from ukulele.truth import Truth
 
 SAMPLINGS = st.sampled_from(["proportional", "sqrt", "equal", "temperature:3"])
@@ -71,3 +71,16 @@ def test_truth_knows_who_has_what(joint_rows) -> None:  # type: ignore[no-untype
     strata = truth.strata(["mood", "marks", "type"])
     assert [s.tolist() for s in strata] == [[2, 3, 6, 7, 10, 11], [0, 1, 4, 5, 8, 9]]  # rarest first
     assert len(truth.values("marks")) == len(truth.numbers("marks")) == 9
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.integers(0, 500))
+def test_pieces_hold_every_row_once_and_pay_for_themselves(lengths: list[int], cost: int) -> None:
+    sizes = np.array(lengths)
+    found = pieces(sizes, cost)
+    assert sorted(np.concatenate(found).tolist()) == list(range(len(sizes)))
+    padded = sum(int(sizes[group].max()) * len(group) for group in found)
+    assert padded + cost * (len(found) - 1) <= int(sizes.max()) * len(sizes)
+    firsts = [int(sizes[group][0]) for group in found]
+    assert firsts == sorted(firsts, reverse=True)
+    if cost == 0:
+        assert padded == int(sizes.sum())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,15 @@ def test_a_task_alone_sees_its_own_rows_and_shares_the_cache(bert: Any, make_joi
     assert len(raw["type"]) == len(alone.feed.values("validation", "type")) == 8
 
 
+def test_a_step_has_a_batch_of_each_task(bert: Any, make_joint_kit: Any) -> None:
+    alone = make_joint_kit(bert(), plan(), only=("mood",)).feed
+    together = make_joint_kit(bert(), plan()).feed  # the tasks share some rows: 48 where each has 32 in the mean
+    assert (alone.step_rows(1), together.step_rows(1)) == (12, 24)
+    assert max(map(len, together.steps(1, 2, 0))) <= 25
+    many = replace(plan(), phases=(plan().phases[0], replace(TOP, batch=200)))
+    assert make_joint_kit(bert(), many).feed.step_rows(1) == 200
+
+
 def test_answers_are_those_of_the_rows_that_have_the_task(bert: Any, make_joint_kit: Any) -> None:
     kit = make_joint_kit(bert(), plan())
     kit.train()
@@ -87,8 +97,8 @@ def test_answers_are_those_of_the_rows_that_have_the_task(bert: Any, make_joint_
     for name, task in kit.feed.tables["validation"].tasks.items():
         mine = [i for i, row in enumerate(rows) if row.targets[name] is not None]
         with torch.inference_mode():
-            part = kit.feed._part("validation", 2, 0, mine)
-            found = kit.heads[name].predict(kit.model.run(part.live, 2), task.decoding)
+            live = kit.feed.source("validation", 2).collated(mine, kit.model.live(2))
+            found = kit.heads[name].predict(kit.model.run(live, 2), task.decoding)
         assert torch.tensor([list(map(float, [x] if isinstance(x, float) else x)) for x in raw[name]]).allclose(
             torch.tensor([list(map(float, [x] if isinstance(x, float) else x)) for x in found]), atol=1e-4
         )
@@ -146,7 +156,7 @@ def test_looking_ahead_tells_who_helps_and_changes_nothing(bert: Any, make_joint
 
 def test_it_is_measured_a_few_times_an_epoch_and_only_where_something_is_shared(bert: Any, make_joint_kit: Any) -> None:
     looks = [e for e in make_joint_kit(bert(), plan(), count=240).train() if isinstance(e, Lookahead)]
-    assert len(looks) == 10
+    assert len(looks) == 16
     assert {e.place.epoch for e in looks} == {0, 1}
     heads = plan(phase=Phase((HEAD,), batch=12))
     assert not any(isinstance(e, Lookahead) for e in make_joint_kit(bert(), heads).train())

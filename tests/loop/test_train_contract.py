@@ -19,9 +19,11 @@ from ukulele.events import Judged, Place, Saved, Stepped
 from ukulele.features import Cache, Computed
 from ukulele.models import images
 from ukulele.models.dropout import Dropout
+from ukulele.optimisers import schedule
+from ukulele.sampling import pieces
 from ukulele.selection import changing, check
 from ukulele.tools.files import load_tree, save_tree
-from ukulele.train import Judgement, NotFiniteError, schedule, train
+from ukulele.train import Above, Judgement, NotFiniteError, train
 from ukulele.types import Group, Model, Phase, Plan, Request
 
 HEAD = Group("head.*", 0.02)
@@ -257,13 +259,36 @@ def test_steps_are_the_same_where_nothing_can_be_stored(bert: Any, make_kit: Any
 def test_a_part_pairs_each_row_with_its_own_target(bert: Any, make_kit: Any) -> None:
     feed = make_kit(bert(), Plan("x", (PHASES["head"],))).feed
     numbers = [5, 2, 2, 11]
-    part = feed.part(cut=0, epoch=0, numbers=numbers)
+    (piece,) = feed.part(cut=0, epoch=0, numbers=numbers)
+    numbers = sorted(numbers, key=lambda i: -feed.source("train", 0).lengths()[i])
     rows = feed.tables["train"].rows
-    assert part.rows == 4
-    assert part.targets["mood"]["label"].tolist() == [["bad", "good"].index(rows[i].targets["mood"]) for i in numbers]
+    assert piece.targets["mood"]["label"].tolist() == [["bad", "good"].index(rows[i].targets["mood"]) for i in numbers]
     encoded = feed.model.encode([rows[i].inputs for i in numbers], [0] * 4)
     for number, row in enumerate(encoded):
-        assert part.live["ids"][number, : len(row["ids"])].tolist() == row["ids"].tolist()
+        assert piece.live["ids"][number, : len(row["ids"])].tolist() == row["ids"].tolist()
+
+
+def test_a_step_in_pieces_has_the_losses_of_the_whole(bert: Any, make_kit: Any, monkeypatch: Any) -> None:
+    kit = make_kit(bert(), Plan("x", (PHASES["last block"],)))
+    cut = len(kit.model.stages) - 2
+    above = Above(kit.model, kit.heads, cut).eval()
+    whole = kit.feed.part(cut, 0, range(12))
+    monkeypatch.setattr("ukulele.feed.pieces", lambda lengths: pieces(lengths, cost=0))
+    parted = kit.feed.part(cut, 0, range(12))
+    assert len(whole) == 1
+    assert len(parted) > 1
+    assert all(bool(piece.live["token_mask"].all()) for piece in parted)  # nothing is padded
+    one, many = above(whole)["mood"], above(parted)["mood"]
+    torch.testing.assert_close(many.sums, one.sums, rtol=1e-4, atol=1e-5)
+    assert many.counts.tolist() == one.counts.tolist()
+    gradients = []
+    for loss in (one, many):
+        above.zero_grad()
+        kit.engine.mean(loss).backward()
+        gradients.append([p.grad.clone() for p in above.parameters() if p.grad is not None])
+    assert gradients[0]
+    for left, right in zip(*gradients, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-6)
 
 
 def test_answers_come_in_the_order_of_the_rows_from_any_cut(bert: Any, make_kit: Any) -> None:

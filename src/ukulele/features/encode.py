@@ -178,6 +178,7 @@ class Store:
 
     def __init__(self, held: Sequence[Block], fields: Mapping[str, Field]) -> None:
         self._blocks, self.fields = held, fields
+        self._lengths: np.ndarray | None = None
         self._starts = np.cumsum([0, *map(len, held)])
 
     def __len__(self) -> int:
@@ -223,7 +224,9 @@ class Store:
 
     def lengths(self) -> np.ndarray:
         """The longest ragged axis of each row."""
-        return np.concatenate([np.ones(0, np.int64), *(block.length() for block in self._blocks)])
+        if self._lengths is None:
+            self._lengths = np.concatenate([np.ones(0, np.int64), *(block.length() for block in self._blocks)])
+        return self._lengths
 
 
 class Computed:

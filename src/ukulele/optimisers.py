@@ -1,0 +1,47 @@
+"""The optimisers a phase may name, and its rate at each step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ukulele.types import Phase
+
+
+def schedule(phase: Phase, step: int, steps: int) -> float:
+    """The share of the rate at a step: up in a line, then down as the phase says.
+
+    >>> [round(schedule(Phase((), warmup=0.5), step, 4), 2) for step in range(4)]
+    [0.5, 1.0, 1.0, 0.5]
+    """
+    rising = int(steps * phase.warmup)
+    if step < rising:
+        return (step + 1) / rising
+    left = (steps - step) / max(1, steps - rising)
+    match phase.schedule:
+        case "linear":
+            return left
+        case "cosine":
+            return 0.5 * (1 - math.cos(math.pi * left))
+        case "constant":
+            return 1.0
+
+
+def adamw(groups: Sequence[dict[str, Any]], decay: float) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay (Loshchilov & Hutter, 2019, arXiv:1711.05101)."""
+    return torch.optim.AdamW([_decayed(group, decay) for group in groups], fused=True)
+
+
+def sgd(groups: Sequence[dict[str, Any]], decay: float) -> torch.optim.Optimizer:
+    """Stochastic gradient descent with Nesterov's momentum of .9."""
+    return torch.optim.SGD([_decayed(group, decay) for group in groups], momentum=0.9, nesterov=True)
+
+
+def _decayed(group: dict[str, Any], decay: float) -> dict[str, Any]:
+    return {**group, "lr": group["rate"], "weight_decay": decay if group["decays"] else 0.0}
+
+
+OPTIMISERS = {"adamw": adamw, "sgd": sgd}
