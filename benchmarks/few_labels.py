@@ -10,7 +10,7 @@ import json
 import harness
 import tweets
 
-UKE = "--model minilm --strategy finetune --freeze 5 --layer last --controls tasks --precision auto"
+UKE = "--model minilm --strategy finetune --freeze 6 --layer last --controls tasks --precision auto"
 SEEDS = (0, 1, 2)
 
 

@@ -101,7 +101,8 @@ def facts_of(model: Model, context: Context) -> Facts:
     bare = frozenset(s.name for s in model.stages if next(s.module.parameters(), None) is None)
     counts = {id(p): p.numel() for stage in model.stages for p in stage.module.parameters()}
     stages = tuple(stage.name for stage in model.stages)
-    return Facts(context.data.modality, len(context.data.splits["train"]), stages, bare, sum(counts.values()))
+    rows = round(sum(len(context.truth("train").numbers(task)) for task in context.tasks) / len(context.tasks))
+    return Facts(context.data.modality, rows, stages, bare, sum(counts.values()))
 
 
 @dataclass

@@ -14,7 +14,7 @@ class Facts:
     """About the data and the model, in plain numbers."""
 
     modality: str
-    rows: int
+    rows: int  # of training; of several tasks the mean of theirs
     stages: tuple[str, ...]  # names, from the stem to the pool
     bare: frozenset[str]  # stages without a parameter
     parameters: int  # of the trunk
