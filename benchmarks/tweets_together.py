@@ -6,6 +6,7 @@ the other. With `--probe`: four probes at once against one probe on as many rows
 
 from __future__ import annotations
 
+import argparse
 import json
 import shlex
 from collections.abc import Mapping, Sequence
@@ -14,12 +15,12 @@ from pathlib import Path
 import harness
 import tweets
 
-# The embeddings are a stage of their own: five stages frozen leave the top two blocks. Both sides run all epochs.
-UKE = (
-    "--model minilm --strategy finetune --freeze 5 --epochs 4 --patience 99 --rate 1e-4 --batch 32 --layer last "
-    "--controls none --seed 0 --precision auto"
-)
-PEER = "--freeze 4 --epochs 4 --rate 1e-4 --batch 32 --best"
+# Both sides run all epochs, with batches of 32 rows of a task. The embeddings are a stage of their own, so Ukulele
+# freezes a stage more than the peer freezes blocks.
+SAME = "--rate 1e-4 --batch 32"
+UKE = f"--model minilm --strategy finetune --patience 99 --layer last --controls none --seed 0 --precision auto {SAME}"
+PEER = f"--best {SAME}"
+BLOCKS = 6  # of MiniLM
 PROBE = "--model minilm --strategy probe --layer last --controls none --seed 0 --precision auto"
 FOUR, ONE = "four-trainers", "one-task"
 GOALS = {FOUR: 0.45, ONE: 1.15}  # our seconds over theirs
@@ -29,10 +30,15 @@ TURNED = {"median": "median", "min": "max", "max": "min"}  # of a ratio turned r
 def main() -> None:
     parser = harness.arguments(__doc__)
     parser.add_argument("--probe", action="store_true", help="four probes against one on as many rows")
+    parser.add_argument("--trained", type=int, default=1, help="blocks that are trained (default %(default)s)")
+    parser.add_argument("--epochs", type=int, default=10, help="(default %(default)s)")
+    parser.add_argument("--rows", type=int, help="training rows a task at most (default: all)")
     options = parser.parse_args()
     with harness.staging() as folder:
         folders = tweets.staged(options.shared, folder, options.final)
-        commands = probes(folders, folder) if options.probe else fits(folders)
+        if options.rows:
+            folders = tweets.thinned(folders, folder / "thinned", {"train": options.rows})
+        commands = probes(folders, folder) if options.probe else fits(folders, options)
         chosen = [
             command
             for command in commands
@@ -43,10 +49,13 @@ def main() -> None:
     harness.report(__file__, options, {**found, "ours_over_peer": ratios(found["peer_over_ours"])})
 
 
-def fits(folders: Mapping[str, Path]) -> list[harness.Command]:
+def fits(folders: Mapping[str, Path], options: argparse.Namespace) -> list[harness.Command]:
     """All tasks in one model, and the peer once a task."""
-    peers = [harness.peer(task, "hf_trainer.py", folder, *PEER.split()) for task, folder in folders.items()]
-    return [tweets.together(folders, UKE.split()), in_turn(FOUR, peers)]
+    frozen, epochs = BLOCKS - options.trained, ["--epochs", str(options.epochs)]
+    theirs = [*PEER.split(), *epochs, "--freeze", str(frozen)]
+    peers = [harness.peer(task, "hf_trainer.py", folder, *theirs) for task, folder in folders.items()]
+    ours = [*UKE.split(), *epochs, "--freeze", str(frozen + 1)]
+    return [tweets.together(folders, ours), in_turn(FOUR, peers)]
 
 
 def probes(folders: Mapping[str, Path], folder: Path) -> list[harness.Command]:
