@@ -59,6 +59,25 @@ def test_every_balancer_learns_and_resumes_bit_identical(
         assert repr([e for e in rest if not isinstance(e, Saved)]) == repr(told), place  # NaN is equal to itself there
 
 
+@pytest.mark.parametrize("name", balance.NAMES)
+def test_a_step_takes_no_more_backward_passes_than_tasks_and_one(
+    name: str, bert: Any, make_joint_kit: Any, monkeypatch: Any
+) -> None:
+    if name in NEEDS_TORCHJD:
+        pytest.importorskip("torchjd")
+    monkeypatch.setattr("ukulele.train.LOOKS", 0)
+    passes = []
+
+    def counted(function: Any) -> Any:
+        return lambda *args, **kwargs: passes.append(name) or function(*args, **kwargs)
+
+    monkeypatch.setattr(torch.autograd, "grad", counted(torch.autograd.grad))
+    monkeypatch.setattr(torch.Tensor, "backward", counted(torch.Tensor.backward))
+    events = make_joint_kit(bert(), plan(name)).train()
+    steps = sum(isinstance(event, Stepped) and event.rows > 0 for event in events)
+    assert 0 < steps <= len(passes) <= 4 * steps
+
+
 def test_several_tasks_learn_together(bert: Any, make_joint_kit: Any) -> None:
     kit = make_joint_kit(bert(), plan(phase=Phase((HEAD, Group("block*", 0.005)), batch=12, epochs=8)), count=96)
     before = kit.feed.judge(0)
