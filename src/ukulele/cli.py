@@ -158,6 +158,22 @@ def check(
     checked(dataset, out)
 
 
+@app.command()
+def convert(data: o.Data, to: o.Format, folder: o.Folder) -> None:
+    """Write DATA, pictures with boxes, as YOLO, COCO or VOC. Pictures are copied, and checked as by `uke check`."""
+    from ukulele import data as reading
+    from ukulele.config import FitOptions
+
+    options = FitOptions()
+    dataset = reading.read(reading.named(data), options.reading, options.cache_folder)
+    notes = (*dataset.notes, *reading.convert(dataset, to, folder))
+    for note in notes:
+        err.print(note, markup=False, soft_wrap=True)
+    for aside in dataset.quarantine:
+        err.print(f"set aside {aside.where}: {aside.reason}", style="yellow", markup=False, soft_wrap=True)
+    out.print(str(folder), markup=False, soft_wrap=True)
+
+
 @app.command(name="models")
 def list_models(filter_: o.Filter = "") -> None:
     """List models: those that work without network, and the hub's image networks by name."""

@@ -15,6 +15,7 @@ from ukulele.errors import PlanError
 METRICS = (
     "accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "log_loss", "roc_auc",
     "subset_accuracy", "r2", "rmse", "mae", "pearson", "spearman",
+    "map50_95", "map50", "map75", "precision", "recall", "f1",
 )  # fmt: skip
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 
@@ -26,7 +27,7 @@ class FitOptions:
     # data
     target: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
-    task: Literal["classify", "multilabel", "regress"] | None = None
+    task: Literal["classify", "multilabel", "regress", "detect"] | None = None
     group: str | None = None  # a column; "auto": of several tasks, those that had better learn together
     time: str | None = None
     split: str | None = None

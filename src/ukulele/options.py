@@ -46,7 +46,7 @@ Target = Annotated[
 Text = Annotated[
     list[str] | None, _option(DATA, "Column with the text; two columns for pairs of texts.", "COLUMN…", "--text")
 ]
-Task = Annotated[str | None, _option(DATA, "What is asked; inferred by default.", "classify|multilabel|regress")]
+Task = Annotated[str | None, _option(DATA, "What is asked; inferred by default.", "classify|multilabel|regress|detect")]
 Group = Annotated[
     str | None,
     _option(
@@ -147,6 +147,8 @@ SaveEvery = Annotated[
 Track = Annotated[list[str] | None, _option(RUN, "Also log there; may be given again.", "tensorboard|wandb|mlflow")]
 Quiet = Annotated[bool, _option(RUN, "Print the result alone.", None, "--quiet", "-q")]
 
+Format = Annotated[str, typer.Option("--to", help="The format.", metavar="yolo|coco|voc")]
+Folder = Annotated[Path, typer.Option("--out", "-o", help="A new folder.", metavar="DIR")]
 Quarantine = Annotated[Path | None, typer.Option(help="Write the rows set aside to this CSV file.", metavar="FILE")]
 Answers = Annotated[
     Path | None,

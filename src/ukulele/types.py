@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +15,7 @@ Tensors: TypeAlias = "dict[str, Tensor]"
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 Modality: TypeAlias = Literal["text", "pair", "image"]
-Kind: TypeAlias = Literal["classify", "multilabel", "regress"]
+Kind: TypeAlias = Literal["classify", "multilabel", "regress", "detect"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
@@ -33,12 +33,26 @@ class Where:
         return self.file if self.line is None else f"{self.file}:{self.line}"
 
 
+class Box(NamedTuple):
+    """An object in a picture: its class, and its edges in pixels of the upright picture.
+
+    A crowd is a region that holds several objects nobody drew one by one: neither taught nor counted.
+    """
+
+    label: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+    crowd: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One example, raw: one text, two texts, or one picture (a path, the file's bytes, or a PIL image)."""
 
     inputs: tuple[Any, ...]
-    targets: Mapping[str, Any]  # by task; an empty cell is None; several labels are a tuple of str
+    targets: Mapping[str, Any]  # by task; an empty cell is None; labels are a tuple of str, objects one of Box
     where: Where
 
 
@@ -186,7 +200,7 @@ class Model:
     augments: bool = False  # whether draws other than 0 differ from it
     limit: int | None = None  # tokens a row at most; what is longer was cut
     assets: Mapping[str, bytes] = field(default_factory=dict)  # files a bundle must carry: the tokenizer
-    heads: Mapping[str, Callable[[int], Head]] = field(default_factory=dict)  # brought along, by kind of task
+    heads: Mapping[str, Callable[..., Head]] = field(default_factory=dict)  # brought along, by kind of task: see there
 
     def live(self, cut: int) -> Mapping[str, Field]:
         """The fields that a cut in front of stage `cut` stores; 0 stores what `encode` gives."""

@@ -1,5 +1,6 @@
 """Data sets: read from anything, checked, split, and handed on as rows that are read when touched."""
 
+from ukulele.data.boxes import write as convert
 from ukulele.data.entries import is_several, named
 from ukulele.data.labelled import read_labelled
 from ukulele.data.options import ReadOptions
@@ -9,6 +10,7 @@ from ukulele.data.several import mixed
 
 __all__ = [
     "ReadOptions",
+    "convert",
     "is_several",
     "mixed",
     "named",

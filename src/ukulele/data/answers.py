@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from ukulele.data.frame import Frame, Indices
 from ukulele.data.rows import columns_of, value_of
-from ukulele.types import Target
+from ukulele.types import Box, Target
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,25 @@ class Answers:
         return rows[self.codes[rows] >= 0]
 
     def counts(self, rows: Indices, target: Target) -> dict[str, int]:
-        """Rows of each label."""
+        """Rows of each label; of boxes, how many there are."""
         found = dict.fromkeys(target.labels, 0)
         codes = self.codes[self.known(rows)]
         for value, n in zip(self.values, np.bincount(codes, minlength=len(self.values)).tolist(), strict=True):
-            for label in (value,) if isinstance(value, str) else value or ():
+            for label in labels_in(value):
                 if n:
                     found[label] = found.get(label, 0) + n
         return found
+
+
+def labels_in(value: Any) -> Iterable[str]:
+    """The labels that a value carries, one for each box where it is boxes.
+
+    >>> list(labels_in("joy")), list(labels_in(("joy", "fear"))), list(labels_in((Box("cup", 0, 0, 1, 1),)))
+    (['joy'], ['joy', 'fear'], ['cup'])
+    """
+    if isinstance(value, str):
+        return (value,)
+    return (part.label if isinstance(part, Box) else part for part in value or ())
 
 
 def answers(frame: Frame, target: Target) -> Answers:

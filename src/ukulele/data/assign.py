@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ukulele.data.answers import Answers
+from ukulele.data.answers import Answers, labels_in
 from ukulele.data.decoded import Decoded
 from ukulele.data.frame import Frame, Indices
 from ukulele.data.near import merged, near_pictures, near_texts
@@ -161,9 +161,11 @@ def _values(target: Target, found: Answers, rows: Indices) -> Indices:
     match target.kind:
         case "classify":
             return codes
-        case "multilabel":
+        case "multilabel" | "detect":
             counts = found.counts(rows, target)
-            rarest = [min(value, key=lambda label: counts.get(label, 0), default="") for value in found.values]
+            rarest = [
+                min(labels_in(value), key=lambda label: counts.get(label, 0), default="") for value in found.values
+            ]
             return np.unique(np.array(rarest), return_inverse=True)[1].astype(np.int64)[codes]
         case "regress":
             numbers = np.array(found.values, np.float64)[codes]

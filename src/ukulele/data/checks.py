@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from ukulele.data.answers import Answers
+from ukulele.data.answers import Answers, labels_in
 from ukulele.data.arrays import flags
 from ukulele.data.frame import Frame, Indices
 from ukulele.data.near import Prints
@@ -133,7 +133,7 @@ def small_classes(data: Checked) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 "small-classes",
-                f"{len(small)} classes of {target.name!r} have fewer than 2 rows: {_some(small)}.",
+                f"{len(small)} classes of {target.name!r} have fewer than 2 {_counted(target)}: {_some(small)}.",
                 {"target": target.name, "counts": small},
                 "Collect more rows of them, merge them, or leave them out.",
             )
@@ -148,10 +148,11 @@ def absent_classes(data: Checked) -> Iterator[Finding]:
             if not absent:
                 continue
             what = "cannot be learned" if split == "train" else "are not measured"
+            one = "box" if target.kind == "detect" else "row"
             yield Finding(
                 "warning" if split != "validation" else "info",
                 "class-absent-from-split",
-                f"{len(absent)} of {len(counts)} classes of {target.name!r} have no row in {split} and {what}: "
+                f"{len(absent)} of {len(counts)} classes of {target.name!r} have no {one} in {split} and {what}: "
                 f"{_some(absent)}.",
                 {"target": target.name, "split": split, "labels": absent},
                 "Check the splits, or let ukulele make them.",
@@ -171,10 +172,18 @@ def imbalance(data: Checked) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 "imbalance",
-                f"{most!r} has {ratio:.0f} times as many rows as {least!r} ({counts[most]} and {counts[least]}).",
+                f"{most!r} has {ratio:.0f} times as many {_counted(target)} as {least!r} "
+                f"({counts[most]} and {counts[least]}).",
                 {"target": target.name, "ratio": ratio, "largest": most, "smallest": least, "counts": counts},
-                "Look at balanced accuracy and macro-F1; --metric macro_f1 decides by it and weighs rare classes more.",
+                "Look at the figures of each class."
+                if target.kind == "detect"
+                else "Look at balanced accuracy and macro-F1; --metric macro_f1 decides by it and weighs rare classes "
+                "more.",
             )
+
+
+def _counted(target: Target) -> str:
+    return "boxes" if target.kind == "detect" else "rows"
 
 
 def constant_columns(data: Checked) -> Iterator[Finding]:
@@ -294,7 +303,7 @@ def _input(data: Checked, row: int) -> str:
 
 
 def _said(value: Any) -> str:
-    return "; ".join(value) if isinstance(value, tuple) else str(value)
+    return "; ".join(labels_in(value))[:200] if isinstance(value, tuple) else str(value)
 
 
 def _some(labels: Sequence[str] | Mapping[str, int]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ukulele.data.boxes import is_data_yaml
 from ukulele.data.options import Asked
 from ukulele.data.sources import split_name
 from ukulele.errors import DataError
@@ -58,7 +59,7 @@ def is_several(source: Any) -> bool:
     (True, True, False)
     """
     if isinstance(source, str | Path):
-        return Path(source).suffix.lower() in ENDINGS
+        return Path(source).suffix.lower() in ENDINGS and not is_data_yaml(Path(source).expanduser())
     return isinstance(source, Mapping) and type(source).__module__.partition(".")[0] != "datasets"
 
 

@@ -33,6 +33,7 @@ PAIRS = (
     ("question", "sentence"), ("question", "answer"), ("s1", "s2"),
 )  # fmt: skip
 IMAGES = ("image", "img", "picture", "photo", "path", "file", "filename", "file_name", "image_path")
+OBJECTS = "objects"  # the column of boxes
 SAMPLE = 1000
 FEW = 30  # distinct whole numbers up to which they are taken for classes
 
@@ -47,6 +48,23 @@ class Guess:
     notes: tuple[str, ...]
 
 
+def infer_boxes(names: tuple[str, ...], options: ReadOptions) -> Guess:
+    """What pictures with boxes ask: `names` are the classes in the order of the data.
+
+    Raises
+    ------
+    DataError
+        If something else is asked for.
+    """
+    if options.task not in {None, "detect"}:
+        raise DataError(f"--task {options.task}: pictures with boxes ask for detection.", hint="Leave --task out.")
+    if len(options.asked) > 1 or options.target not in {(), (OBJECTS,)} or options.inputs:
+        raise DataError("pictures with boxes have one target, the objects.", hint="Leave --target and --text out.")
+    target = Target(OBJECTS, "detect", names)
+    notes = (f"Task: detection, {len(names)} {'class' if len(names) == 1 else 'classes'}.",)
+    return Guess("image", ("path",), (_named(target, options.asked[0]) if options.asked else target,), notes)
+
+
 def infer(frame: Frame, options: ReadOptions, folder: bool) -> Guess:
     """Columns, modality and kind of task of a table (`folder`: of pictures).
 
@@ -56,6 +74,8 @@ def infer(frame: Frame, options: ReadOptions, folder: bool) -> Guess:
         If a named column is missing, no target is found, or the target looks like an identifier.
     """
     columns = [column for one in options.asked for column in one.columns]
+    if options.task == "detect":
+        raise DataError("--task detect: no boxes were found.", hint="Expected VOC, COCO or YOLO; see the README.")
     for name in (*options.target, *columns, *options.inputs, options.group, options.time, options.split):
         if name is not None:
             require(frame, name)

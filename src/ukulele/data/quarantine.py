@@ -143,7 +143,10 @@ def _target_check(target: Target) -> Check:
             return f"missing target {name!r}"
         return "0 or 1 expected in each label column" if len(cells) > 1 else f"no label in target {name!r}"
 
-    return {"classify": classify, "regress": regress, "multilabel": multilabel}[target.kind]
+    def detect(cells: Sequence[Any]) -> str:
+        return f"missing target {name!r}" if _blank(cells[0]) else ""
+
+    return {"classify": classify, "regress": regress, "multilabel": multilabel, "detect": detect}[target.kind]
 
 
 def _unknown(name: str, labels: Iterable[str], known: frozenset[str]) -> str:
@@ -155,8 +158,8 @@ def _content(cells: Iterable[Any]) -> str:
     return " | ".join("<bytes>" if isinstance(cell, bytes) else str(cell or "") for cell in cells)[:200]
 
 
-def refuse_too_many(bad: Sequence[BadRow], rows: int, max_bad: float) -> None:
-    """Stop where too large a share of all rows is bad.
+def refuse_too_many(bad: Sequence[BadRow], rows: int, max_bad: float, what: str = "rows") -> None:
+    """Stop where too large a share of all rows (or of `what`) is bad.
 
     Raises
     ------
@@ -168,7 +171,7 @@ def refuse_too_many(bad: Sequence[BadRow], rows: int, max_bad: float) -> None:
     first = "\n".join(f"  {b.where}: {b.reason}" for b in bad[:5])
     more = f"\n  … and {len(bad) - 5} more" if len(bad) > 5 else ""
     raise DataError(
-        f"{len(bad)} of {rows} rows cannot be used, more than the {100 * max_bad:.3g} % allowed:\n{first}{more}",
+        f"{len(bad)} of {rows} {what} cannot be used, more than the {100 * max_bad:.3g} % allowed:\n{first}{more}",
         hint=f"Mend them, or go on without them: --max-bad {min(1.0, len(bad) / rows + 0.005):.2f}",
     )
 

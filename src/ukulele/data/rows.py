@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ukulele.data import boxes
 from ukulele.data.frame import FILE, LINE, Frame, Indices, require
-from ukulele.types import Row, Target, Where
+from ukulele.types import Box, Row, Target, Where
 
 READ_AHEAD = 1024
 TRUE = frozenset({"1", "true", "yes", "1.0"})
@@ -90,7 +91,7 @@ def columns_of(target: Target, frame: Frame) -> tuple[str, ...]:
 
 
 def value_of(target: Target) -> Callable[[tuple[Any, ...]], Any]:
-    """How the cells of a row become the value of a target: a label, a tuple of labels, a number or None.
+    """How the cells of a row become the value of a target: a label, a tuple of labels or boxes, a number or None.
 
     Labels that are not the target's are None, once its labels are known.
 
@@ -110,7 +111,12 @@ def value_of(target: Target) -> Callable[[tuple[Any, ...]], Any]:
     def measured(cells: tuple[Any, ...]) -> float | None:
         return number(cells[0])
 
+    def drawn(cells: tuple[Any, ...]) -> tuple[Box, ...] | None:
+        return boxes.parse(cells[0])
+
     match target.kind:
+        case "detect":
+            return drawn
         case "regress":
             return measured
         case "classify":

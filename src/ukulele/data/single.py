@@ -16,7 +16,7 @@ from ukulele.data.assign import assign
 from ukulele.data.checks import Checked, check
 from ukulele.data.decoded import Decoded, decode_all
 from ukulele.data.frame import Indices, require
-from ukulele.data.infer import infer, refuse_other_cells
+from ukulele.data.infer import infer, infer_boxes, refuse_other_cells
 from ukulele.data.near import fingerprints
 from ukulele.data.options import ReadOptions
 from ukulele.data.rows import Shape, TableRows
@@ -41,6 +41,11 @@ class Usable:
     def prints(self) -> NDArray[np.uint64]:
         """A hash of each row's input."""
         return self.decoded.content if self.decoded else fingerprints(self.loaded.frame, self.shape.inputs)
+
+    @property
+    def set_aside(self) -> tuple[BadRow, ...]:
+        """Rows that are out, and boxes of rows that are not."""
+        return (*self.bad, *(self.loaded.boxed.aside if self.loaded.boxed else ()))
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -71,7 +76,8 @@ def read_loaded(loaded: Loaded, options: ReadOptions, cache: Path) -> Single:
         raise DataError(
             f"{loaded.name}: there are no rows below the header.", hint="Expected at least 2 labelled rows."
         )
-    guess = infer(loaded.frame, options, loaded.pictures)
+    boxed = loaded.boxed
+    guess = infer_boxes(boxed.names, options) if boxed else infer(loaded.frame, options, loaded.pictures)
     loaded = _without_blind_splits(loaded, guess.targets)
     shape = Shape(guess.inputs, guess.modality == "image", guess.targets)
     found = _with_labels(usable(loaded, shape, cache, options.max_bad))
@@ -104,6 +110,8 @@ def usable(loaded: Loaded, shape: Shape, cache: Path | None, max_bad: float) -> 
     bad = (*loaded.bad, *faulty.values())
     total = len(frame) + len(loaded.bad) - int(np.sum(skipped))
     quarantine.refuse_too_many(bad, total, max_bad)
+    if loaded.boxed:
+        quarantine.refuse_too_many(loaded.boxed.aside[: loaded.boxed.lost], loaded.boxed.total, max_bad, "boxes")
     good = np.flatnonzero(~out)
     if not len(good):
         raise DataError(
@@ -140,7 +148,7 @@ def dataset_of(
     shape = found.shape
     rows = {split: TableRows(found.loaded.frame, shape, index) for split, index in splits.items()}
     findings = (*found.findings, *findings)
-    return Dataset(found.loaded.name, modality, shape.inputs, shape.targets, rows, notes, findings, found.bad)
+    return Dataset(found.loaded.name, modality, shape.inputs, shape.targets, rows, notes, findings, found.set_aside)
 
 
 def _with_labels(found: Usable) -> Usable:
@@ -155,6 +163,9 @@ def _with_labels(found: Usable) -> Usable:
     for target in found.shape.targets:
         answer, labels = found.answers[target.name], target.labels
         known = answer.known(found.good)
+        if target.kind == "detect":  # one class is enough: the rest of the picture is the other
+            targets.append(target)
+            continue
         if not len(known):
             raise DataError(f"target {target.name!r} has no value in any row.", hint="Name another with --target.")
         if target.kind != "regress":
@@ -191,6 +202,10 @@ def _refuse_unlearnable(found: Usable, splits: Mapping[Split, Indices]) -> None:
                     f"target {target.name!r} has no value in any {split} row; it has {count:,} in all.",
                     hint="Label more rows, name other splits with --split, or leave this target out.",
                 )
+        if target.kind == "detect":
+            if not sum(answer.counts(splits["train"], target).values()):
+                raise DataError("no training picture has a box.", hint="Check the splits.")
+            continue
         seen = np.unique(answer.codes[answer.known(splits["train"])])
         if len(seen) < 2:
             value = answer.values[seen[0]]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ukulele.data.boxes import Boxed, read_boxes
 from ukulele.data.columnar import read_dataframe, read_list
 from ukulele.data.folders import find_pictures
 from ukulele.data.frame import FILE, Frame
@@ -39,7 +40,8 @@ class Loaded:
     bad: tuple[BadRow, ...] = ()
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
-    pictures: bool = False  # a folder of pictures: columns "path" and "label"
+    pictures: bool = False  # files of pictures: column "path", and "label" or "objects"
+    boxed: Boxed | None = None  # "objects": pictures with boxes
 
 
 def load(source: Any, cache: Path | None) -> Loaded:
@@ -52,6 +54,9 @@ def load(source: Any, cache: Path | None) -> Loaded:
     """
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
+        boxed = read_boxes(path) if path.exists() else None
+        if boxed is not None:
+            return _boxes(boxed)
         if path.is_file():
             return _file(path, cache)
         if path.is_dir():
@@ -123,6 +128,12 @@ def _folder(path: Path, cache: Path | None) -> Loaded:
 def _given(frame: Frame, splits: Sequence[Split | None], other: int = -1) -> NDArray[np.int8]:
     codes = np.array([other if split is None else SPLITS.index(split) for split in splits], np.int8)
     return codes[frame.whole(FILE)] if len(frame) else np.zeros(0, np.int8)
+
+
+def _boxes(found: Boxed) -> Loaded:
+    return Loaded(
+        found.name, found.frame, found.given, found.bad, found.notes, found.findings, pictures=True, boxed=found
+    )
 
 
 def _pictures(path: Path, found: Any) -> Loaded:

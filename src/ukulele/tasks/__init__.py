@@ -9,15 +9,16 @@ from typing import Any, Literal, TypeAlias
 
 from ukulele.errors import DataError, PlanError
 from ukulele.tasks.classify import Classify
-from ukulele.tasks.decoding import Identity, Temperature, Thresholds
+from ukulele.tasks.decoding import Identity, Suppression, Temperature, Thresholds
+from ukulele.tasks.detect import Detect
 from ukulele.tasks.multilabel import MultiLabel
 from ukulele.tasks.regress import Regress
 from ukulele.types import Target
 
-AnyTask: TypeAlias = Classify | MultiLabel | Regress
+AnyTask: TypeAlias = Classify | MultiLabel | Regress | Detect
 ClassWeights: TypeAlias = Literal["balanced"] | Mapping[str, float] | None
 
-__all__ = ["AnyTask", "ClassWeights", "Classify", "MultiLabel", "Regress", "dump", "load", "make"]
+__all__ = ["AnyTask", "ClassWeights", "Classify", "Detect", "MultiLabel", "Regress", "dump", "load", "make"]
 
 
 def make(
@@ -65,6 +66,8 @@ def _make(target: Target, values: Sequence[Any], class_weights: ClassWeights) ->
             return MultiLabel(target.name, target.labels)
         case "regress":
             return Regress(target.name, *_mean_and_scale(target, values))
+        case "detect":
+            return Detect(target.name, target.labels)
 
 
 def _weights(target: Target, values: Sequence[Any], class_weights: ClassWeights) -> tuple[float, ...] | None:
@@ -124,4 +127,6 @@ def load(plain: Mapping[str, Any]) -> AnyTask:
             return MultiLabel(**options, decoding=Thresholds(tuple(decoding["values"])))
         case "regress":
             return Regress(**options, decoding=Identity(**decoding))
+        case "detect":
+            return Detect(**options, decoding=Suppression(**decoding))
     raise KeyError(kind)

@@ -23,6 +23,14 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
+class Suppression:
+    """Boxes are shown that reach the confidence; of boxes of a class that overlap by more, the surest stays."""
+
+    confidence: float = 0.25
+    overlap: float = 0.65
+
+
+@dataclass(frozen=True)
 class Identity:
     """The raw answer is the final one."""
 

@@ -70,6 +70,19 @@ def open_picture(source: Source, at_least: int | None = None, limit: int = LIMIT
         raise DataError(f"{name}: {_fault(error)}.", hint="Replace the file or remove it from the data.") from error
 
 
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Width and height of the upright picture, from the head of its file; None where that cannot be read."""
+    import PIL.Image
+
+    try:
+        with PIL.Image.open(path) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(ORIENTATION, 1) >= 5
+    except Exception:  # decoders raise nearly anything on damaged bytes
+        return None
+    return (height, width) if turned else (width, height)
+
+
 def dhash(picture: Image) -> int:
     """Difference hash: 128 bits that stay nearly the same when a picture is resized or saved again.
 

@@ -1,0 +1,146 @@
+"""COCO: one JSON file of pictures, boxes and classes, for each split or for all."""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ukulele.data.boxes.cells import Annotated, Drawn, Read
+from ukulele.data.boxes.splits import split_of
+from ukulele.errors import DataError
+from ukulele.tools.pictures import SUFFIXES, size_of
+from ukulele.types import BadRow, Box, Where
+
+KEYS = ("images", "annotations", "categories")
+ODD = (ValueError, TypeError, KeyError, IndexError, AttributeError)
+
+
+def find(root: Path) -> list[Path]:
+    """The annotation files of a folder."""
+    places = [*root.glob("*.json"), *root.glob("annotations/*.json"), *root.glob("*/*.json")]
+    return [path for path in sorted(set(places)) if is_coco(path)]
+
+
+def is_coco(path: Path) -> bool:
+    """Whether a JSON file is one of COCO's kind: not parsed, for it may be large."""
+    if path.suffix.lower() != ".json" or not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return all(content.find(f'"{key}"'.encode()) >= 0 for key in KEYS)
+
+
+def read(root: Path, files: Sequence[Path]) -> Read:
+    """All pictures of some annotation files with their boxes.
+
+    Raises
+    ------
+    DataError
+        If a file is damaged, or files disagree about the classes.
+    """
+    index: dict[str, Path] = {}
+    found: list[Annotated] = []
+    bad: list[BadRow] = []
+    aside: list[BadRow] = []
+    names: tuple[str, ...] = ()
+    for file in files:
+        plain = _parsed(file)
+        labels = _labels(plain, file)
+        if names and set(labels.values()) != set(names):
+            raise DataError(
+                f"{file}: other classes than in {files[0].name}.", hint="Expected the same categories in all files."
+            )
+        names = names or tuple(labels.values())
+        split = split_of([*file.relative_to(root).parts[:-1], file.stem]) if len(files) > 1 else None
+        boxes = _boxes(plain, labels, file, aside)
+        for image in plain["images"]:
+            try:
+                key, name = image["id"], str(image["file_name"])
+            except ODD:
+                bad.append(BadRow(Where(str(file)), f"an image without id or file_name: {str(image)[:80]}"))
+                continue
+            picture = _picture(name, file, root, index)
+            if picture is None:
+                bad.append(BadRow(Where(str(file)), f"image {key}: {name} is not there"))
+                boxes.pop(key, None)
+                continue
+            declared = (int(image["width"]), int(image["height"])) if {"width", "height"} <= set(image) else None
+            found.append(Annotated(picture, tuple(boxes.pop(key, ())), size_of(picture), split, declared))
+        aside += [
+            BadRow(drawn.where, f"a box of image {key}, which is not among the images")
+            for key, rest in boxes.items()
+            for drawn in rest
+        ]
+    crowds = any(drawn.box.crowd for one in found for drawn in one.boxes)
+    notes = ("Crowds are neither taught nor counted.",) * crowds
+    given = any(one.split for one in found)
+    return Read("COCO", found, names, tuple(bad), tuple(aside), notes, given=given)
+
+
+def _parsed(file: Path) -> Mapping[str, Any]:
+    try:
+        plain = json.loads(file.read_bytes())
+    except (ValueError, OSError, RecursionError) as error:
+        raise DataError(f"{file}: no JSON that can be read: {error}.") from error
+    lists = isinstance(plain, Mapping) and all(isinstance(plain.get(key), list) for key in KEYS)
+    if not lists:
+        raise DataError(f"{file}: lists of {', '.join(KEYS)} were expected.")
+    known: Mapping[str, Any] = plain
+    return known
+
+
+def _labels(plain: Mapping[str, Any], file: Path) -> dict[Any, str]:
+    """Names of the classes by id; a class without boxes that all others belong to (Roboflow's) is left out."""
+    try:
+        rows = sorted(plain["categories"], key=lambda one: one["id"])
+        used = {note.get("category_id") for note in plain["annotations"]}
+        parents = {one.get("supercategory") for one in rows}
+        rows = [one for one in rows if one["id"] in used or one["name"] not in parents or len(rows) == 1]
+        labels = {one["id"]: str(one["name"]) for one in rows}
+    except ODD as error:
+        raise DataError(f"{file}: categories need an id and a name each ({error}).") from error
+    if len(set(labels.values())) < len(labels):
+        raise DataError(f"{file}: two categories have one name.", hint="Give each a name of its own.")
+    return labels
+
+
+def _boxes(
+    plain: Mapping[str, Any], labels: Mapping[Any, str], file: Path, aside: list[BadRow]
+) -> defaultdict[Any, list[Drawn]]:
+    found: defaultdict[Any, list[Drawn]] = defaultdict(list)
+    for note in plain["annotations"]:
+        where = Where(str(file))
+        try:
+            left, top, width, height = map(float, note["bbox"])
+            key, category = note["image_id"], note["category_id"]
+            hash(key)
+        except ODD:
+            aside.append(BadRow(where, f"an annotation without image or box: {str(note)[:120]}"))
+            continue
+        said = f"annotation {note.get('id', '?')} of image {key}"
+        if category not in labels:
+            aside.append(BadRow(where, f"{said}: category {category} is not among the categories"))
+        elif not all(map(math.isfinite, (left, top, width, height))):
+            aside.append(BadRow(where, f"{said}: a box without four numbers"))
+        else:
+            box = Box(labels[category], left, top, left + width, top + height, bool(note.get("iscrowd")))
+            found[key].append(Drawn(box, Where(f"{file}#{note.get('id', '?')}")))
+    return found
+
+
+def _picture(name: str, file: Path, root: Path, index: dict[str, Path]) -> Path | None:
+    """A picture by the name in the file: beside it, in the usual folders, or wherever below the root."""
+    folder = file.stem.replace("instances_", "").replace("_annotations.coco", "")
+    bases = (file.parent, file.parent / "images", root, root / "images", root / folder, root / "images" / folder)
+    for base in bases:
+        if (base / name).is_file():
+            return base / name
+    if not index:
+        index |= {path.name: path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES}
+        index.setdefault("", root)
+    found = index.get(Path(name).name)
+    return found if found is not None and found.is_file() else None

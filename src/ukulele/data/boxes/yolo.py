@@ -1,0 +1,226 @@
+"""YOLO: one text file a picture, a line a box (class and centre, width, height as shares of the picture), and
+data.yaml with the names of the classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ukulele.data.boxes.cells import Annotated, Drawn, Read
+from ukulele.data.boxes.splits import split_of
+from ukulele.errors import DataError
+from ukulele.tools.pictures import SUFFIXES, size_of
+from ukulele.types import BadRow, Box, Split, Where
+
+KEYS: Mapping[str, Split] = {"train": "train", "val": "validation", "valid": "validation", "test": "test"}
+ENDINGS = (".yaml", ".yml")
+LISTS = ("classes.txt", "obj.names", "labels.txt", "_darknet.labels")
+
+
+@dataclass(frozen=True)
+class Names:
+    """The classes by number, and where that is said."""
+
+    by_number: Mapping[int, str]
+    file: str
+
+    @property
+    def ordered(self) -> tuple[str, ...]:
+        """The names in the order of their numbers."""
+        return tuple(self.by_number[number] for number in sorted(self.by_number))
+
+
+def is_data_yaml(path: Path) -> bool:
+    """Whether a YAML file names classes and splits as YOLO's do."""
+    if path.suffix.lower() not in ENDINGS or not path.is_file():
+        return False
+    try:
+        plain = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, ValueError, OSError, RecursionError):
+        return False
+    return isinstance(plain, Mapping) and "tasks" not in plain and bool(plain.keys() & {"names", "nc"} & plain.keys())
+
+
+def find(root: Path) -> Path | None:
+    """The data.yaml of a folder, or the folder itself where it has `labels`."""
+    files = [path for path in sorted(root.iterdir()) if is_data_yaml(path)]
+    if files:
+        return next((path for path in files if path.stem == "data"), files[0])
+    return root if any(path.is_dir() for path in (root / "labels", *root.glob("*/labels"))) else None
+
+
+def read(source: Path) -> Read:
+    """All pictures that a data.yaml, or a folder with `images` and `labels`, names.
+
+    Raises
+    ------
+    DataError
+        If it names no classes, or no pictures where it points to.
+    """
+    notes: list[str] = []
+    parts: dict[Split | None, list[Path]] = {None: _below(source)} if source.is_dir() else {}
+    names = _listed_names(source) if source.is_dir() else None
+    if not parts:
+        plain = yaml.safe_load(source.read_text("utf-8"))
+        names, parts = _names(plain, source), _parts(plain, source, notes)
+    found: list[Annotated] = []
+    bad: list[BadRow] = []
+    aside: list[BadRow] = []
+    without: list[str] = []
+    used: set[Path] = set()
+    for split, pictures in parts.items():
+        for picture in pictures:
+            labels = label_file(picture)
+            used.add(labels)
+            size = size_of(picture)
+            there = labels.is_file()
+            boxes = tuple(_boxes(labels, size, names, aside)) if there and size else ()
+            if not there:
+                without.append(str(picture))
+            part = split or (split_of(picture.parts[-3:-1]) if source.is_dir() else None)
+            found.append(Annotated(picture, boxes, size, part))
+    for folder in sorted({labels.parent for labels in used}):
+        if folder.is_dir():
+            bad += [
+                BadRow(Where(str(path)), "a label file without a picture")
+                for path in sorted(folder.glob("*.txt"))
+                if path not in used and path.name not in LISTS
+            ]
+    given = any(one.split for one in found)
+    order = names.ordered if names else ()
+    return Read("YOLO", found, order, tuple(bad), tuple(aside), tuple(notes), tuple(without), given)
+
+
+def label_file(picture: Path) -> Path:
+    """The label file of a picture: in `labels` where the picture is in `images`, else beside it.
+
+    >>> label_file(Path("set/images/train/a.jpg")).as_posix(), label_file(Path("set/a.png")).as_posix()
+    ('set/labels/train/a.txt', 'set/a.txt')
+    """
+    parts = list(picture.parts)
+    at = next((i for i in range(len(parts) - 2, -1, -1) if parts[i] == "images"), None)
+    if at is not None:
+        parts[at] = "labels"
+    return Path(*parts).with_suffix(".txt")
+
+
+def _names(plain: Mapping[str, Any], file: Path) -> Names:
+    names = plain.get("names")
+    if names is None:
+        names = [f"class {number}" for number in range(int(plain.get("nc") or 0))]
+    try:
+        listed = dict(enumerate(names)) if isinstance(names, list) else dict(names)
+        by_number = {int(number): str(name) for number, name in listed.items()}
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{file}: `names` is {names!r}; a list or numbers with names were expected.") from error
+    if not by_number:
+        raise DataError(f"{file}: `names` is empty.", hint="Expected the names of the classes.")
+    if len(set(by_number.values())) < len(by_number):
+        raise DataError(f"{file}: two classes have one name.", hint="Give each a name of its own.")
+    return Names(by_number, str(file))
+
+
+def _listed_names(root: Path) -> Names | None:
+    file = next((path for name in LISTS for path in (root / name, root / "labels" / name) if path.is_file()), None)
+    if file is None:
+        return None
+    lines = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
+    return Names(dict(enumerate(lines)), str(file)) if lines else None
+
+
+def _below(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
+
+
+def _parts(plain: Mapping[str, Any], file: Path, notes: list[str]) -> dict[Split | None, list[Path]]:
+    """Pictures by split; places named for two splits count once and are no splits."""
+    places: dict[Split, tuple[str, ...]] = {}
+    for key, split in KEYS.items():
+        value = plain.get(key)
+        if value:
+            places[split] = tuple(map(str, value)) if isinstance(value, list) else (str(value),)
+    if not places:
+        raise DataError(f"{file}: no `train` in it.", hint="Expected the folder of the training pictures.")
+    pictures = {split: _pictures(values, plain.get("path"), file) for split, values in places.items()}
+    known = {split: set(found) for split, found in pictures.items()}
+    same = [split for split in known if split != "train" and "train" in known and known[split] == known["train"]]
+    if same:
+        said = " and ".join(["train", *same])
+        notes.append(f"{file.name} names the same pictures for {said}: splits are made.")
+        return {None: sorted(set().union(*known.values()))}
+    return {split: pictures[split] for split in pictures}
+
+
+def _pictures(values: Sequence[str], base: Any, file: Path) -> list[Path]:
+    found: list[Path] = []
+    for value in values:
+        place, tried = _place(value, base, file)
+        if place is None:
+            raise DataError(
+                f"{file}: {value!r} is not there.", hint="Looked for " + ", ".join(map(str, tried)) + ". Mend `path`."
+            )
+        if place.is_dir():
+            found += _below(place)
+        else:
+            lines = [line.strip() for line in place.read_text("utf-8").splitlines() if line.strip()]
+            found += [path if (path := Path(line)).is_absolute() else place.parent / path for line in lines]
+    if not found:
+        raise DataError(f"{file}: no pictures in {', '.join(values)}.")
+    return found
+
+
+def _place(value: str, base: Any, file: Path) -> tuple[Path | None, list[Path]]:
+    """Where a value of data.yaml points: below `path`, below the file, or as some tools write it, one folder up."""
+    here = file.resolve().parent
+    root = here / str(base).strip() if base else here
+    inner = Path(*[part for part in Path(value).parts if part != ".."])
+    tried = list(dict.fromkeys([root / value, here / value, here / inner, Path.cwd() / value]))
+    return next((path for path in tried if path.exists()), None), tried
+
+
+def _boxes(file: Path, size: tuple[int, int], names: Names | None, aside: list[BadRow]) -> Iterator[Drawn]:
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        aside.append(BadRow(Where(str(file)), f"cannot be read ({error})"))
+        return
+    width, height = size
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = Where(str(file), number)
+        try:
+            kind, *rest = (float(word) for word in line.split())
+        except ValueError:
+            aside.append(BadRow(where, "numbers were expected: class, centre x and y, width, height", line[:100]))
+            continue
+        shares = _shares(rest)
+        if shares is None or not kind.is_integer() or not all(map(math.isfinite, shares)):
+            aside.append(BadRow(where, f"{len(rest)} numbers behind the class; four were expected", line[:100]))
+            continue
+        label = f"class {int(kind)}" if names is None else names.by_number.get(int(kind))
+        if label is None:
+            last = max(names.by_number) if names else 0
+            said = f"class {int(kind)}, where {names.file if names else ''} names 0 to {last}"
+            aside.append(BadRow(where, said, line[:100]))
+            continue
+        x, y, wide, high = shares
+        left, right = round((x - wide / 2) * width, 3), round((x + wide / 2) * width, 3)
+        top, bottom = round((y - high / 2) * height, 3), round((y + high / 2) * height, 3)
+        yield Drawn(Box(label, left, top, right, bottom), where)
+
+
+def _shares(rest: Sequence[float]) -> tuple[float, float, float, float] | None:
+    """Centre and size; of a polygon those of the box around it."""
+    if len(rest) == 4:
+        return rest[0], rest[1], rest[2], rest[3]
+    if len(rest) >= 6 and len(rest) % 2 == 0:
+        xs, ys = rest[0::2], rest[1::2]
+        return (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2, max(xs) - min(xs), max(ys) - min(ys)
+    return None

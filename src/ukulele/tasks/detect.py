@@ -1,0 +1,174 @@
+"""Boxes and their classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ukulele.errors import DataError, ModelError, PlanError
+from ukulele.tasks.decoding import Suppression
+from ukulele.tasks.matching import Ranked, match, rows
+from ukulele.types import Field, Head, Metric, Model, Tensors
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Detect:
+    """Where objects of the classes `labels` are in a picture.
+
+    True values are tuples of Box. Raw and final answers are arrays (n, 6) for each picture: left, top, right, bottom
+    in its pixels, score, class. All that scores at least .001 is there; `decoding.confidence` says what is shown.
+    """
+
+    kind: ClassVar[str] = "detect"
+    fields: ClassVar[Mapping[str, Field]] = {"boxes": Field("box"), "classes": Field("box")}
+
+    name: str
+    labels: tuple[str, ...]
+    metric: str = "map50_95"
+    decoding: Suppression = field(default_factory=Suppression)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Mean average precision as COCO has it, and precision, recall and F1 at the confidence that was chosen."""
+        count, confidence = len(self.labels), self.decoding.confidence
+        values: dict[str, Callable[[Floats, Floats], float]] = {
+            "map50_95": partial(_average, count, slice(None)),
+            "map50": partial(_average, count, slice(0, 1)),
+            "map75": partial(_average, count, slice(5, 6)),
+            "precision": partial(_at, count, confidence, 0),
+            "recall": partial(_at, count, confidence, 1),
+            "f1": partial(_at, count, confidence, 2),
+        }
+        if self.metric not in values:
+            raise PlanError(
+                f"unknown metric {self.metric!r} for this kind of target.", hint=f"Choose one of: {', '.join(values)}."
+            )
+        names = [self.metric, *(name for name in values if name != self.metric)]
+        return tuple(Metric(name, partial(_known, values[name])) for name in names)
+
+    def target(self, value: Any) -> Tensors:
+        """Corners in pixels of the upright picture, (n, 4), and numbers of classes (n,); crowds are left out."""
+        import torch
+
+        taught = [box for box in value or () if not box.crowd]
+        corners = torch.tensor([box[1:5] for box in taught], dtype=torch.float32).reshape(-1, 4)
+        return {"boxes": corners, "classes": torch.tensor([self._number(box.label) for box in taught]).long()}
+
+    def head(self, model: Model) -> Head:
+        """The head that the model brings, rebuilt for these classes.
+
+        Raises
+        ------
+        ModelError
+            If the model is no detector.
+        """
+        if self.kind not in model.heads:
+            raise ModelError(
+                f"{model.name} is no detector; the data are pictures with boxes.",
+                hint="Name one, such as --model yolox-s, or a file of its weights.",
+            )
+        return model.heads[self.kind](self.labels)
+
+    def decode(self, raw: Sequence[Any]) -> list[Floats]:
+        """The detections as they are: scores below the confidence count in the metrics, too."""
+        return [np.asarray(found, np.float64).reshape(-1, 6) for found in raw]
+
+    def tuned(self, raw: Sequence[Any], values: Sequence[Any]) -> Detect:
+        """With the confidence that has the best F1 on these pictures, at an overlap of one half."""
+        table = self.table(self.decode(raw), values)
+        return replace(self, decoding=replace(self.decoding, confidence=_best(table, len(self.labels))))
+
+    def table(self, answers: Sequence[Any], values: Sequence[Any]) -> Floats:
+        """Row statistics: what each picture has to find, and its detections matched; ranks are among these pictures."""
+        matched = [
+            None if value is None else match(found, value, self.labels)
+            for found, value in zip(self.decode(answers), values, strict=True)
+        ]
+        return rows(matched, len(self.labels))
+
+    def plain(self, answers: Sequence[Any]) -> list[dict[str, Any]]:
+        """Final answers as plain data for people: the boxes that reach the confidence, the surest first."""
+        return [
+            {
+                "boxes": [
+                    {"label": self.labels[int(line[5])], "score": float(line[4]), "box": [float(v) for v in line[:4]]}
+                    for line in found[np.argsort(-found[:, 4], kind="stable")]
+                    if line[4] >= self.decoding.confidence
+                ]
+            }
+            for found in self.decode(answers)
+        ]
+
+    def _number(self, label: str) -> int:
+        if label not in self.labels:
+            raise DataError(
+                f"target {self.name!r} has the class {label!r}, which is not one of the {len(self.labels)} it was "
+                "trained on.",
+                hint=f"The classes are: {', '.join(self.labels[:20])}.",
+            )
+        return self.labels.index(label)
+
+
+# ---------------------------------------------------------------- metrics
+
+_memory: dict[str, tuple[Any, ...]] = {}  # the last table and the last draw: the metrics of one draw share their work
+
+
+def ranked(table: Floats, classes: int) -> Ranked:
+    """The table's detections in order; that of the last table is kept."""
+    held = _memory.get("table")
+    if held is None or held[0] is not table or held[1].classes != classes:
+        held = _memory["table"] = (table, Ranked(table, classes))
+        _memory.pop("draw", None)
+    found: Ranked = held[1]
+    return found
+
+
+def _known(value: Callable[[Floats, Floats], float], table: Floats, counts: Floats) -> float:
+    missing = np.isnan(table[:, 0])
+    if missing.any():
+        table, counts = table[~missing], counts[~missing]
+    return value(table, counts) if counts.any() else float("nan")
+
+
+def _average(classes: int, thresholds: slice, table: Floats, counts: Floats) -> float:
+    """The mean over classes that have a box to find."""
+    found = ranked(table, classes)
+    held = _memory.get("draw")
+    if held is None or held[0] is not table or held[1] is not counts:
+        held = _memory["draw"] = (table, counts, found.precision(counts).mean(2))
+    areas = held[2][:, thresholds]
+    there = ~np.isnan(areas[:, 0])
+    return float(areas[there].mean()) if there.any() else float("nan")
+
+
+def _at(classes: int, confidence: float, which: int, table: Floats, counts: Floats) -> float:
+    """Precision, recall or F1 over all classes, at an overlap of one half, of what reaches the confidence."""
+    found = ranked(table, classes)
+    weight = counts[found.image] * (found.score >= confidence)
+    right, wrong = (float(weight @ side[:, 0]) for side in found.sides(0))
+    wanted = float((counts @ found.wanted[:, 0]).sum())
+    below = (right + wrong, wanted, (right + wrong + wanted) / 2)[which]
+    return right / below if below > 0 else float("nan") if which != 0 else 0.0
+
+
+def _best(table: Floats, classes: int) -> float:
+    """The confidence with the best F1, half-way between two scores; .25 where nothing is found."""
+    found = Ranked(table[~np.isnan(table[:, 0])], classes)
+    order = np.argsort(-found.score, kind="stable")
+    right, wrong = (np.cumsum(side[order, 0]) for side in found.sides(0))
+    if not len(order) or not right[-1]:
+        return 0.25
+    f1 = 2 * right / (right + wrong + found.wanted[:, 0].sum())
+    scores = found.score[order]
+    f1[:-1][scores[:-1] == scores[1:]] = -1.0  # equal scores go together
+    best = int(f1.argmax())
+    below = scores[best + 1] if best + 1 < len(scores) else 0.0
+    return float((scores[best] + below) / 2)

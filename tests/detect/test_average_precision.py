@@ -1,0 +1,170 @@
+"""Average precision from rows of matches, against pycocotools."""
+
+import io
+from contextlib import redirect_stdout
+
+import numpy as np
+import pytest
+
+from ukulele.errors import DataError, ModelError, PlanError
+from ukulele.evaluate import compare, estimates
+from ukulele.tasks import Detect, dump, load
+from ukulele.tasks.matching import AREAS, Ranked
+from ukulele.types import Box
+
+LABELS = ("a", "b", "c")
+
+
+def images(seed, count=25, crowds=False):
+    """Random boxes of three sizes and detections near some of them."""
+    random = np.random.default_rng(seed)
+    truth, found = [], []
+    for _ in range(count):
+        boxes, lines = [], []
+        for _ in range(random.integers(0, 6)):
+            side = random.choice([14.0, 60.0, 150.0])
+            left, top = random.uniform(0, 200, 2)
+            wide, high = side * random.uniform(0.7, 1.3, 2)
+            label = int(random.integers(0, 3))
+            crowd = bool(crowds and random.random() < 0.2)
+            boxes.append(Box(LABELS[label], left, top, left + wide, top + high, crowd))
+            for _ in range(random.integers(0, 4)):
+                corners = np.array([left, top, left + wide, top + high]) + random.normal(0, 0.08 * side, 4)
+                corners[2:] = np.maximum(corners[2:], corners[:2] + 1)
+                other = label if random.random() < 0.8 else int(random.integers(0, 3))
+                lines.append([*corners, random.choice([0.1, 0.3, 0.5, random.random()]), other])
+        for _ in range(random.integers(0, 5)):
+            left, top = random.uniform(0, 200, 2)
+            lines.append([left, top, left + 40, top + 50, random.random(), random.integers(0, 3)])
+        truth.append(tuple(boxes))
+        found.append(np.array(lines, np.float64).reshape(-1, 6))
+    return found, truth
+
+
+def coco(found, truth):
+    """(map50_95, map50, map75, small, medium, large) of pycocotools."""
+    tools = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
+    from pycocotools.cocoeval import COCOeval
+
+    notes, lines = [], []
+    for at, (boxes, detected) in enumerate(zip(truth, found, strict=True), 1):
+        for box in boxes:
+            wide, high = box.right - box.left, box.bottom - box.top
+            note = {"id": len(notes) + 1, "image_id": at, "category_id": LABELS.index(box.label) + 1}
+            notes.append(
+                note | {"bbox": [box.left, box.top, wide, high], "area": wide * high, "iscrowd": int(box.crowd)}
+            )
+        for left, top, right, bottom, score, label in detected.tolist():
+            line = {"image_id": at, "category_id": int(label) + 1, "score": score}
+            lines.append(line | {"bbox": [left, top, right - left, bottom - top]})
+    with redirect_stdout(io.StringIO()):
+        api = tools.COCO()
+        api.dataset = {
+            "images": [{"id": at} for at in range(1, len(truth) + 1)],
+            "annotations": notes,
+            "categories": [{"id": i, "name": name} for i, name in enumerate(LABELS, 1)],
+        }
+        api.createIndex()
+        evaluation = COCOeval(api, api.loadRes(lines), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation.stats[:6].tolist()
+
+
+def ours(found, truth, counts=None):
+    task = Detect("objects", LABELS)
+    table = task.table(found, truth)
+    counts = np.ones(len(table)) if counts is None else counts
+    first = [metric.value(table, counts) for metric in task.metrics[:3]]
+    ranked = Ranked(table, len(LABELS))
+    return first + [float(np.nanmean(ranked.precision(counts, area).mean(2))) for area in range(1, len(AREAS))]
+
+
+@pytest.mark.parametrize("crowds", [False, True])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_figures_are_those_of_pycocotools(seed, crowds):
+    found, truth = images(seed, crowds=crowds)
+    assert ours(found, truth) == pytest.approx(coco(found, truth), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_a_resample_counts_as_its_rows_repeated(seed):
+    found, truth = images(seed)
+    for lines in found:  # COCO's order of equal scores is that of the images, and another when they are repeated
+        lines[:, 4] += np.random.default_rng(len(lines)).uniform(0, 1e-6, len(lines))
+    counts = np.random.default_rng(seed).integers(0, 4, len(found))
+    repeated = np.repeat(np.arange(len(found)), counts)
+    theirs = coco([found[i] for i in repeated], [truth[i] for i in repeated])
+    assert ours(found, truth, counts.astype(float)) == pytest.approx(theirs, abs=1e-9)
+
+
+def test_more_than_a_hundred_detections_are_too_many():
+    random = np.random.default_rng(0)
+    lines = np.array([[0, 0, 10 + v, 10, v, 0] for v in random.random(150)])
+    truth = [(Box("a", 0, 0, 10.02, 10),)]
+    assert ours([lines], truth)[:3] == pytest.approx(coco([lines], truth)[:3], abs=1e-9)
+
+
+def test_intervals_and_verdicts_over_images():
+    found, truth = images(5, count=60)
+    task = Detect("objects", LABELS)
+    worse = [lines[lines[:, 4] > 0.45] for lines in found]
+    good, bad = task.table(found, truth), task.table(worse, truth)
+    made = estimates(task, good)
+    assert list(made) == ["map50_95", "map50", "map75", "precision", "recall", "f1"]
+    for estimate in made.values():
+        assert estimate.low < estimate.value < estimate.high
+    assert compare(task.metrics[1], good, bad, "worse").outcome == "helped"
+    assert compare(task.metrics[1], bad, good, "better").outcome == "hurt"
+    assert compare(task.metrics[0], good, good, "itself").difference.value == 0
+
+
+def test_pictures_without_boxes_count_their_false_alarms():
+    task = Detect("objects", LABELS)
+    truth = [(Box("a", 0, 0, 10, 10),), ()]
+    hit, alarm = np.array([[0, 0, 10, 10, 0.6, 0]]), np.array([[5, 5, 20, 20, 0.9, 0]])
+    none = np.zeros((0, 6))
+    ap = task.metrics[0].value
+    assert ap(task.table([hit, none], truth), np.ones(2)) == pytest.approx(1)
+    assert ap(task.table([hit, alarm], truth), np.ones(2)) == pytest.approx(0.5)
+    assert np.isnan(ap(task.table([none], [()]), np.ones(1)))
+
+
+def test_the_confidence_is_tuned_on_what_is_found():
+    task = Detect("objects", LABELS)
+    truth = [(Box("a", 0, 0, 10, 10),)] * 3
+    found = [np.array([[0, 0, 10, 10, 0.7, 0], [30, 30, 50, 50, 0.3, 0]])] * 3
+    tuned = task.tuned(found, truth)
+    assert tuned.decoding.confidence == pytest.approx(0.5)
+    values = {m.name: m.value(tuned.table(found, truth), np.ones(3)) for m in tuned.metrics}
+    assert (values["precision"], values["recall"], values["f1"]) == (1, 1, 1)
+    assert task.tuned([np.zeros((0, 6))] * 3, truth).decoding.confidence == 0.25
+    assert [box["score"] for box in tuned.plain(found)[0]["boxes"]] == [0.7]
+
+
+def test_targets_leave_crowds_out_and_name_strange_classes():
+    task = Detect("objects", LABELS)
+    made = task.target((Box("b", 1, 2, 3, 4), Box("a", 0, 0, 9, 9, True)))
+    assert made["boxes"].tolist() == [[1, 2, 3, 4]]
+    assert made["classes"].tolist() == [1]
+    assert task.target(())["boxes"].shape == (0, 4)
+    with pytest.raises(DataError, match="'z'"):
+        task.target((Box("z", 0, 0, 1, 1),))
+
+
+def test_a_task_is_plain_data(tiny_classifier):
+    task = Detect("objects", LABELS, "map50")
+    assert load(dump(task)) == task
+    with pytest.raises(PlanError, match="unknown metric"):
+        _ = Detect("objects", LABELS, "accuracy").metrics
+    with pytest.raises(ModelError, match="no detector"):
+        task.head(tiny_classifier)
+
+
+@pytest.fixture
+def tiny_classifier():
+    class Named:
+        name, heads = "resnet18", {}
+
+    return Named()
