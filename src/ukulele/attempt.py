@@ -49,6 +49,11 @@ class Context:
     pristine: dict[str, Model] = field(default_factory=dict)  # by name; shared by candidates that train no stage
     truths: dict[Split, Truth] = field(default_factory=dict)  # shared by all
 
+    @property
+    def boxes(self) -> bool:
+        """Whether the data are pictures with boxes."""
+        return any(target.kind == "detect" for target in self.data.targets)
+
     def decide(self, what: str, how: Callable[[], Any]) -> Any:
         """A decision that is made once, is the same in all processes, and is replayed in a resumed run."""
         return self.engine.agree(self.run.decide(what, how))
@@ -102,7 +107,12 @@ def facts_of(model: Model, context: Context) -> Facts:
     counts = {id(p): p.numel() for stage in model.stages for p in stage.module.parameters()}
     stages = tuple(stage.name for stage in model.stages)
     rows = round(sum(len(context.truth("train").numbers(task)) for task in context.tasks) / len(context.tasks))
-    return Facts(context.data.modality, rows, stages, bare, sum(counts.values()))
+    modality = context.data.modality
+    if not context.boxes:
+        return Facts(modality, rows, stages, bare, sum(counts.values()))
+    known = {str(label).lower().strip() for label in model.recipe.get("labels", ())}
+    shared_ = sum(label.lower().strip() in known for target in context.data.targets for label in target.labels)
+    return Facts("boxes", rows, stages, bare, sum(counts.values()), probes=False, shared=shared_)
 
 
 @dataclass

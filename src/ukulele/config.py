@@ -86,8 +86,8 @@ class FitOptions:
         faults += [
             f"--track {name}: one of {', '.join(TRACKERS)} was expected" for name in self.track if name not in TRACKERS
         ]
-        if not (self.freeze in {"auto", "all", "none"} or self.freeze.isdigit()):
-            faults.append(f"--freeze {self.freeze}: a number of stages, all, none or auto was expected")
+        if not re.fullmatch(r"\w[\w.-]*", self.freeze):
+            faults.append(f"--freeze {self.freeze}: a number of stages, a stage, all, none or auto was expected")
         faults += [
             f"--{name.replace('_', '-')} {getattr(self, name)}: one of {', '.join(allowed)} was expected"
             for name, allowed in CHOICES.items()

@@ -65,7 +65,7 @@ Model = Annotated[
     _option(
         MODEL,
         "Hub id, local folder or weights file, an earlier run, or minilm. Default: minilm for texts, "
-        "mobilenetv3_small_100 for pictures.",
+        "mobilenetv3_small_100 for pictures, yolox-s for pictures with boxes.",
         "MODEL",
         "--model",
         "-m",
@@ -85,7 +85,14 @@ Strategy = Annotated[
         "-s",
     ),
 ]
-Freeze = Annotated[str, _option(TRAINING, "Stages that stay as they are, from the bottom.", "N|all|none|auto")]
+Freeze = Annotated[
+    str,
+    _option(
+        TRAINING,
+        "Stages that stay as they are, from the bottom: how many, or the last one; of a detector also backbone.",
+        "N|STAGE|backbone|all|none|auto",
+    ),
+]
 Epochs = Annotated[
     int | None, _option(TRAINING, "At most so many; by default as many as suit the number of rows.", "N")
 ]

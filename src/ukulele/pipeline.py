@@ -203,6 +203,13 @@ def planned(facts: Facts, context: Context) -> list[Candidate]:
     """The rungs that were asked for, cheapest first, before a layer or a rate is chosen by measurement."""
     asked = {"auto": ("probe", "finetune"), "probe": ("probe",), "scratch": ("scratch",)}
     name, wishes, wanted = model_name(context), wishes_of(context.options, context.data), context.options.strategy
+    if not facts.probes:  # then the head alone is trained as the rest is
+        asked |= {wanted: (wanted,), "auto": ("finetune", "full") if wishes.freeze == "auto" else ("finetune",)}
+    if wanted == "probe" and not facts.probes:
+        raise PlanError(
+            "--strategy probe: a detector's head has no optimum that can be computed.",
+            hint="To train the head alone: --freeze all.",
+        )
     return [
         Candidate(strategy, name, strategies.make(strategy, facts, wishes), pretrained=strategy != "scratch")
         for strategy in asked.get(wanted, ("probe", wanted))
@@ -211,7 +218,7 @@ def planned(facts: Facts, context: Context) -> list[Candidate]:
 
 def model_name(context: Context) -> str:
     """The model that was asked for, or the default of the data's kind."""
-    return context.options.model or models.DEFAULTS[context.data.modality]
+    return context.options.model or (models.DETECTOR if context.boxes else models.DEFAULTS[context.data.modality])
 
 
 def survey(name: str, context: Context) -> Facts:
@@ -242,7 +249,8 @@ def choose_layer(candidate: Candidate, context: Context, ahead: int) -> str | No
 def taps_of(dataset: Dataset, options: FitOptions) -> bool:
     """Whether every stage's summary is stored: a layer is to be chosen, and the rows are few."""
     few = len(dataset.splits["train"]) <= TAPPED_ROWS
-    return options.layer == "auto" and few and options.strategy != "scratch"
+    probed = all(target.kind != "detect" for target in dataset.targets)
+    return probed and options.layer == "auto" and few and options.strategy != "scratch"
 
 
 def choose(rungs: Sequence[Outcome], context: Context) -> Outcome:
@@ -279,6 +287,8 @@ def rivals(facts: Facts, context: Context) -> list[Candidate]:
     options, wishes = context.options, wishes_of(context.options, context.data)
     if options.controls in {"none", "tasks"}:
         return []
+    if context.boxes:
+        return [one for one in controls.detectors(facts, wishes, model_name(context)) if one.name != options.strategy]
     candidates = list(controls.cheap(facts, wishes))
     if options.controls == "all" and options.strategy != "scratch":
         plan = scratch.plan(facts, replace(wishes, rate=None, freeze=None))
@@ -290,10 +300,12 @@ def tuned_scratch(candidate: Candidate, context: Context) -> Candidate:
     """The candidate at the rate that validation likes best after a third of the epochs."""
     if context.options.rate is not None and candidate.role == "rung":
         return candidate
+    if context.boxes and context.options.controls != "all":  # three more detectors would outlast all the rest
+        return candidate
 
     def search() -> float:
         scores = {}
-        for plan in scratch.search(candidate.plan, context.data.modality):
+        for plan in scratch.search(candidate.plan, "boxes" if context.boxes else context.data.modality):
             rate = plan.phases[0].groups[0].rate
             context.hear(Said(f"scratch: trying a rate of {rate:g}"))
             outcome = attempt(replace(candidate, name=f"{candidate.name}-{rate:g}", plan=plan), context)

@@ -21,13 +21,13 @@ from ukulele.attempt import Context, Outcome, facts_of, peak_memory
 from ukulele.errors import DataError
 from ukulele.together import OUTCOMES, SHORT, block, signed
 from ukulele.tools.pictures import open_picture
-from ukulele.types import Finding, Row, Split, Verdict
+from ukulele.types import Box, Finding, Row, Split, Verdict
 
 FORMAT = 1
 LIBRARIES = ("torch", "transformers", "timm", "tokenizers", "scikit-learn", "accelerate", "safetensors", "numpy")
 MISTAKES = 12
 DOTS = 1000
-THUMBNAIL = 160  # pixels
+THUMBNAIL, PICTURE = 160, 400  # pixels; of a picture with boxes
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,8 @@ def _classes(context: Context, name: str) -> dict[str, dict[str, int]]:
     for split in context.data.splits if target.kind != "regress" else ():
         counts: Counter[str] = Counter()
         for value in context.truth(split).values(name):
-            counts.update(value if isinstance(value, tuple) else (value,))
+            labels = value if isinstance(value, tuple) else (value,)
+            counts.update(label.label if isinstance(label, Box) else label for label in labels)
         classes[SHORT[split]] = {label: counts[label] for label in target.labels}
     return classes
 
@@ -237,24 +238,27 @@ def _mistakes(chosen: Outcome, context: Context, name: str) -> list[dict[str, An
     found = evaluate.mistakes(
         task, task.decode(chosen.answers("test", name)), chosen.feed.values("test", name), MISTAKES
     )
+    side = PICTURE if task.kind == "detect" else THUMBNAIL
     return [
-        {"where": str(row.where), "input": _shown(row), **{k: v for k, v in mistake.items() if k != "row"}}
+        {"where": str(row.where), "input": _shown(row, side), **{k: v for k, v in mistake.items() if k != "row"}}
         for mistake, row in ((mistake, rows[int(numbers[mistake["row"]])]) for mistake in found)
     ]
 
 
-def _shown(row: Row) -> Any:
+def _shown(row: Row, side: int) -> Any:
     if all(isinstance(value, str) for value in row.inputs):
         texts = [value if len(value) <= 600 else value[:599] + "…" for value in row.inputs]
         return texts[0] if len(texts) == 1 else texts
     try:
-        picture = open_picture(row.inputs[0], at_least=THUMBNAIL)
+        picture = open_picture(row.inputs[0])
     except DataError:
         return "(picture cannot be read)"
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    size = picture.size
+    picture.thumbnail((side, side))
     buffer = BytesIO()
     picture.save(buffer, "JPEG", quality=80)
-    return {"thumbnail": "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()}
+    data = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return {"thumbnail": data, "width": size[0], "height": size[1]}
 
 
 def _slices(context: Context, name: str, task: Any, table: Any) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ def details(task: Task, table: NDArray[np.float64], answers: Sequence[Any]) -> d
     dict
         One class: "confusion" (`labels`, and `counts` with the truth in rows), "per_class", "calibration".
         Several labels: "per_class", "calibration" over all labels. A number: "scatter", pairs of (truth, answer).
+        Boxes: "per_class", "sizes", "curves", "confidence".
     """
     known = ~np.isnan(table[:, 0])
     labels = list(getattr(task, "labels", ()))
@@ -57,6 +58,9 @@ def details(task: Task, table: NDArray[np.float64], answers: Sequence[Any]) -> d
             pairs = table[known, :2]
             step = -(-len(pairs) // POINTS) or 1
             return {"scatter": pairs[::step].tolist()}
+        case "detect":
+            plain: dict[str, Any] = getattr(task, "details")(table[known])  # noqa: B009 - its own alone
+            return plain
         case _:
             return {}
 
@@ -113,6 +117,9 @@ def mistakes(task: Task, answers: Sequence[Any], values: Sequence[Any], limit: i
     known = [row for row, value in enumerate(values) if value is not None]
     if not known:
         return []
+    if task.kind == "detect":
+        found: list[dict[str, Any]] = getattr(task, "worst")(answers, values, limit)  # noqa: B009 - its own alone
+        return found
     table = task.table([answers[row] for row in known], [values[row] for row in known])
     labels = np.array(getattr(task, "labels", ()), dtype=object)
     match task.kind:

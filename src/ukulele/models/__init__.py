@@ -13,8 +13,9 @@ from ukulele.types import Card, Field, Model, Request, Stage, Tensors
 
 CLASSICAL = ("majority", "tfidf", "histogram")
 DEFAULTS: Mapping[str, str] = {"text": "minilm", "pair": "minilm", "image": "mobilenetv3_small_100"}
+DETECTOR = "yolox-s"
 
-__all__ = ["BUNDLE_FILE", "CLASSICAL", "DEFAULTS", "build", "is_bundle", "load", "truncate"]
+__all__ = ["BUNDLE_FILE", "CLASSICAL", "DEFAULTS", "DETECTOR", "build", "is_bundle", "load", "truncate"]
 
 
 def load(request: Request, modality: str) -> Model:
@@ -39,7 +40,10 @@ def load(request: Request, modality: str) -> Model:
                 hint=f"Name one of them: --model {folder / 'group-1'}",
             )
     if modality == "image":
-        from ukulele.models import hub, images
+        from ukulele.models import hub, images, yolox
+
+        if yolox.knows(request.name):
+            return yolox.load(request)
 
         if "model_type" in hub.settings(path / "config.json"):
             raise ModelError(
@@ -73,6 +77,10 @@ def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0)
             from ukulele.models import images
 
             model = images.build(recipe, assets, seed)
+        case "yolox":
+            from ukulele.models import yolox
+
+            return yolox.build(recipe, assets, seed)
         case "classical":
             from ukulele.models import classical
 
@@ -89,6 +97,13 @@ def _from_bundle(path: Path, request: Request, modality: str) -> Model:
     family, theirs = model.recipe["family"], bundle.about.get("modality", "?")
     if (modality == "image") != (theirs == "image"):
         raise ModelError(f"{path} was made for {theirs} data; this data set is {modality}.")
+    if family == "yolox":
+        from ukulele.models import yolox
+
+        task = next((name for name, plain in bundle.about["tasks"].items() if plain["kind"] == "detect"), None)
+        if task is not None:  # the head as it was trained is where the next task begins
+            own = {name.replace("body.", "head.", 1): value for name, value in bundle.heads[task].items()}
+            model = yolox.adopt(model, own, bundle.about["tasks"][task]["labels"])
     card = Card(
         origin=str(path),
         source_task=str(bundle.about.get("trained_on", "unknown")),

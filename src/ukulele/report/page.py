@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ukulele.errors import RunError
-from ukulele.report import phrases, quality, rows, together
+from ukulele.report import boxes, phrases, quality, rows, together
 from ukulele.report.phrases import table, tables
 
 FORMAT = 1
@@ -41,11 +41,12 @@ def _single(record: Mapping[str, Any]) -> dict[str, Any]:
     names = rows.metric_names(block)
     return {
         "several": None,
+        "boxes": boxes.detection(block),
         "hero": _hero(record),
         "quality": quality.section(quality.candidates(record), block),
         "cost": quality.cost(record, names[0] if names else ""),
         "training": quality.training(record, phrases.metric(task.get("metric", "score")), {}),
-        "particulars": rows.particulars(block),
+        "particulars": rows.particulars({} if block.get("kind") == "detect" else block),
         "data": rows.data(record, [("Asked", f"{phrases.plain(task.get('name'))} ({rows.asked(task)})")]),
     }
 
@@ -53,6 +54,7 @@ def _single(record: Mapping[str, Any]) -> dict[str, Any]:
 def _several(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "several": together.view(record),
+        "boxes": None,
         "hero": together.hero(record) | {"figures": together.figures(record) + _figures(record)},
         "quality": None,
         "cost": quality.cost(record, ""),

@@ -22,6 +22,10 @@ METRICS = {
     "mae": "mean absolute error",
     "pearson": "Pearson r",
     "spearman": "Spearman ρ",
+    "map50_95": "mAP50–95",
+    "map50": "mAP50",
+    "map75": "mAP75",
+    "f1": "F1",
 }
 LOWER_IS_BETTER = frozenset({"log_loss", "calibration_error", "rmse", "mae", "mse", "brier", "hamming_loss"})
 OUTCOMES = {"helped": ("▲", "Helped"), "hurt": ("▼", "Hurt"), "inconclusive": ("≈", "Inconclusive")}

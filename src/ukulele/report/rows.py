@@ -201,7 +201,12 @@ def data(record: Mapping[str, Any], asks: Sequence[tuple[str, str]]) -> dict[str
 
 
 _SPLITS = (("train", "Training"), ("val", "Validation"), ("validation", "Validation"), ("test", "Test"))
-_KINDS = {"classify": "one label a row", "multilabel": "several labels a row", "regress": "a number"}
+_KINDS = {
+    "classify": "one label a row",
+    "multilabel": "several labels a row",
+    "regress": "a number",
+    "detect": "boxes and their classes",
+}
 
 
 def classes(by_split: object) -> dict[str, Any] | None:

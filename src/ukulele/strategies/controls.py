@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ukulele.strategies import probe
+from ukulele.strategies import probe, scratch
 from ukulele.strategies.facts import Facts, Wishes
-from ukulele.types import Candidate
+from ukulele.types import Candidate, Plan
 
 WORDS = {"text": "tfidf", "pair": "tfidf", "image": "histogram"}
+
+
+def detectors(facts: Facts, wishes: Wishes, name: str) -> tuple[Candidate, ...]:
+    """Of detection: the model as it is where it knows classes of the data, and the same from scratch.
+
+    Nobody uses anything cheaper, so the scratch control is always there; it has the epochs of the rest.
+    """
+    plan = scratch.plan(facts, replace(wishes, rate=None, freeze=None))
+    untouched = Candidate("zero-shot", name, Plan("zero-shot", seed=wishes.seed), role="control")
+    return (untouched,) * bool(facts.shared) + (Candidate("scratch", name, plan, "control", pretrained=False),)
 
 
 def cheap(facts: Facts, wishes: Wishes) -> tuple[Candidate, ...]:

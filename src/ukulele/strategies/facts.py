@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from ukulele.errors import PlanError
 from ukulele.types import Group, Phase
 
+NECK = "neck"  # the stage of a detector that stands on its backbone
+
 
 @dataclass(frozen=True)
 class Facts:
     """About the data and the model, in plain numbers."""
 
-    modality: str
+    modality: str  # of the data; "boxes" for pictures with boxes
     rows: int  # of training; of several tasks the mean of theirs
     stages: tuple[str, ...]  # names, from the stem to the pool
     bare: frozenset[str]  # stages without a parameter
     parameters: int  # of the trunk
     probes: bool = True  # whether the heads can be fitted in closed form
+    shared: int = 0  # classes of the data that the model's own head knows by name
 
     def pattern(self, stage: str) -> str:
         """The parameters of a stage."""
@@ -29,7 +32,7 @@ class Facts:
 class Wishes:
     """What the user asked for; None leaves it to the strategy."""
 
-    freeze: int | str | None = None  # stages from the bottom, "all", "none" or "auto"
+    freeze: int | str | None = None  # stages from the bottom, the last of them, "backbone", "all", "none" or "auto"
     epochs: int | None = None
     rate: float | None = None
     batch: int | None = None
@@ -60,9 +63,13 @@ def frozen_stages(facts: Facts, freeze: int | str | None, default: int) -> int:
             return len(facts.stages)
         case int() if 0 <= freeze <= len(facts.stages):
             return freeze
+        case "backbone" if NECK in facts.stages:
+            return facts.stages.index(NECK)
+        case str() if freeze in facts.stages:
+            return facts.stages.index(freeze) + 1
     raise PlanError(
         f"--freeze {freeze} does not suit this model: it has {len(facts.stages)} stages ({', '.join(facts.stages)}).",
-        hint=f"Choose 0 to {len(facts.stages)}, all, none or auto.",
+        hint=f"Choose 0 to {len(facts.stages)}, the last stage that stays as it is, all, none or auto.",
     )
 
 

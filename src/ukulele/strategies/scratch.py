@@ -5,21 +5,31 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ukulele.strategies.facts import Facts, Wishes, balanced_batch
+from ukulele.strategies.finetune import PICTURES, epochs_of
 from ukulele.types import Group, Phase, Plan
 
-RATES = {"text": (1e-4, 3e-4, 1e-3), "pair": (1e-4, 3e-4, 1e-3), "image": (3e-4, 1e-3, 3e-3)}
+RATES = {
+    "text": (1e-4, 3e-4, 1e-3),
+    "pair": (1e-4, 3e-4, 1e-3),
+    "image": (3e-4, 1e-3, 3e-3),
+    "boxes": (1e-3, 2e-3, 4e-3),
+}
 
 
 def plan(facts: Facts, wishes: Wishes) -> Plan:
     """One phase: everything at one rate, BatchNorm's statistics included."""
-    views = wishes.views if wishes.views is not None else (0 if facts.modality == "image" else 1)
+    views = wishes.views if wishes.views is not None else (0 if facts.modality in PICTURES else 1)
+    boxes = facts.modality == "boxes"  # as many epochs as the rest: more would be another budget
+    usual = epochs_of(facts) if boxes else 40 if facts.rows < 1000 else 20 if facts.rows < 5000 else 8
     phase = Phase(
         groups=(Group("*", wishes.rate or RATES[facts.modality][1]),),
-        epochs=wishes.epochs or (40 if facts.rows < 1000 else 20 if facts.rows < 5000 else 8),
+        epochs=wishes.epochs or usual,
         batch=wishes.batch or balanced_batch(facts.rows),
         decay=0.01,
+        schedule="cosine" if boxes else "linear",
+        clip=10.0 if boxes else 1.0,
         norm="trained",
-        patience=wishes.patience or 5,
+        patience=wishes.patience or (8 if boxes else 5),
     )
     return Plan("scratch", (phase,), views=views, seed=wishes.seed)
 

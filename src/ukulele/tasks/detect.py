@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ukulele.errors import DataError, ModelError, PlanError
 from ukulele.tasks.decoding import Suppression
+from ukulele.tasks.found import particulars, worst
 from ukulele.tasks.matching import Ranked, match, rows
 from ukulele.types import Field, Head, Metric, Model, Tensors
 
@@ -105,6 +106,15 @@ class Detect:
             }
             for found in self.decode(answers)
         ]
+
+    def details(self, table: Floats) -> dict[str, Any]:
+        """What a report shows, as plain JSON: figures of each class and size, and curves."""
+        return particulars(Ranked(table, len(self.labels)), self.labels, self.decoding.confidence)
+
+    def worst(self, answers: Sequence[Any], values: Sequence[Any], limit: int) -> list[dict[str, Any]]:
+        """The pictures with most mistakes at the confidence, as plain JSON."""
+        shown = [found[found[:, 4] >= self.decoding.confidence] for found in self.decode(answers)]
+        return worst(shown, values, self.labels, limit)
 
     def _number(self, label: str) -> int:
         if label not in self.labels:

@@ -1,0 +1,99 @@
+"""What a report shows of detections: figures of each class and size, curves, and the pictures with most mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ukulele.tasks.matching import RECALLS, THRESHOLDS, Ranked, overlap
+from ukulele.types import Box
+
+Floats = NDArray[np.float64]
+SIZES = ("small", "medium", "large")  # sides below 32 pixels, up to 96, above
+STEP = 2  # of 101 points of a curve every so many are kept
+
+
+def particulars(ranked: Ranked, labels: Sequence[str], confidence: float) -> dict[str, Any]:
+    """Plain JSON: "per_class", "sizes" and "curves" (precision at each recall, at an overlap of one half)."""
+    ones = np.ones(len(ranked.wanted))
+    precision = ranked.precision(ones)
+    means = precision.mean(2)
+    wanted = ranked.wanted[:, 0].sum(0)
+    sides = [side[:, 0] & (ranked.score >= confidence) for side in ranked.sides(0)]
+    right, wrong = (np.bincount(ranked.label[side], minlength=len(labels)) for side in sides)
+    per_class = [
+        {
+            "label": label,
+            "n": int(wanted[at]),
+            "map50_95": _plain(means[at].mean()),
+            "map50": _plain(means[at, 0]),
+            "precision": _share(right[at], right[at] + wrong[at]),
+            "recall": _share(right[at], wanted[at]),
+            "f1": _share(2 * right[at], right[at] + wrong[at] + wanted[at]),
+        }
+        for at, label in enumerate(labels)
+    ]
+    curves = [
+        {"label": label, "recall": RECALLS[::STEP].tolist(), "precision": precision[at, 0, ::STEP].tolist()}
+        for at, label in enumerate(labels)
+        if wanted[at]
+    ]
+    sizes = [
+        {"size": name, "n": int(ranked.wanted[:, area].sum()), "map50_95": _mean(ranked, ones, area)}
+        for area, name in enumerate(SIZES, 1)
+    ]
+    return {"per_class": per_class, "sizes": sizes, "curves": curves, "confidence": confidence}
+
+
+def _mean(ranked: Ranked, ones: Floats, area: int) -> float | None:
+    values = ranked.precision(ones, area).mean((1, 2))
+    return _plain(np.nanmean(values)) if not np.isnan(values).all() else None
+
+
+def _plain(value: Any) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _share(part: float, whole: float) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def paired(found: Floats, boxes: Sequence[Box], labels: Sequence[str]) -> tuple[list[bool], list[bool]]:
+    """Which detections find a box of their class, the surest first, and which boxes are found: overlap of one half."""
+    right, taken = [False] * len(found), [False] * len(boxes)
+    corners = np.array([box[1:5] for box in boxes], np.float64).reshape(-1, 4)
+    shares = overlap(found, corners, np.array([box.crowd for box in boxes], bool))
+    for at in np.argsort(-found[:, 4], kind="stable").tolist():
+        same = [
+            (shares[at, i], i)
+            for i, box in enumerate(boxes)
+            if box.label == labels[int(found[at, 5])] and (not taken[i] or box.crowd) and shares[at, i] >= THRESHOLDS[0]
+        ]
+        if same:
+            right[at] = True
+            taken[max(same)[1]] = True
+    return right, taken
+
+
+def worst(answers: Sequence[Floats], values: Sequence[Any], labels: Sequence[str], limit: int) -> list[dict[str, Any]]:
+    """The pictures with most mistakes: `row`, and every box of the truth and of the answer, in pixels."""
+    told = []
+    for row, (found, boxes) in enumerate(zip(answers, values, strict=True)):
+        if boxes is None:
+            continue
+        right, taken = paired(found, boxes, labels)
+        missed = sum(not hit and not box.crowd for hit, box in zip(taken, boxes, strict=True))
+        wrong = right.count(False)
+        if missed + wrong:
+            truth = [
+                {"label": box.label, "box": list(box[1:5]), "right": hit} for box, hit in zip(boxes, taken, strict=True)
+            ]
+            answer = [
+                {"label": labels[int(f[5])], "score": float(f[4]), "box": f[:4].tolist(), "right": hit}
+                for f, hit in zip(found, right, strict=True)
+            ]
+            told.append({"row": row, "missed": missed, "wrong": wrong, "truth": truth, "answer": answer})
+    return sorted(told, key=lambda one: -(one["missed"] + one["wrong"]))[:limit]
