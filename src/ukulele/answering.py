@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, tee
 from pathlib import Path
@@ -18,13 +19,14 @@ from ukulele import data, evaluate
 from ukulele.errors import DataError
 from ukulele.predict import WINDOW, Grouped, Predictor, load_model
 from ukulele.tools.files import disk_error
+from ukulele.tools.pictures import open_picture, with_boxes
 from ukulele.types import BadRow, Joined, Kind, Row, Rows, Target, Task
 
 TABLES = {".csv", ".tsv", ".jsonl", ".json", ".parquet", ".ndjson"}
 PICTURES = 256  # in memory at a time
 
 
-def answer_to(
+def answer_to(  # noqa: PLR0913 - what a command was given
     run: Path,
     given: Sequence[str],
     target: Path | None,
@@ -32,22 +34,39 @@ def answer_to(
     tasks: tuple[str, ...],
     machine: tuple[str, str],
     consoles: tuple[Console, Console],
+    decoding: Mapping[str, float] | None = None,
+    draw: bool = False,
 ) -> None:
-    """Read what is given, answer (for `tasks`, or all), and write CSV or JSONL to `target`, or lines to the screen."""
+    """Read what is given, answer (for `tasks`, or all), and write CSV or JSONL to `target`, or lines to the screen.
+
+    `decoding` are numbers of a detector's: `confidence` and `overlap`. Where `target` is a folder, answers.jsonl is
+    written there and, with `draw`, every picture with its boxes.
+    """
     out, err = consoles
-    predictor = load_model(run, *machine).only(tasks)
+    predictor = load_model(run, *machine).only(tasks).decoding(**(decoding or {}))
+    folder = target if target is not None and not target.suffix else None
+    if folder is not None and predictor.modality == "image":
+        target = folder / "answers.jsonl"
+    if draw and folder is None:
+        raise DataError("--draw needs a folder to put the pictures into.", hint="Name one: --out DIR")
     rows, bad = gather(given, predictor, columns)
     for aside in bad:
         err.print(f"set aside {aside.where}: {aside.reason}", style="yellow", markup=False, soft_wrap=True)
     began, count = time.perf_counter(), 0
     rows, asked = tee(rows)  # what is held between the two is a window of rows
-    answers = zip(rows, predictor.stream(row.inputs for row in asked), strict=True)
+    answers: Iterator[tuple[Row, dict[str, Any]]] = zip(
+        rows, predictor.stream(row.inputs for row in asked), strict=True
+    )
     if target is None:
         for row, answer in answers:
             out.print(_sentence(row, answer), markup=False, soft_wrap=True)
             count += 1
     else:
-        count = _save(target, (_line(row, answer) for row, answer in answers))
+        if draw and folder is not None:
+            answers = _drawn(answers, folder)
+        counted = _Counted(answers)
+        _save(target, _lines(counted, target.suffix.lower()))
+        count = counted.count
         seconds = time.perf_counter() - began
         err.print(
             f"{count} rows in {seconds:.1f} s, {count / max(seconds, 1e-9):,.0f} rows/s: {target}",
@@ -97,6 +116,53 @@ def gather(
     return chain.from_iterable(parts), bad
 
 
+class _Counted:
+    """Rows with their answers, counted as they pass."""
+
+    def __init__(self, answers: Iterable[tuple[Row, dict[str, Any]]]) -> None:
+        self._answers, self.count = answers, 0
+
+    def __iter__(self) -> Iterator[tuple[Row, dict[str, Any]]]:
+        for pair in self._answers:
+            self.count += 1
+            yield pair
+
+
+def _lines(answers: Iterable[tuple[Row, dict[str, Any]]], kind: str) -> Iterator[dict[str, Any]]:
+    """A line a row; in a table a line for each box."""
+    for row, answer in answers:
+        line = _line(row, answer)
+        boxes = line.get("boxes") if kind in {".csv", ".tsv"} else None
+        if boxes is None:
+            yield line
+            continue
+        for box in boxes:
+            edges = dict(zip(("left", "top", "right", "bottom"), box["box"], strict=True))
+            yield {"row": line["row"], "label": box["label"], "score": box["score"], **edges}
+
+
+def _drawn(answers: Iterable[tuple[Row, dict[str, Any]]], folder: Path) -> Iterator[tuple[Row, dict[str, Any]]]:
+    """The answers, their boxes drawn on their pictures on the way."""
+    taken: set[str] = set()
+    for row, answer in answers:
+        boxes = [
+            (f"{box['label']} {box['score']:.2f}", box["box"])
+            for one in answer.values()
+            for box in one.get("boxes", ())
+        ]
+        name, number = Path(row.where.file).stem, 1
+        while name in taken:
+            number += 1
+            name = f"{Path(row.where.file).stem}-{number}"
+        taken.add(name)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with_boxes(open_picture(row.inputs[0]), boxes).save(folder / f"{name}.jpg", quality=92)
+        except OSError as error:
+            raise disk_error(folder, error) from error
+        yield row, answer
+
+
 def _line(row: Row, answer: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     line: dict[str, Any] = {"row": str(row.where)}
     texts = [value for value in row.inputs if isinstance(value, str)]
@@ -123,29 +189,30 @@ def _said(found: Mapping[str, Any]) -> str:
                 answers.append(value if isinstance(value, str) else "; ".join(value) or "(none)")
             case "value":
                 answers.append(f"{value:.4g}")
+            case "boxes":
+                counts = Counter(box["label"] for box in value)
+                answers.append(", ".join(f"{label} {n}" for label, n in counts.most_common()) or "(nothing)")
             case "probability":
                 answers.append(f"{value:.3f}")
     return "  ".join(answers)
 
 
-def _save(target: Path, lines: Iterable[Mapping[str, Any]]) -> int:
+def _save(target: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     """Write lines by the ending of the name: .csv, .tsv, .jsonl or .json."""
     kind = target.suffix.lower()
     if kind not in {".csv", ".tsv", ".jsonl", ".json"}:
         raise DataError(f"--out {target}: .csv, .tsv or .jsonl was expected.")
-    count = 0
     part = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with part.open("w", encoding="utf-8", newline="") as file:
-            for count, line in enumerate(_written(lines, file, kind), 1):  # noqa: B007
+            for line in _written(lines, file, kind):
                 del line
         part.replace(target)
     except OSError as error:
         raise disk_error(target, error) from error
     finally:
         part.unlink(missing_ok=True)
-    return count
 
 
 def _written(lines: Iterable[Mapping[str, Any]], file: IO[str], kind: str) -> Iterator[Mapping[str, Any]]:
@@ -196,9 +263,13 @@ def evaluate_on(run: Path, source: Any, slice_by: str | None) -> dict[str, Any]:
     rows = dataset.splits["test"]
     tasks = {name: task for name, task in predictor.tasks.items() if name in {t.name for t in dataset.targets}}
     raw, values, numbers = _raw(predictor, rows, tasks)
-    scores, slices = {}, {}
+    scores, slices, particulars = {}, {}, {}
     for name, task in tasks.items():
+        if task.kind == "detect":
+            _say_strange(name, getattr(task, "labels", ()), values[name])
         table = task.table(task.decode(raw[name]), values[name])
+        if task.kind == "detect":
+            particulars = evaluate.details(task, table, [])
         scores[name] = evaluate.plain(evaluate.estimates(task, table))
         if slice_by is not None:
             slices[name] = list(evaluate.slices(task, table, rows.take(numbers[name]).column(slice_by), slice_by))
@@ -210,9 +281,30 @@ def evaluate_on(run: Path, source: Any, slice_by: str | None) -> dict[str, Any]:
         "set_aside": len(dataset.quarantine),
         "test": scores[alone] if alone is not None else scores,
     }
+    found |= {name: particulars[name] for name in ("per_class", "sizes") if name in particulars}
     if slice_by is not None:
         found["slices"] = slices[alone] if alone is not None else slices
     return found
+
+
+def _say_strange(name: str, known: Sequence[str], values: Sequence[Any]) -> None:
+    """Say which classes of the data a detector does not know: their boxes count for nothing.
+
+    Raises
+    ------
+    DataError
+        If it knows none of them.
+    """
+    counts = Counter(box.label for boxes in values for box in boxes)
+    strange = {label: count for label, count in counts.items() if label not in known}
+    if counts and len(strange) == len(counts):
+        raise DataError(
+            f"the model has {len(known)} classes, and none of those of {name!r}: {', '.join(sorted(strange)[:8])}.",
+            hint=f"It knows {', '.join(known[:8])}, …. To teach it these: `uke fit DATA --model` and this file.",
+        )
+    if strange:
+        said = ", ".join(f"{label} ({count})" for label, count in sorted(strange.items())[:8])
+        print(f"classes that the model does not know, left out: {said}", file=sys.stderr)
 
 
 def _raw(

@@ -192,11 +192,17 @@ def predict(
     task: o.Tasks = None,
     precision: o.Precision = "auto",
     device: o.Device = "auto",
+    conf: o.Confidence = None,
+    iou: o.Overlap = None,
+    draw: o.Draw = False,
 ) -> None:
-    """Answer for new texts, pictures or rows with the model of RUN."""
+    """Answer for new texts, pictures or rows with the model of RUN, or with a pre-trained detector as it is."""
     from ukulele.answering import answer_to
 
-    answer_to(run, inputs, target, _tuple(text), _tuple(task), (precision, device), (out, err))
+    given = {"confidence": conf, "overlap": iou}
+    decoding = {name: value for name, value in given.items() if value is not None}
+    places = (_tuple(text), _tuple(task), (precision, device), (out, err))
+    answer_to(run, inputs, target, *places, decoding=decoding, draw=draw)
 
 
 @app.command()

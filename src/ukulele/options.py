@@ -159,8 +159,19 @@ Folder = Annotated[Path, typer.Option("--out", "-o", help="A new folder.", metav
 Quarantine = Annotated[Path | None, typer.Option(help="Write the rows set aside to this CSV file.", metavar="FILE")]
 Answers = Annotated[
     Path | None,
-    typer.Option("--out", "-o", help="Write .csv, .tsv or .jsonl here; printed otherwise.", metavar="FILE"),
+    typer.Option(
+        "--out", "-o", help="Write .csv, .tsv or .jsonl here, or into a folder; printed otherwise.", metavar="FILE"
+    ),
 ]
+Confidence = Annotated[
+    float | None,
+    typer.Option("--conf", help="Of a detector: show boxes from this score on; as tuned by default.", min=0, max=1),
+]
+Overlap = Annotated[
+    float | None,
+    typer.Option("--iou", help="Of a detector: boxes of a class that overlap by more are one.", min=0, max=1),
+]
+Draw = Annotated[bool, typer.Option("--draw", help="Of a detector: write the pictures with their boxes, too.")]
 Columns = Annotated[
     list[str] | None,
     typer.Option("--text", help="Input column of a file; those of training by default.", metavar="COLUMN"),

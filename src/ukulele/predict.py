@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +20,7 @@ from ukulele.features.encode import Frozen, Pass, by_length, longest
 from ukulele.models.bundle import GROUPS, fill, read_bundle
 from ukulele.private import shared, with_tops
 from ukulele.tools.collate import collate
-from ukulele.types import Head, Modality, Model, Task
+from ukulele.types import Head, Modality, Model, Request, Task
 
 WINDOW = 2048  # rows among which texts of like length are put together
 TOLERANCE = 2e-3  # of a golden example's numbers: libraries and processors differ in the last bits
@@ -93,6 +94,23 @@ class Predictor:
             self.tasks = {name: task for name, task in self.tasks.items() if name in names}
         return self
 
+    def decoding(self, **changed: float) -> Self:
+        """The same model with other numbers of its decoding, such as the confidence of a detector.
+
+        Raises
+        ------
+        PlanError
+            If a task has no such number.
+        """
+        for name, task in self.tasks.items():
+            if changed and task.kind != "detect":
+                raise PlanError(f"{', '.join(changed)}: task {name!r} has no such number; detectors do.")
+        self.tasks = {
+            name: replace(task, decoding=replace(task.decoding, **changed))  # type: ignore[type-var]
+            for name, task in self.tasks.items()
+        }
+        return self
+
     def answer(self, inputs: Sequence[tuple[Any, ...]]) -> list[dict[str, Any]]:
         """Plain answers by task for some rows, in their order."""
         raw = self.raw(inputs)
@@ -159,6 +177,10 @@ class Grouped:
         mine = [(member, [name for name in names if name in member.tasks]) for member in self.members]
         return Grouped([member.only(some) for member, some in mine if some]) if names else self
 
+    def decoding(self, **changed: float) -> Grouped:
+        """Those members with other numbers of their decoding."""
+        return Grouped([member.decoding(**changed) for member in self.members])
+
     def raw(self, inputs: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
         """Raw answers by task."""
         return {name: answers for member in self.members for name, answers in member.raw(inputs).items()}
@@ -183,6 +205,8 @@ def load_model(path: Path, precision: str = "auto", device: str = "auto") -> Pre
     RunError
         As `Predictor.load`.
     """
+    if path.suffix == ".safetensors" and path.is_file():
+        return untouched(path, choose_precision(precision, choose_device(device)), choose_device(device))
     folder = path if (path / GROUPS).is_file() else path / "bundle"
     if not (folder / GROUPS).is_file():
         return Predictor.load(path, precision, device)
@@ -192,6 +216,24 @@ def load_model(path: Path, precision: str = "auto", device: str = "auto") -> Pre
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{folder / GROUPS} is damaged: {error}") from error
     return Grouped([Predictor.load(place, precision, device) for place in places])
+
+
+def untouched(path: Path, precision: str, device: str) -> Predictor:
+    """A pre-trained detector as it is, for the classes that it knows.
+
+    Raises
+    ------
+    ModelError
+        If the file holds another kind of model: those have no answers before they are fitted.
+    """
+    model = models.load(Request(str(path)), "image")
+    if "detect" not in model.heads:
+        raise ModelError(
+            f"{path} has no head that answers: only a detector can be used as it is.", hint="Fit it first: `uke fit`."
+        )
+    task = tasks.Detect("objects", tuple(model.recipe["labels"]))
+    about = {"modality": "image", "columns": ["path"], "tasks": {task.name: tasks.dump(task)}, "precision": precision}
+    return Predictor(model, {task.name: task.head(model)}, {task.name: task}, about, precision, device)
 
 
 def _known(names: Collection[str], tasks: Mapping[str, Task]) -> None:

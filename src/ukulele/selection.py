@@ -64,7 +64,7 @@ def select(model: Model, heads: Mapping[str, Head], phase: Phase) -> Selection:
 
 def changing(model: Model, heads: Mapping[str, Head], phases: Sequence[Phase]) -> dict[str, Tensor]:
     """Every tensor that some phases can change, by its full name: parameters they train, and BatchNorm's
-    statistics above the cut where a phase trains those.
+    statistics above the cut, in the heads too, where a phase trains those.
     """
     known = owners(model, heads)
     found: dict[str, Tensor] = {}
@@ -75,6 +75,9 @@ def changing(model: Model, heads: Mapping[str, Head], phases: Sequence[Phase]) -
             cut = min((stage for _, stage in taken.values()), default=len(model.stages))
             for stage in model.stages[cut:]:
                 found |= {f"{stage.name}.{name}": buffer for name, buffer in stage.module.named_buffers()}
+            for task, head in heads.items():
+                if isinstance(head, nn.Module):
+                    found |= {f"head.{task}.{name}": buffer for name, buffer in head.named_buffers()}
     return found
 
 

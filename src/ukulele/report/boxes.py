@@ -104,7 +104,13 @@ def _drawn(address: str, size: tuple[float, float], boxes: Sequence[Mapping[str,
             tag(
                 "g",
                 tag("rect", **place, **sides, stroke_width=f"{0.6 * unit:.2f}"),
-                tag("text", name, x=f"{left + unit:.1f}", y=f"{top + 3.6 * unit:.1f}", font_size=f"{3.4 * unit:.1f}"),
+                tag(
+                    "text",
+                    name,
+                    x=f"{left + unit:.1f}",
+                    y=f"{top + 3.6 * unit:.1f}",
+                    style=f"font-size: {3.4 * unit:.1f}px",
+                ),
                 class_="box " + ("right" if box.get("right") else "wrong"),
             )
         )

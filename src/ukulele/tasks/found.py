@@ -80,7 +80,7 @@ def paired(found: Floats, boxes: Sequence[Box], labels: Sequence[str]) -> tuple[
 
 def worst(answers: Sequence[Floats], values: Sequence[Any], labels: Sequence[str], limit: int) -> list[dict[str, Any]]:
     """The pictures with most mistakes: `row`, and every box of the truth and of the answer, in pixels."""
-    told = []
+    told: list[tuple[int, dict[str, Any]]] = []
     for row, (found, boxes) in enumerate(zip(answers, values, strict=True)):
         if boxes is None:
             continue
@@ -95,5 +95,7 @@ def worst(answers: Sequence[Floats], values: Sequence[Any], labels: Sequence[str
                 {"label": labels[int(f[5])], "score": float(f[4]), "box": f[:4].tolist(), "right": hit}
                 for f, hit in zip(found, right, strict=True)
             ]
-            told.append({"row": row, "missed": missed, "wrong": wrong, "truth": truth, "answer": answer})
-    return sorted(told, key=lambda one: -(one["missed"] + one["wrong"]))[:limit]
+            told.append(
+                (missed + wrong, {"row": row, "missed": missed, "wrong": wrong, "truth": truth, "answer": answer})
+            )
+    return [one for _, one in sorted(told, key=lambda pair: -pair[0])[:limit]]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -15,6 +17,8 @@ Source: TypeAlias = "Path | bytes | Image"
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif"})
 """Names that end so are taken for pictures when a folder is read."""
+
+COLOURS = ("#2563c9", "#c2334d", "#1e8449", "#9a6a00", "#7a3fb8", "#0b7a86", "#b34a12", "#4b5563")
 
 LIMIT = 170_000_000
 """Pixels beyond which a picture is refused as a decompression bomb; Pillow itself refuses 179 million."""
@@ -81,6 +85,24 @@ def size_of(path: Path) -> tuple[int, int] | None:
     except Exception:  # decoders raise nearly anything on damaged bytes
         return None
     return (height, width) if turned else (width, height)
+
+
+def with_boxes(picture: Image, boxes: Iterable[tuple[str, Sequence[float]]]) -> Image:
+    """A copy of a picture with boxes on it, each a text and its four edges in pixels; a colour for each first word."""
+    from PIL import ImageDraw, ImageFont
+
+    drawn = picture.copy()
+    brush, unit = ImageDraw.Draw(drawn), max(drawn.size)
+    letters = ImageFont.load_default(max(10, unit // 45))
+    for text, edges in boxes:
+        number = zlib.crc32(text.rpartition(" ")[0].encode())
+        colour = COLOURS[number % len(COLOURS)]
+        left, top, right, bottom = edges
+        brush.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=max(2, unit // 300))
+        under = brush.textbbox((left, top), text, letters)
+        brush.rectangle(under, fill=colour)
+        brush.text((left, top), text, "white", letters)
+    return drawn
 
 
 def dhash(picture: Image) -> int:

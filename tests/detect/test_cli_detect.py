@@ -1,0 +1,175 @@
+"""The way from a folder of pictures with boxes to a detector, as a user walks it."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from detect_kit import write_voc
+from safetensors.torch import save_file
+
+from ukulele.api import load
+from ukulele.cli import answer
+from ukulele.models import build
+from ukulele.predict import Predictor
+
+pytest.importorskip("libreyolo", reason="detection needs libreyolo: pip install 'ukulele[detect]'")
+
+LABELS = ["square", "person"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A detector's file of weights: random, and small pictures."""
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    net = build({"family": "yolox", "size": "n", "labels": LABELS, "input": 64}, {}, seed=1).net
+    save_file(net.state_dict(), path, metadata={"labels": json.dumps(LABELS), "input": "64"})
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("shapes")
+    write_voc(place, {"train": 16, "val": 6, "test": 6})
+    return place
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, weights, folder):
+    place = tmp_path_factory.mktemp("runs")
+    common = ["--model", str(weights), "--cache", str(place / "cache"), "--epochs", "2", "--batch", "8", "--quiet"]
+    assert answer(["fit", str(folder), *common, "--freeze", "backbone", "--out", str(place / "run")]) == 0
+    return place / "run"
+
+
+def test_a_run_is_told_whole(run):
+    record = json.loads((run / "record.json").read_text())
+    assert record["task"] == {
+        "name": "objects", "kind": "detect", "labels": ["disc", "square"], "metric": "map50_95"
+    }  # fmt: skip
+    assert {"map50", "map50_95", "precision", "recall"} <= record["test"].keys()
+    for estimate in record["test"].values():
+        assert estimate["low"] <= estimate["value"] <= estimate["high"]
+    assert [one["name"] for one in record["candidates"]] == ["finetune", "zero-shot", "scratch"]
+    assert record["verdict"]["against"] == "scratch"
+    assert record["plan"]["cut"] == "neck"
+    assert {one["label"] for one in record["per_class"]} == {"disc", "square"}
+    assert record["data"]["classes"]["train"]["disc"] > 0
+    assert "<svg" in (run / "report.html").read_text()
+
+
+def test_the_frozen_part_is_as_it_was(run, weights):
+    from safetensors.torch import load_file
+
+    before, after = load_file(weights), load_file(run / "bundle" / "weights.safetensors")
+    frozen = [name for name in before if name.startswith("backbone.backbone.")]
+    assert len(frozen) > 100
+    for name in frozen:
+        assert torch.equal(before[name], after[f"net.{name}"]), name
+    assert not torch.equal(before["backbone.C3_p4.conv1.conv.weight"], after["net.backbone.C3_p4.conv1.conv.weight"])
+
+
+def test_pictures_are_answered_and_drawn(run, folder, tmp_path, capsys):
+    pictures = str(folder / "JPEGImages")
+    out = tmp_path / "out"
+    assert answer(["predict", str(run), pictures, "--out", str(out), "--draw", "--conf", "0.0"]) == 0
+    lines = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
+    assert len(lines) == 28
+    assert len(list(out.glob("*.jpg"))) == 28
+    for box in lines[0]["boxes"]:
+        assert box["label"] in {"disc", "square"}
+        assert 0 <= box["box"][0] <= box["box"][2] <= 96
+    table = tmp_path / "boxes.csv"
+    assert answer(["predict", str(run), pictures, "--out", str(table), "--conf", "0.0"]) == 0
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(len(line["boxes"]) for line in lines)
+    assert answer(["predict", str(run), pictures, "--conf", "1"]) == 0
+    assert "(nothing)" in capsys.readouterr().out
+
+
+def test_a_model_is_scored_again_and_is_the_next_ones_start(run, folder, capsys):
+    record = json.loads((run / "record.json").read_text())
+    assert answer(["evaluate", str(run), str(folder), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["rows"] == 6
+    assert told["test"]["map50"]["value"] == pytest.approx(record["test"]["map50"]["value"], abs=1e-4)
+    predictor = load(run).predictor
+    assert isinstance(predictor, Predictor)
+    from ukulele.models import load as load_model
+    from ukulele.types import Request
+
+    model = load_model(Request(str(run)), "image")
+    assert model.recipe["labels"] == ["disc", "square"]
+    fresh = model.heads["detect"](["disc", "square"])
+    for name, value in predictor.heads["objects"].state_dict().items():
+        assert torch.equal(value, fresh.state_dict()[name]), name
+
+
+def test_weights_are_used_as_they_are(weights, folder, capsys):
+    assert answer(["evaluate", str(weights), str(folder), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "does not know, left out: disc" in captured.err
+    assert json.loads(captured.out)["rows"] == 6
+    assert answer(["predict", str(weights), str(folder / "JPEGImages" / "p000.jpg"), "--conf", "0"]) == 0
+
+
+def test_what_cannot_be_done_is_said(weights, folder, tmp_path, capsys):
+    common = ["--model", str(weights), "--cache", str(tmp_path / "c"), "--out", str(tmp_path / "r")]
+    assert answer(["fit", str(folder), *common, "--strategy", "probe"]) == 2
+    assert "--freeze all" in capsys.readouterr().err
+    assert answer(["fit", str(folder), *common, "--freeze", "dark9"]) == 2
+    assert "stem, dark2" in capsys.readouterr().err
+    assert answer(["fit", str(folder), "--cache", str(tmp_path / "c"), "--out", str(tmp_path / "r")]) == 2
+    assert "yolox-s" in capsys.readouterr().err
+    other = tmp_path / "voc"
+    write_voc(other, {"train": 3, "val": 2, "test": 2}, labels=("disc",))
+    assert answer(["evaluate", str(weights), str(other)]) == 2
+    assert "none of those" in capsys.readouterr().err
+
+
+def test_a_plan_is_forecast(weights, folder, tmp_path, capsys):
+    common = ["--model", str(weights), "--cache", str(tmp_path / "c"), "--epochs", "2", "--batch", "8", "--quiet"]
+    assert answer(["fit", str(folder), *common, "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "finetune" in told
+    assert "scratch" in told
+
+
+def test_a_data_set_is_converted(folder, tmp_path, capsys):
+    assert answer(["convert", str(folder), "--to", "yolo", "--out", str(tmp_path / "y")]) == 0
+    assert (tmp_path / "y" / "data.yaml").is_file()
+    assert answer(["check", str(tmp_path / "y")]) == 0
+    assert "16 train, 6 validation, 6 test" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_shapes_are_learned_and_a_resumed_run_is_the_same(weights, folder, tmp_path):
+    """Ten epochs lower the loss; killed after the fifth and resumed, the weights are the same to the bit."""
+    from ukulele import pipeline
+    from ukulele.config import FitOptions
+    from ukulele.events import Judged
+
+    def options():
+        return FitOptions(
+            model=str(weights), strategy="full", controls="none", epochs=10, batch=4, views=2, cache=str(tmp_path / "c")
+        )
+
+    class KilledError(BaseException):
+        """As Ctrl-C is: the run's folder stays."""
+
+    def kill(event):
+        if isinstance(event, Judged) and event.place.epoch == 5:
+            raise KilledError
+
+    whole = pipeline.fit(str(folder), options(), tmp_path / "whole", lambda _: None)
+    broken = tmp_path / "broken"
+    with pytest.raises(KilledError):
+        pipeline.fit(str(folder), options(), broken, kill)
+    pipeline.fit(str(folder), options(), broken, lambda _: None, resume=True)
+    name = "bundle/weights.safetensors"
+    assert (whole / name).read_bytes() == (broken / name).read_bytes()
+    record = json.loads((whole / "record.json").read_text())
+    losses = [epoch["train_loss"] for epoch in record["candidates"][0]["history"]]
+    assert np.mean(losses[-2:]) < losses[0]
