@@ -268,7 +268,7 @@ class Feed:
         if last and not ragged:
             groups: Iterable[Numbers] = (wanted[at : at + LAST] for at in range(0, len(wanted), LAST))
         else:
-            groups = (wanted[group] for group in by_length(source.lengths()[wanted].tolist()))
+            groups = (wanted[group] for group in by_length(source.lengths()[wanted].tolist(), self.model.together))
         for numbers in groups:
             if last and self.tapped != "pooled":
                 read = {"pooled": source.collated(numbers.tolist(), {self.tapped: Field()})[self.tapped]}

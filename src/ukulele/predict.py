@@ -123,7 +123,7 @@ class Predictor:
         encoded = self.model.encode(inputs, [0] * len(inputs)) if inputs else []
         lengths = [longest(row, self.model.inputs) if self._ragged else 1 for row in encoded]
         fields = self.model.live(len(self.model.stages))
-        for numbers in by_length(lengths):
+        for numbers in by_length(lengths, self.model.together):
             rows = self._frozen.run([encoded[i] for i in numbers])
             live = {k: v.to(self.device) for k, v in collate(rows, fields).items()}
             with torch.inference_mode():

@@ -199,6 +199,7 @@ class Model:
     prepare: Callable[[Tensors], Tensors] = dict  # adds what is derived, never stored: masks, rotary tables
     augments: bool = False  # whether draws other than 0 differ from it
     limit: int | None = None  # tokens a row at most; what is longer was cut
+    together: int = 64  # rows that pass the stages at once where none is trained: fewer where they are large
     assets: Mapping[str, bytes] = field(default_factory=dict)  # files a bundle must carry: the tokenizer
     heads: Mapping[str, Callable[..., Head]] = field(default_factory=dict)  # brought along, by kind of task: see there
 

@@ -144,7 +144,8 @@ def batches(frozen: Frozen, count: int, read: Read) -> Iterator[tuple[Sequence[i
             for numbers in by_length([longest(row, frozen.inputs) for row in encoded]):
                 yield numbers, frozen.run([encoded[i] for i in numbers])
             return
-        groups = [range(at, min(at + MOST, count)) for at in range(0, count, MOST)]
+        size = min(MOST, frozen.model.together)
+        groups = [range(at, min(at + size, count)) for at in range(0, count, size)]
         waiting = ahead.submit(read, groups[0])
         for number, group in enumerate(groups):
             encoded = waiting.result()
@@ -163,12 +164,12 @@ def at_once(row: Tensors, fields: Mapping[str, Field]) -> int:
     return int(torch.bincount(row["piece"]).max()) if "piece" in row else longest(row, fields)
 
 
-def by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Row numbers in batches of like length, at most `MOST` rows and about `TOKENS` padded tokens each."""
+def by_length(lengths: Sequence[int], most: int = MOST) -> Iterator[list[int]]:
+    """Row numbers in batches of like length, at most `most` rows and about `TOKENS` padded tokens each."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     at = 0
     while at < len(order):
-        size = max(1, min(MOST, TOKENS // max(1, lengths[order[at]])))
+        size = max(1, min(most, TOKENS // max(1, lengths[order[at]])))
         yield order[at : at + size]
         at += size
 

@@ -209,6 +209,7 @@ def _model(name: str, recipe: Mapping[str, Any], seed: int, card: Card) -> Model
         recipe=dict(recipe),
         card=card,
         augments=True,
+        together=max(1, int(16 * (416 / side) ** 2)),
         heads={"detect": partial(_head, net.head, tuple(labels), side)},
     )
 
