@@ -24,7 +24,8 @@ def weights(tmp_path_factory):
     """A detector's file of weights: random, and small pictures."""
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     net = build({"family": "yolox", "size": "n", "labels": LABELS, "input": 64}, {}, seed=1).net
-    save_file(net.state_dict(), path, metadata={"labels": json.dumps(LABELS), "input": "64"})
+    state = {name: value.contiguous() for name, value in net.state_dict().items()}
+    save_file(state, path, metadata={"labels": json.dumps(LABELS), "input": "64"})
     return path
 
 

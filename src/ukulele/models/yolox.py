@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ukulele.errors import MissingExtraError, ModelError
 from ukulele.models import letterbox
+from ukulele.models.timm_stages import channels_last
 from ukulele.types import Card, Field, Head, Loss, Model, Request, Stage, Tensors
 
 FAMILY = "yolox"
@@ -185,6 +186,7 @@ def _model(name: str, recipe: Mapping[str, Any], seed: int, card: Card) -> Model
         torch.default_generator.manual_seed(seed)
         net = _library().LibreYOLOXModel(recipe["size"], nb_classes=len(labels))
         net.init_weights(PRIOR)
+    net = net.to(memory_format=torch.channels_last)  # a fifth faster on a CPU, forwards and backwards
     backbone = net.backbone.backbone
 
     def live(*names: str) -> dict[str, Field]:
@@ -208,6 +210,7 @@ def _model(name: str, recipe: Mapping[str, Any], seed: int, card: Card) -> Model
         summary=summary,
         recipe=dict(recipe),
         card=card,
+        prepare=channels_last,
         augments=True,
         together=max(1, int(16 * (416 / side) ** 2)),
         heads={"detect": partial(_head, net.head, tuple(labels), side)},
@@ -279,7 +282,7 @@ def _head(source: Any, known: Sequence[str], side: int, labels: Sequence[str]) -
                 weight[place].copy_(before.weight.detach()[number])
                 bias[place].copy_(before.bias.detach()[number])
         body.cls_preds[level] = after
-    return Boxes(body, side)
+    return Boxes(body.to(memory_format=torch.channels_last), side)
 
 
 class Boxes(nn.Module):
@@ -293,7 +296,7 @@ class Boxes(nn.Module):
         """For each level, edges, objectness and classes as they leave the last layers: (rows, 5 + classes, h, w)."""
         body, found = self.body, []
         for level, name in enumerate(("p3", "p4", "p5")):
-            x = body.stems[level](live[name])
+            x = body.stems[level](live[name].contiguous(memory_format=torch.channels_last))
             about, where = body.cls_convs[level](x), body.reg_convs[level](x)
             parts = (body.reg_preds[level](where), body.obj_preds[level](where), body.cls_preds[level](about))
             found.append(torch.cat([part.float() for part in parts], 1))
