@@ -28,6 +28,7 @@ from ukulele.tools.files import write_json
 from ukulele.truth import Truth
 from ukulele.types import Candidate, Dataset, Finding, Task, Verdict
 
+SURE = 0.7  # score of a detection from which it is held against the labels
 TAPPED_ROWS = 20_000  # up to here every stage's summary of every row is stored
 
 
@@ -340,11 +341,29 @@ def _findings(context: Context, chosen: Outcome) -> list[Finding]:
     if context.cache.damaged:
         found.append(diagnose.damaged_cache(len(context.cache.damaged)))
     for name, task in chosen.tasks.items():
+        if task.kind == "detect":
+            found += _label_suspects(context, chosen, name)
         train, validation = (evaluate.decisive(task, chosen.table(s, name)) for s in ("train", "validation"))
         if train and validation:
             metric = task.metrics[0].name
             found += diagnose.gap(metric if len(chosen.tasks) == 1 else f"{name}: {metric}", train, validation)
     return found
+
+
+def _label_suspects(context: Context, chosen: Outcome, name: str) -> list[Finding]:
+    """Boxes that may be missing or of the wrong class, in pictures that were not trained on."""
+    task: Any = chosen.tasks[name]
+    seen, pictures = [], 0
+    for split in ("validation", "test"):
+        rows, numbers, values = (
+            context.data.splits[split],
+            context.truth(split).numbers(name),
+            chosen.feed.values(split, name),
+        )
+        pictures += len(values)
+        for row, said in task.suspects(chosen.answers(split, name), values, SURE):
+            seen.append(f"{rows[int(numbers[row])].where}: {said}")
+    return diagnose.box_labels(seen, pictures)
 
 
 def _telling(run: RunFolder, hear: Hear) -> Hear:

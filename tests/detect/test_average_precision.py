@@ -143,6 +143,33 @@ def test_the_confidence_is_tuned_on_what_is_found():
     assert [box["score"] for box in tuned.plain(found)[0]["boxes"]] == [0.7]
 
 
+def test_likely_faults_of_the_labels_are_named():
+    task = Detect("objects", LABELS)
+    truth = [(Box("a", 0, 0, 10, 10), Box("b", 50, 50, 90, 90)), ()]
+    found = [
+        np.array([[0, 0, 10, 10, 0.9, 0], [50, 50, 91, 90, 0.8, 2], [60, 0, 80, 20, 0.3, 0]]),
+        np.array([[5, 5, 30, 30, 0.95, 1]]),
+    ]
+    first, second = task.suspects(found, truth, 0.7)
+    assert first == (1, "no box where b is seen (0.95) at 5,5,30,30")
+    assert second == (0, "b, seen as c (0.80), at 50,50,91,90")
+
+
+def test_the_pictures_with_most_mistakes_come_first():
+    task = Detect("objects", LABELS)
+    truth = [(Box("a", 0, 0, 10, 10),), (Box("a", 0, 0, 10, 10), Box("b", 20, 20, 40, 40)), ()]
+    hit, none = np.array([[0, 0, 10, 10, 0.9, 0]]), np.zeros((0, 6))
+    first, second = task.worst([hit, none, hit], truth, 5)
+    assert (first["row"], first["missed"], first["wrong"]) == (1, 2, 0)
+    assert (second["row"], second["missed"], second["wrong"]) == (2, 0, 1)
+    told = task.details(task.table([hit, none, hit], truth))
+    assert told["per_class"][0] | {"map50_95": 0, "map50": 0} == {
+        "label": "a", "n": 2, "map50_95": 0, "map50": 0, "precision": 0.5, "recall": 0.5, "f1": 0.5
+    }  # fmt: skip
+    assert told["sizes"][0]["n"] == 3
+    assert [curve["label"] for curve in told["curves"]] == ["a", "b"]
+
+
 def test_targets_leave_crowds_out_and_name_strange_classes():
     task = Detect("objects", LABELS)
     made = task.target((Box("b", 1, 2, 3, 4), Box("a", 0, 0, 9, 9, True)))

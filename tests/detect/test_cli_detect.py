@@ -57,7 +57,13 @@ def test_a_run_is_told_whole(run):
     assert record["plan"]["cut"] == "neck"
     assert {one["label"] for one in record["per_class"]} == {"disc", "square"}
     assert record["data"]["classes"]["train"]["disc"] > 0
-    assert "<svg" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert 'id="curves"' in page
+    assert page.count('class="picture"') == 2 * len(record["mistakes"]) > 0
+    assert 'class="box wrong"' in page
+    for mistake in record["mistakes"]:
+        assert mistake["input"]["width"] == 96
+        assert mistake["missed"] == sum(not box["right"] for box in mistake["truth"])
 
 
 def test_the_frozen_part_is_as_it_was(run, weights):

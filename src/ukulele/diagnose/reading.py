@@ -26,6 +26,22 @@ def lengths(limit: int | None, tokens: Sequence[int], what: str = "training text
     ]
 
 
+def box_labels(seen: Sequence[str], pictures: int) -> list[Finding]:
+    """Boxes that may be missing or of the wrong class; `seen` says where and what, the surest first."""
+    if not seen:
+        return []
+    return [
+        Finding(
+            "info",
+            "label-suspects",
+            f"In {pictures} pictures that were not trained on, {len(seen)} sure detections lie on no box or on "
+            f"one of another class. The first: {seen[0]}.",
+            {"count": len(seen), "examples": list(seen[:20])},
+            "Look at them: some are faults of the model, some of the labels.",
+        )
+    ]
+
+
 def damaged_cache(blocks: int) -> Finding:
     """Cache files that were found damaged, thrown away and computed again."""
     return Finding(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ukulele.errors import DataError, ModelError, PlanError
 from ukulele.tasks.decoding import Suppression
-from ukulele.tasks.found import particulars, worst
+from ukulele.tasks.found import particulars, suspects, worst
 from ukulele.tasks.matching import Ranked, match, rows
 from ukulele.types import Field, Head, Metric, Model, Tensors
 
@@ -115,6 +115,10 @@ class Detect:
         """The pictures with most mistakes at the confidence, as plain JSON."""
         shown = [found[found[:, 4] >= self.decoding.confidence] for found in self.decode(answers)]
         return worst(shown, values, self.labels, limit)
+
+    def suspects(self, answers: Sequence[Any], values: Sequence[Any], confidence: float) -> list[tuple[int, str]]:
+        """Likely faults of the labels, the surest first: the row, and what was seen there."""
+        return suspects(self.decode(answers), values, self.labels, confidence)
 
     def _number(self, label: str) -> int:
         if label not in self.labels:

@@ -13,6 +13,7 @@ from ukulele.types import Box
 
 Floats = NDArray[np.float64]
 SIZES = ("small", "medium", "large")  # sides below 32 pixels, up to 96, above
+NEAR = 0.1  # overlap below which a detection lies on no box
 STEP = 2  # of 101 points of a curve every so many are kept
 
 
@@ -76,6 +77,32 @@ def paired(found: Floats, boxes: Sequence[Box], labels: Sequence[str]) -> tuple[
             right[at] = True
             taken[max(same)[1]] = True
     return right, taken
+
+
+def suspects(
+    answers: Sequence[Floats], values: Sequence[Any], labels: Sequence[str], confidence: float
+) -> list[tuple[int, str]]:
+    """Likely faults of the labels, the surest first: (row, what was seen there), from detections as sure as that
+    which lie on no box, or on one of another class.
+    """
+    seen: list[tuple[float, int, str]] = []
+    for row, (found, boxes) in enumerate(zip(answers, values, strict=True)):
+        sure = found[found[:, 4] >= confidence]
+        if boxes is None or not len(sure):
+            continue
+        right, _ = paired(sure, boxes, labels)
+        corners = np.array([box[1:5] for box in boxes], np.float64).reshape(-1, 4)
+        shares = overlap(sure, corners, np.array([box.crowd for box in boxes], bool))
+        for line, hit, share in zip(sure, right, shares, strict=True):
+            if hit:
+                continue
+            label, place = labels[int(line[5])], ",".join(f"{edge:.0f}" for edge in line[:4])
+            near = int(share.argmax()) if len(boxes) else 0
+            if not len(boxes) or share[near] < NEAR:
+                seen.append((line[4], row, f"no box where {label} is seen ({line[4]:.2f}) at {place}"))
+            elif boxes[near].label != label and share[near] >= THRESHOLDS[0]:
+                seen.append((line[4], row, f"{boxes[near].label}, seen as {label} ({line[4]:.2f}), at {place}"))
+    return [(row, said) for _, row, said in sorted(seen, key=lambda one: -one[0])]
 
 
 def worst(answers: Sequence[Floats], values: Sequence[Any], labels: Sequence[str], limit: int) -> list[dict[str, Any]]:
