@@ -14,7 +14,9 @@ from ukulele.cli import answer
 from ukulele.models import build
 from ukulele.predict import Predictor
 
-pytest.importorskip("libreyolo", reason="detection needs libreyolo: pip install 'ukulele[detect]'")
+pytest.importorskip(
+    "libreyolo.models.yolox.nn", exc_type=ImportError, reason="detection needs libreyolo: pip install 'ukulele[detect]'"
+)
 
 LABELS = ["square", "person"]
 

@@ -13,7 +13,9 @@ from ukulele.tasks.decoding import Suppression
 from ukulele.tools.collate import collate, separate
 from ukulele.types import Box, Request
 
-pytest.importorskip("libreyolo", reason="detection needs libreyolo: pip install 'ukulele[detect]'")
+pytest.importorskip(
+    "libreyolo.models.yolox.nn", exc_type=ImportError, reason="detection needs libreyolo: pip install 'ukulele[detect]'"
+)
 
 LABELS = ["person", "square", "disc"]
 RECIPE = {"family": "yolox", "size": "n", "labels": LABELS, "input": 64}
