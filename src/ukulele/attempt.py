@@ -15,11 +15,13 @@ import torch
 from torch import nn
 
 from ukulele import features, models
+from ukulele.assembly import Assembled, assemble, finished
 from ukulele.config import FitOptions
 from ukulele.engine import Engine
 from ukulele.events import Event, Hear, Judged, Lookahead, Saved, Stepped
 from ukulele.feed import Feed
-from ukulele.private import shared, with_tops
+from ukulele.models.adapters import places
+from ukulele.private import shared
 from ukulele.runs import RunFolder
 from ukulele.selection import changing, check, put, select, trained
 from ukulele.strategies import Facts
@@ -107,12 +109,18 @@ def facts_of(model: Model, context: Context) -> Facts:
     counts = {id(p): p.numel() for stage in model.stages for p in stage.module.parameters()}
     stages = tuple(stage.name for stage in model.stages)
     rows = round(sum(len(context.truth("train").numbers(task)) for task in context.tasks) / len(context.tasks))
-    modality = context.data.modality
-    if not context.boxes:
-        return Facts(modality, rows, stages, bare, sum(counts.values()))
     known = {str(label).lower().strip() for label in model.recipe.get("labels", ())}
-    shared_ = sum(label.lower().strip() in known for target in context.data.targets for label in target.labels)
-    return Facts("boxes", rows, stages, bare, sum(counts.values()), probes=False, shared=shared_)
+    return Facts(
+        "boxes" if context.boxes else context.data.modality,
+        rows,
+        stages,
+        bare,
+        sum(counts.values()),
+        probes=not context.boxes,
+        shared=sum(label.lower().strip() in known for target in context.data.targets for label in target.labels),
+        linear=frozenset(s.name for s in model.stages if places(s.module)),
+        biased=frozenset(s.name for s in model.stages if any(n.endswith("bias") for n in s.module.state_dict())),
+    )
 
 
 @dataclass
@@ -126,6 +134,8 @@ class Outcome:
     feed: Feed
     cost: Cost
     cut: int
+    facts: Facts  # that its plan was made from
+    private: int = 0  # top stages that each head has for its own
     history: list[dict[str, Any]] = field(default_factory=list)
     looks: list[dict[str, Any]] = field(default_factory=list)  # how the tasks acted on each other
     raw: dict[Split, dict[str, list[Any]]] = field(default_factory=dict)
@@ -203,23 +213,19 @@ def attempt(candidate: Candidate, context: Context, before: float = 0.0, ahead: 
     context.engine.wait()  # every process has read what there was before one writes anew
     prepared = {"seconds": before, "peak": 0, "phases": {"choose layer": before} if before else {}}
     meter = Meter(latest[1]["meter"] if latest else prepared)
-    model, trunk = context.load(candidate)
-    private = context.private(candidate.plan) if candidate.model not in MAKES_ITS_OWN else 0
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(candidate.plan.seed)
-        tasks = context.asked(candidate)
-        made: dict[str, Head] = {name: task.head(model) for name, task in tasks.items()}
-        if private:
-            model, made = shared(model, private), with_tops(model, private, made)
-        heads = {name: placed(head, context.engine.device) for name, head in made.items()}
+    whole, trunk = context.load(candidate)
+    tasks, own = context.asked(candidate), candidate.model in MAKES_ITS_OWN
+    ours = assemble(whole, candidate.plan, tasks, 0 if own else context.private(candidate.plan))
+    model, heads = ours.model, {name: placed(head, context.engine.device) for name, head in ours.heads.items()}
     check(model, heads, candidate.plan)
     cut = _cut(model, heads, candidate)
     for stage in model.stages[cut:]:  # also where nothing is left to train
         stage.module.to(context.engine.device)
+    taps = context.taps and not own and candidate.pretrained
     feed = Feed(
         model, heads, candidate.plan, context.tables(tasks), context.cache, context.engine, context.dtype, context.hear,
-        trunk if private or (context.taps and candidate.model not in MAKES_ITS_OWN and candidate.pretrained) else None,
-        run.decide, ahead=ahead, truths=context.truths,
+        trunk if taps or ours.private or candidate.plan.adapters else None,
+        run.decide, ahead=ahead, taps=taps, truths=context.truths,
     )  # fmt: skip
     meter.mark("load")
     outcome = Outcome(
@@ -230,9 +236,11 @@ def attempt(candidate: Candidate, context: Context, before: float = 0.0, ahead: 
         feed,
         _cost(model, heads, candidate, meter),
         cut,
+        facts_of(whole, context),
+        ours.private,
     )
     if done:
-        return _again(outcome, done)
+        return _again(outcome, done, ours, whole)
     if latest:
         _recall(outcome, latest[1])
     probing = ["probe" if phase.optimiser == "probe" else "train" for phase in candidate.plan.phases]
@@ -244,12 +252,21 @@ def attempt(candidate: Candidate, context: Context, before: float = 0.0, ahead: 
         context.track(name, event)
         if isinstance(event, Saved) and context.engine.main:
             run.checkpoint(name, event, {**_particulars(outcome), "meter": meter.plain()})
+    result = _result(outcome)
+    _finish(outcome, ours, whole)
     outcome.raw["validation"], _ = feed.answers("validation", len(model.stages) if outcome.still else outcome.cut)
     outcome.tasks = {n: t.tuned(outcome.raw["validation"][n], feed.values("validation", n)) for n, t in tasks.items()}
     meter.mark("validate")
-    outcome.cost = replace(_cost(model, heads, candidate, meter), flops=_flops(outcome))
+    outcome.cost = replace(
+        outcome.cost,
+        seconds=meter.seconds,
+        peak_memory_bytes=meter.peak,
+        total_parameters=_cost(outcome.model, heads, candidate, meter).total_parameters,
+        phases=tuple(meter.phases.items()),
+        flops=_flops(outcome),
+    )
     if context.engine.main:
-        run.save_result(name, _result(outcome))
+        run.save_result(name, {**result, "cost": asdict(outcome.cost)})
     return outcome
 
 
@@ -336,15 +353,18 @@ def _flops(outcome: Outcome) -> float | None:
 
 def _result(outcome: Outcome) -> dict[str, Any]:
     weights = changing(outcome.model, outcome.heads, outcome.candidate.plan.phases)
-    return {
-        "weights": weights,
-        "cost": asdict(outcome.cost),
-        **_particulars(outcome),
-    }
+    return {"weights": weights, **_particulars(outcome)}
 
 
-def _again(outcome: Outcome, done: Mapping[str, Any]) -> Outcome:
+def _finish(outcome: Outcome, ours: Assembled, whole: Model) -> None:
+    """Adapters go into the weights: what answers from here on is what is handed over."""
+    if outcome.candidate.plan.adapters is not None:
+        outcome.model = outcome.feed.model = finished(ours, whole).model
+
+
+def _again(outcome: Outcome, done: Mapping[str, Any], ours: Assembled, whole: Model) -> Outcome:
     put(changing(outcome.model, outcome.heads, outcome.candidate.plan.phases), done["weights"])
+    _finish(outcome, ours, whole)
     cost = done["cost"]
     phases = tuple((what, seconds) for what, seconds in cost.pop("phases"))
     validation, feed = outcome.answers, outcome.feed

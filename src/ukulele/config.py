@@ -52,6 +52,9 @@ class FitOptions:
     balance: str = "first"
     sampling: str | None = None
     private_stages: int = 0
+    rank: int | None = None  # of adapters
+    alpha: float | None = None
+    adapters: Literal["shared", "per-task"] = "shared"
     seed: int = 0
     # where and how
     device: str = "auto"
@@ -72,6 +75,13 @@ class FitOptions:
             faults.append(f"--max-bad {self.max_bad}: a share between 0 and 1 was expected")
         if self.rate is not None and not self.rate > 0:
             faults.append(f"--rate {self.rate}: a rate above 0 was expected")
+        if self.alpha is not None and not self.alpha > 0:
+            faults.append(f"--alpha {self.alpha}: a number above 0 was expected")
+        if self.strategy not in ADAPTED:
+            given = {"--rank": self.rank, "--alpha": self.alpha, "--adapters": self.adapters != "shared" or None}
+            faults += [f"{name}: for --strategy {' or '.join(ADAPTED)}" for name, it in given.items() if it is not None]
+        elif self.private_stages:
+            faults.append(f"--private-stages with --strategy {self.strategy}: --adapters per-task is its counterpart")
         faults += [
             f"--{name.replace('_', '-')} {getattr(self, name)}: 0 or more was expected"
             for name in ("cache_budget", "save_every")
@@ -128,14 +138,17 @@ class FitOptions:
 
 LEAST: Mapping[str, int] = {
     "epochs": 1, "batch": 1, "views": 0, "patience": 1, "threads": 1, "seed": 0, "private_stages": 0,
+    "rank": 1,
 }  # fmt: skip
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "long": ("cut", "chunk"),
     "class_weights": ("auto", "balanced", "none"),
     "controls": ("none", "tasks", "cheap", "all"),
     "precision": ("auto", "fp32", "bf16"),
-    "strategy": ("auto", "probe", "finetune", "full", "scratch"),
+    "strategy": ("auto", "probe", "finetune", "full", "lora", "dora", "bitfit", "scratch"),
+    "adapters": ("shared", "per-task"),
 }
+ADAPTED = ("lora", "dora")  # strategies that adapters are put in for
 
 
 def power(sampling: str) -> float | None:

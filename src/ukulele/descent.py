@@ -38,7 +38,8 @@ def descend(losses: Mapping[str, Tensor], chosen: Selection, balancer: Balancer 
         engine.backward(balancer.combine(values + (engine.shown(values) - values).detach()))
     else:
         rows = jacobian(losses, chosen, engine)
-        put_gradient(balancer.combine(rows), chosen)
+        if chosen.shared:
+            put_gradient(balancer.combine(rows), chosen)
         for task, parameters in chosen.own.items():
             for parameter in parameters:
                 weight = balancer.weight(task)
@@ -65,7 +66,8 @@ def jacobian(losses: Mapping[str, Tensor], chosen: Selection, engine: Engine, *,
             loss, (*chosen.shared, *own), retain_graph=True, allow_unused=True, materialize_grads=True
         )
         found = tuple(engine.average(gradient) for gradient in found)
-        rows.append(torch.cat([gradient.flatten().float() for gradient in found[: len(chosen.shared)]]))
+        flat = [gradient.flatten().float() for gradient in found[: len(chosen.shared)]]
+        rows.append(torch.cat([*flat, loss.new_zeros(0, dtype=torch.float32)]))  # nothing may be shared
         for parameter, gradient in zip(own, found[len(chosen.shared) :], strict=True):
             parameter.grad = gradient
     return torch.stack(rows)

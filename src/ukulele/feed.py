@@ -34,8 +34,8 @@ class Feed:
 
     All rows are encoded, whatever tasks they have, so that candidates for some tasks share what is stored; only the
     rows that have any of the tasks are trained on, judged and answered. `decide` makes a decision once and replays
-    it in a resumed run. `trunk` is the model before it was cut short at a stage: where all stages' summaries are
-    stored, a model cut short reads its own from there.
+    it in a resumed run. `trunk` is the model before it was cut short at a stage, or given adapters: where all stages'
+    summaries are stored, a model cut short reads its own from there.
     """
 
     model: Model
@@ -49,6 +49,7 @@ class Feed:
     trunk: Model | None = None
     decide: Decide = lambda _what, how: how()
     ahead: int = 0  # a cut below the last stage that is going to be read anyway: the pass begins with it
+    taps: bool = True  # whether every stage's summary of the trunk is stored, where there is one
     probes: dict[str, Probe] = field(default_factory=dict)
     truths: dict[Split, Truth] = field(default_factory=dict)  # shared by the feeds of a run
     _sources: dict[tuple[str, int, int], Source] = field(default_factory=dict)
@@ -60,7 +61,7 @@ class Feed:
     def source(self, split: Split, cut: int, view: int = 0) -> Source:
         """The split's rows at a cut, in a view."""
         if (split, cut, view) not in self._sources:
-            taps = self.trunk is not None and 0 < cut < len(self.model.stages) and not view
+            taps = self.tapping and 0 < cut < len(self.model.stages) and not view
             wanted = Pass(cut, view, self.plan.seed, self.dtype if cut else "fp32", self.engine.device, taps)
             self._sources[split, cut, view] = self._pass(self.model, split, wanted)
         return self._sources[split, cut, view]
@@ -70,9 +71,7 @@ class Feed:
         key = (split, -1, 0)
         if key not in self._sources:
             model = self.trunk or self.model
-            wanted = Pass(
-                len(model.stages), 0, self.plan.seed, self.dtype, self.engine.device, taps=self.trunk is not None
-            )
+            wanted = Pass(len(model.stages), 0, self.plan.seed, self.dtype, self.engine.device, self.tapping)
             self._sources[key] = self._pass(model, split, wanted, self._base(model, split, wanted))
         return self._sources[key]
 
@@ -101,10 +100,15 @@ class Feed:
         return writer.source(stored)
 
     @property
+    def tapping(self) -> bool:
+        """Whether every stage's summary is stored."""
+        return self.trunk is not None and self.taps
+
+    @property
     def tapped(self) -> str:
         """The field that holds the pooled vector in what `pooled` gives."""
         stop = self.model.recipe.get("stop")
-        return f"{TAP}{stop['stage']}" if self.trunk is not None and stop else "pooled"
+        return f"{TAP}{stop['stage']}" if self.tapping and stop else "pooled"
 
     def truth(self, split: Split) -> Truth:
         """The true answers of a split."""
@@ -150,6 +154,8 @@ class Feed:
         """What an earlier phase trained may lie below this one's cut: forget what was read before it."""
         if phase != self._phase and any(p.optimiser != "probe" for p in self.plan.phases[:phase]):
             self._sources.clear()
+            if self.plan.adapters is not None:
+                self.trunk = None  # it is without what they learned
         self._phase = phase
 
     def part(self, cut: int, epoch: int, numbers: Sequence[int]) -> Part:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from ukulele import data, features, strategies
+from ukulele.assembly import assemble
 from ukulele.attempt import MAKES_ITS_OWN, Context, peak_memory
 from ukulele.config import FitOptions
 from ukulele.engine import Engine, choose_device, choose_precision
@@ -100,8 +101,10 @@ class _Sample:
 
     def __init__(self, candidate: Candidate, context: Context) -> None:
         self.candidate, self.context = candidate, context
-        self.model, self.trunk = context.load(candidate)
-        self.heads = {name: task.head(self.model) for name, task in context.tasks.items()}
+        whole, self.trunk = context.load(candidate)
+        own = 0 if candidate.model in MAKES_ITS_OWN else context.private(candidate.plan)
+        ours = assemble(whole, candidate.plan, context.tasks, own)
+        self.whole, self.model, self.heads = whole, ours.model, ours.heads
         check(self.model, self.heads, candidate.plan)
         self.classical = candidate.model in MAKES_ITS_OWN
         steps = STEPS * len(context.tasks)
@@ -126,7 +129,7 @@ class _Sample:
         training, lowest = 0.0, len(self.model.stages)
         for phase in self.candidate.plan.phases:
             if phase.optimiser == "probe":
-                passes[self._name("pooled")] = self._pass(len(self.model.stages), 1)
+                passes[self._name("pooled")] = self._pass(None, 1)
                 training += self._probing()
                 continue
             cut = select(self.model, self.heads, phase).cut
@@ -168,12 +171,12 @@ class _Sample:
         )
         return 1 + 3 * max(1, phase.epochs // 3) / phase.epochs if tried else 1.0
 
-    def _pass(self, cut: int, views: int) -> Pass:
-        """The better of two passes of some rows, scaled to all."""
-        last, engine = cut == len(self.model.stages), self.context.engine
-        model, taps = (self.trunk, self.tapped) if last and self.tapped else (self.model, False)
-        top = len(model.stages) if last else cut
-        wanted = features.Pass(top, 0, 0, self.context.dtype if cut else "fp32", engine.device, taps)
+    def _pass(self, cut: int | None, views: int) -> Pass:
+        """The better of two passes of some rows, to a cut or through all stages, scaled to all rows."""
+        model, taps = (self.trunk, self.tapped) if cut is None and self.tapped else (self.whole, False)
+        model, top = (model, len(model.stages)) if cut is None else (self.model, cut)
+        dtype, device = self.context.dtype if top else "fp32", self.context.engine.device
+        wanted = features.Pass(top, 0, 0, dtype, device, taps)
         frozen, rows, took = Frozen(model, wanted), list(self.tables["train"].rows)[:ROWS], []
         for _ in range(2):
             began, size = time.perf_counter(), 0

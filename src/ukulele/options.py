@@ -80,7 +80,7 @@ Strategy = Annotated[
     _option(
         TRAINING,
         "How to transfer. auto: probe, then finetune if validation says it gains.",
-        "auto|probe|finetune|full|scratch",
+        "auto|probe|finetune|full|lora|dora|bitfit|scratch",
         "--strategy",
         "-s",
     ),
@@ -118,6 +118,14 @@ Sampling = Annotated[
 ]
 PrivateStages = Annotated[
     int, _option(TRAINING, "Of several tasks each has so many of the top stages for its own.", "N")
+]
+Rank = Annotated[int | None, _option(TRAINING, "Of lora's and dora's adapters: 8 by default.", "N")]
+Alpha = Annotated[
+    float | None,
+    _option(TRAINING, "What adapters add is multiplied by this and divided by the rank; twice the rank.", "X"),
+]
+AdapterSets = Annotated[
+    str, _option(TRAINING, "Of several tasks all share one set of adapters, or each has its own.", "shared|per-task")
 ]
 Seed = Annotated[int, _option(TRAINING, "Of every random draw.", "N")]
 

@@ -48,7 +48,7 @@ def _pack(folder: Path, chosen: Outcome, context: Context, record: Mapping[str, 
         "columns": list(context.data.columns),
         "tasks": {name: tasks.dump(task) for name, task in chosen.tasks.items()},  # type: ignore[arg-type]
         "asked": {t.name: {"column": t.column or t.name, "inputs": list(_inputs(t.name, context))} for t in targets},
-        "private_stages": context.private(chosen.candidate.plan),
+        "private_stages": chosen.private,
         "trained_on": f"{context.data.name} ({', '.join(chosen.tasks)})",
         "licence": card.licence,
         "parents": [f"{card.origin} (source task: {card.source_task}; licence: {card.licence})", *card.parents],

@@ -154,6 +154,7 @@ def refuse_for_one(options: FitOptions, dataset: Dataset) -> None:
     given = {
         "--group auto": options.group == "auto",
         "--private-stages": options.private_stages > 0,
+        "--adapters per-task": options.adapters != "shared",
         "--balance": options.balance != "first",
         "--sampling": options.sampling is not None,
         "--controls tasks": options.controls == "tasks",
@@ -233,7 +234,10 @@ def wishes_of(options: FitOptions, dataset: Dataset) -> Wishes:
     o = options
     weights = tuple((target.name, target.weight) for target in dataset.targets if target.weight != 1)
     sampling = o.sampling or dataset.sampling or "proportional"
-    return Wishes(o.frozen, o.epochs, o.rate, o.batch, o.views, o.patience, o.seed, o.balance, sampling, weights)
+    return Wishes(
+        o.frozen, o.epochs, o.rate, o.batch, o.views, o.patience, o.seed, o.balance, sampling, weights,
+        o.rank, o.alpha, o.adapters == "per-task",
+    )  # fmt: skip
 
 
 def choose_layer(candidate: Candidate, context: Context, ahead: int) -> str | None:

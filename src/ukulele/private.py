@@ -18,9 +18,9 @@ from ukulele.types import Head, Loss, Model, Stage, Tensors, fold
 class Private(nn.Module):
     """A head with stages of its own below it; it passes its own rows alone through them."""
 
-    def __init__(self, model: Model, stages: Sequence[Stage], head: Head) -> None:
+    def __init__(self, model: Model, stages: Sequence[nn.Module], head: Head) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(copy.deepcopy(stage.module) for stage in stages)
+        self.stages = nn.ModuleList(stages)
         self.head = cast(nn.Module, head)
         self._prepare = model.prepare
 
@@ -79,4 +79,5 @@ def tops(model: Model, private: int) -> tuple[Stage, ...]:
 
 def with_tops(model: Model, private: int, heads: Mapping[str, Head]) -> dict[str, Head]:
     """Each head with its own copy of the top stages of the whole model."""
-    return {name: Private(model, tops(model, private), head) for name, head in heads.items()}
+    top = [stage.module for stage in tops(model, private)]
+    return {name: Private(model, [copy.deepcopy(module) for module in top], head) for name, head in heads.items()}

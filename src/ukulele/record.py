@@ -17,7 +17,7 @@ import psutil
 from torch import nn
 
 from ukulele import __version__, evaluate, features, strategies
-from ukulele.attempt import Context, Outcome, facts_of, peak_memory
+from ukulele.attempt import Context, Outcome, peak_memory
 from ukulele.errors import DataError
 from ukulele.together import OUTCOMES, SHORT, block, signed
 from ukulele.tools.pictures import open_picture
@@ -64,7 +64,7 @@ def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
         "data": _data(context, names),
         "model": _model(chosen),
         "chosen": chosen.candidate.name,
-        "plan": _plan(chosen, context),
+        "plan": _plan(chosen),
         "candidates": [_candidate(o, scored[o.candidate.name], context) for o in story.shown],
         "test": test,
         "controls": [
@@ -184,7 +184,7 @@ def _model(chosen: Outcome) -> dict[str, Any]:
     }
 
 
-def _plan(outcome: Outcome, context: Context) -> dict[str, Any]:
+def _plan(outcome: Outcome) -> dict[str, Any]:
     stages = outcome.model.stages
     plan = outcome.candidate.plan
     return {
@@ -192,7 +192,7 @@ def _plan(outcome: Outcome, context: Context) -> dict[str, Any]:
         "cut": stages[outcome.cut].name if outcome.cut < len(stages) else None,
         "frozen_stages": outcome.cut,
         "strength": outcome.strength,
-        "text": strategies.in_words(plan, facts_of(outcome.model, context), outcome.candidate.stop),
+        "text": strategies.in_words(plan, outcome.facts, outcome.candidate.stop),
     }
 
 
@@ -204,7 +204,7 @@ def _candidate(outcome: Outcome, test: Mapping[str, Any], context: Context) -> d
         "role": candidate.role,
         "model": outcome.model.name,
         "pretrained": candidate.pretrained,
-        "plan": strategies.in_words(candidate.plan, facts_of(outcome.model, context), candidate.stop),
+        "plan": strategies.in_words(candidate.plan, outcome.facts, candidate.stop),
         "why": outcome.why,
         "validation": scores(outcome, "validation", list(context.tasks)),
         "test": test,

@@ -28,7 +28,7 @@ class Selection:
 def owners(model: Model, heads: Mapping[str, Head]) -> dict[nn.Parameter, tuple[str, int]]:
     """Every parameter's full name and stage; a tied one belongs to its lowest stage."""
     found: dict[nn.Parameter, tuple[str, int]] = {}
-    for index, stage in enumerate(model.stages):
+    for index, stage in enumerate((*model.stages, *model.above)):
         for name, parameter in stage.module.named_parameters():
             found.setdefault(parameter, (f"{stage.name}.{name}", index))
     for task, head in heads.items():

@@ -202,6 +202,7 @@ class Model:
     together: int = 64  # rows that pass the stages at once where none is trained: fewer where they are large
     assets: Mapping[str, bytes] = field(default_factory=dict)  # files a bundle must carry: the tokenizer
     heads: Mapping[str, Callable[..., Head]] = field(default_factory=dict)  # brought along, by kind of task: see there
+    above: tuple[Stage, ...] = ()  # of the trunk, behind its last stage: run by each head in a form of its own
 
     def live(self, cut: int) -> Mapping[str, Field]:
         """The fields that a cut in front of stage `cut` stores; 0 stores what `encode` gives."""
@@ -353,6 +354,21 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class Adapters:
+    """Small matrices that are trained beside weights that stay as they are; merged into those in the end.
+
+    Their parameters are called `<stage>.….lora_…`, for a group to take. Where each task has a set of its own, the
+    stages from the lowest adapted one on are its own, too, and theirs are called `head.<task>.….lora_…`.
+    """
+
+    kind: Literal["lora", "dora"]
+    stages: tuple[str, ...]  # in all linear layers and ungrouped convolutions of these
+    rank: int = 8
+    alpha: float = 16.0  # what they add is multiplied by alpha / rank
+    own: bool = False  # a set for each task, instead of one that all tasks share
+
+
+@dataclass(frozen=True)
 class Plan:
     """How a model is trained: a strategy is data, not a subclass. Printable, hashable, resumable."""
 
@@ -363,6 +379,7 @@ class Plan:
     balance: str = "first"  # how several tasks' losses, or their gradients, become one
     sampling: str = "proportional"  # how often each task is seen: also "sqrt", "equal", "temperature:T"
     weights: tuple[tuple[str, float], ...] = ()  # what a task's loss counts, where not 1
+    adapters: Adapters | None = None
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ukulele import models, tasks
+from ukulele.assembly import assemble
 from ukulele.errors import PlanError
+from ukulele.models.adapters import places
 from ukulele.selection import check, select
 from ukulele.strategies import STRATEGIES, Facts, Wishes, controls, in_words, make, scratch
+from ukulele.strategies import cut as strategies_cut
 from ukulele.strategies.facts import frozen_stages
-from ukulele.types import Group, Phase, Plan, Request, Target
+from ukulele.types import Adapters, Group, Phase, Plan, Request, Target
 
-FACTS = Facts("text", 500, ("embed", "block0", "block1", "block2", "pool"), frozenset({"pool"}), 1_000_000)
+BLOCKS = frozenset({"block0", "block1", "block2"})
+FACTS = Facts(
+    "text", 500, ("embed", "block0", "block1", "block2", "pool"), frozenset({"pool"}), 1_000_000,
+    linear=BLOCKS, biased=BLOCKS | {"embed"},
+)  # fmt: skip
 
 
 @st.composite
@@ -29,7 +36,8 @@ def facts(draw: st.DrawFn) -> Facts:
     stages = (*(f"s{i}" for i in range(draw(st.integers(1, 20)))), "pool")
     bare = frozenset(draw(st.lists(st.sampled_from(stages[1:]), max_size=3))) | {"pool"}
     modality = draw(st.sampled_from(["text", "pair", "image"]))
-    return Facts(modality, draw(st.integers(1, 10**6)), stages, bare, draw(st.integers(1, 10**9)), draw(st.booleans()))
+    rows, parameters, full = draw(st.integers(1, 10**6)), draw(st.integers(1, 10**9)), frozenset(stages) - bare
+    return Facts(modality, rows, stages, bare, parameters, draw(st.booleans()), linear=full, biased=full)
 
 
 WISHES = st.builds(
@@ -41,6 +49,8 @@ WISHES = st.builds(
     views=st.none() | st.integers(0, 4),
     patience=st.none() | st.integers(1, 9),
     seed=st.integers(0, 99),
+    rank=st.none() | st.integers(1, 64),
+    alpha=st.none() | st.floats(0.5, 64),
 )
 
 
@@ -60,8 +70,12 @@ def test_any_plan_is_sound_and_grants_the_wishes(name: str, known: Facts, wishes
     assert all(group.rate > 0 for group in phase.groups)
     if wishes.rate is not None:
         assert max(group.rate for group in phase.groups) == wishes.rate
-    named = {group.names.removesuffix(".*") for group in phase.groups} - {"head", "*"}
+    named = {group.names.partition(".*")[0] for group in phase.groups} - {"head", "*", "*lora_*"}
     assert named <= set(known.stages) - known.bare
+    if plan.adapters is not None:
+        assert set(plan.adapters.stages) <= known.linear
+        assert plan.adapters.rank == (wishes.rank or plan.adapters.rank)
+        assert plan.adapters.alpha == (wishes.alpha or 2 * plan.adapters.rank)
     assert in_words(plan, known)
 
 
@@ -78,7 +92,7 @@ def test_rates_fall_towards_the_stem_and_stages_are_trained_from_the_top(known: 
 
 @given(facts(), WISHES)
 def test_the_probe_comes_first_where_heads_can_be_fitted(known: Facts, wishes: Wishes) -> None:
-    for name in ("finetune", "full"):
+    for name in ("finetune", "full", "lora", "dora", "bitfit"):
         phases = make(name, known, wishes).phases
         assert [phase.optimiser for phase in phases] == (["probe", "adamw"] if known.probes else ["adamw"])
     assert [phase.optimiser for phase in make("scratch", known, wishes).phases] == ["adamw"]
@@ -105,6 +119,32 @@ def test_something_is_trained_unless_all_is_to_be_frozen() -> None:
     assert len(make("finetune", FACTS, Wishes(freeze="all")).phases[-1].groups) == 1
 
 
+@pytest.mark.parametrize("name", ["lora", "dora"])
+def test_adapters_stand_above_the_cut_in_stages_with_a_place(name: str) -> None:
+    plan = make(name, FACTS, Wishes(freeze=2))
+    assert plan.adapters is not None
+    assert plan.adapters.stages == ("block1", "block2")
+    assert (plan.adapters.kind, plan.adapters.rank, plan.adapters.alpha) == (name, 8, 16.0)
+    assert strategies_cut(plan, FACTS) == 2
+    assert strategies_cut(make(name, FACTS, Wishes(freeze="none")), FACTS) == 1  # nothing to stand beside in embed
+    assert make(name, FACTS, Wishes(rank=4)).adapters == Adapters(name, ("block1", "block2"), 4, 8.0)  # type: ignore[arg-type]
+    assert "adapters of rank 8" in in_words(plan, FACTS)
+    alone = make(name, FACTS, Wishes(freeze="all"))
+    assert alone.adapters is None
+    assert [group.names for group in alone.phases[-1].groups] == ["head.*"]
+    with pytest.raises(PlanError, match="none in block2"):
+        make(name, replace(FACTS, linear=frozenset({"block0"})), Wishes(freeze=3))
+
+
+def test_biases_alone() -> None:
+    plan = make("bitfit", FACTS, Wishes(freeze=1))
+    assert [group.names for group in plan.phases[-1].groups] == [
+        "head.*", "block0.*bias", "block1.*bias", "block2.*bias",
+    ]  # fmt: skip
+    assert strategies_cut(plan, FACTS) == 1
+    assert "the biases of block0 … block2" in in_words(plan, FACTS)
+
+
 def test_an_unknown_strategy_lists_those_there_are() -> None:
     with pytest.raises(PlanError, match="no strategy 'magic'") as error:
         make("magic", FACTS, Wishes())
@@ -116,13 +156,22 @@ def test_an_unknown_strategy_lists_those_there_are() -> None:
 def test_plans_fit_real_models(encoder_folder: Callable[..., Path], name: str, family: str) -> None:
     model = models.load(Request(str(encoder_folder(family))), "text")
     bare = frozenset(s.name for s in model.stages if next(s.module.parameters(), None) is None)
-    known = Facts("text", 100, tuple(s.name for s in model.stages), bare, 1000)
-    heads: Any = {"mood": tasks.make(Target("mood", "classify", ("a", "b"))).head(model)}
+    known = Facts(
+        "text", 100, tuple(s.name for s in model.stages), bare, 1000,
+        linear=frozenset(s.name for s in model.stages if places(s.module)),
+        biased=frozenset(s.name for s in model.stages if any("bias" in name for name in s.module.state_dict())),
+    )  # fmt: skip
+    if name == "bitfit" and not known.biased:
+        with pytest.raises(PlanError, match="no biases"):
+            make(name, known, Wishes())
+        return
     plan = make(name, known, Wishes())
-    check(model, heads, plan)
-    cut = select(model, heads, plan.phases[-1]).cut
+    ours = assemble(model, plan, {"mood": tasks.make(Target("mood", "classify", ("a", "b")))}, 0)
+    check(ours.model, ours.heads, plan)
+    cut = select(ours.model, ours.heads, plan.phases[-1]).cut
     frozen = {"probe": len(model.stages), "full": 0, "scratch": 0}
     assert cut == frozen.get(name, min(len(model.stages) // 2, len(model.stages) - 2))
+    assert strategies_cut(plan, known) == cut
 
 
 def test_controls_are_fitted_like_any_other_and_never_pre_trained() -> None:

@@ -7,14 +7,17 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from ukulele.errors import PlanError
-from ukulele.strategies import finetune, full, probe, scratch
+from ukulele.strategies import bitfit, finetune, full, lora, probe, scratch
 from ukulele.strategies.facts import Facts, Wishes
-from ukulele.types import Phase, Plan
+from ukulele.types import Adapters, Phase, Plan
 
 STRATEGIES: Mapping[str, Callable[[Facts, Wishes], Plan]] = {
     "probe": probe.plan,
     "finetune": finetune.plan,
     "full": full.plan,
+    "lora": lora.plan,
+    "dora": lora.dora,
+    "bitfit": bitfit.plan,
     "scratch": scratch.plan,
 }
 
@@ -47,7 +50,11 @@ def cut(plan: Plan, facts: Facts) -> int:
     trained = (
         place
         for place, stage in enumerate(facts.stages)
-        if stage not in facts.bare and any(fnmatchcase(f"{stage}.x", pattern) for pattern in patterns)
+        if stage not in facts.bare
+        and (
+            any(_takes(pattern, stage) for pattern in patterns)
+            or (plan.adapters is not None and stage in plan.adapters.stages)
+        )
     )
     return next(trained, len(facts.stages))
 
@@ -60,24 +67,32 @@ def in_words(plan: Plan, facts: Facts, stop: str | None = None) -> str:
     >>> in_words(Plan("x", (Phase((Group("head.*", 1e-4), Group("block0.*", 1e-4)), epochs=3),)), facts)
     'train the head and block0 for up to 3 epochs in batches of 32, rate 0.0001; frozen: embed'
     """
-    return "; then ".join(_phase_in_words(phase, facts, stop) for phase in plan.phases) or "as it is"
+    return "; then ".join(_phase_in_words(phase, plan.adapters, facts, stop) for phase in plan.phases) or "as it is"
 
 
-def _phase_in_words(phase: Phase, facts: Facts, stop: str | None) -> str:
+def _takes(pattern: str, stage: str) -> bool:
+    """Whether a group takes all or some parameters of a stage."""
+    return fnmatchcase(f"{stage}.x", pattern) or pattern.startswith(f"{stage}.")
+
+
+def _phase_in_words(phase: Phase, adapters: Adapters | None, facts: Facts, stop: str | None) -> str:
     where = f" behind {stop}" if stop else ""
     if phase.optimiser == "probe":
         return f"fit the head to its optimum on the frozen model's features{where}"
-    trained = [
-        s for s in facts.stages if s not in facts.bare and any(fnmatchcase(f"{s}.x", g.names) for g in phase.groups)
-    ]
+    trained = [s for s in facts.stages if s not in facts.bare and any(_takes(g.names, s) for g in phase.groups)]
     frozen = [s for s in facts.stages if s not in facts.bare and s not in trained]
     rates = [group.rate for group in phase.groups]
     rate = f"rate {min(rates):.3g}" if min(rates) == max(rates) else f"rates {min(rates):.3g} to {max(rates):.3g}"
     epochs = f"{phase.epochs} epoch{'s' if phase.epochs > 1 else ''}"
     what = " and ".join(["the head", *([_span(trained)] if trained else [])])
-    return f"train {what} for up to {epochs} in batches of {phase.batch}, {rate}" + (
-        f"; frozen: {_span(frozen)}" if frozen else ""
-    )
+    rest = f"; frozen: {_span(frozen)}" if frozen else ""
+    if adapters is not None:
+        whose = "each task's own adapters" if adapters.own else "adapters"
+        what = f"the head and {whose} of rank {adapters.rank} ({adapters.kind}) in {_span(adapters.stages)}"
+        rest = "; frozen: all weights of the model"
+    elif any(group.names.endswith("*bias") for group in phase.groups):
+        what, rest = f"the head and the biases of {_span(trained)}", "; frozen: all other weights"
+    return f"train {what} for up to {epochs} in batches of {phase.batch}, {rate}{rest}"
 
 
 def _span(stages: Sequence[str]) -> str:

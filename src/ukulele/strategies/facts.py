@@ -22,6 +22,8 @@ class Facts:
     parameters: int  # of the trunk
     probes: bool = True  # whether the heads can be fitted in closed form
     shared: int = 0  # classes of the data that the model's own head knows by name
+    linear: frozenset[str] = frozenset()  # stages with a layer that adapters can stand beside
+    biased: frozenset[str] = frozenset()  # stages with a bias
 
     def pattern(self, stage: str) -> str:
         """The parameters of a stage."""
@@ -42,6 +44,9 @@ class Wishes:
     balance: str = "first"  # of several tasks
     sampling: str = "proportional"
     weights: tuple[tuple[str, float], ...] = ()
+    rank: int | None = None  # of adapters
+    alpha: float | None = None
+    own: bool = False  # adapters for each task
 
 
 def frozen_stages(facts: Facts, freeze: int | str | None, default: int) -> int:

@@ -1,0 +1,80 @@
+"""Low-rank adapters beside the weights of some stages, and merged into them. The only file that imports peft.
+
+LoRA (Hu et al., 2021, arXiv:2106.09685) and DoRA (Liu et al., 2024, arXiv:2402.09353).
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from ukulele.errors import PlanError
+from ukulele.types import Adapters, Stage
+
+
+def places(module: nn.Module) -> list[str]:
+    """The names of the layers that an adapter can stand beside: linear ones, and convolutions that are not grouped.
+
+    >>> places(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 8, 1)))
+    ['0', '3']
+    """
+    return [
+        name
+        for name, part in module.named_modules()
+        if name and (isinstance(part, nn.Linear) or (isinstance(part, nn.Conv2d) and part.groups == 1))
+    ]
+
+
+def adapted(stages: Sequence[Stage], adapters: Adapters) -> tuple[Stage, ...]:
+    """The same stages with adapters in those that are named; they start as the same function.
+
+    The stages given stay as they are. The new ones hold the very same parameters and buffers, and those of the
+    adapters, which are drawn from torch's generator.
+
+    Raises
+    ------
+    PlanError
+        If a stage is not there, or has no layer that an adapter can stand beside.
+    """
+    known = {stage.name: stage for stage in stages}
+    missing = [name for name in adapters.stages if name not in known or not places(known[name].module)]
+    if missing:
+        raise PlanError(
+            f"{adapters.kind}: no linear layer or ungrouped convolution in {', '.join(missing)}.",
+            hint="Choose another --freeze, or --strategy finetune.",
+        )
+    made = {name: _twin(known[name].module) for name in adapters.stages}
+    _inject(nn.ModuleList(made.values()), adapters)
+    return tuple(replace(stage, module=made.get(stage.name, stage.module)) for stage in stages)
+
+
+def _twin(module: nn.Module) -> nn.Module:
+    """A module of the same make around the same tensors."""
+    tensors: list[Tensor] = [*module.parameters(), *module.buffers()]
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+
+
+def _inject(modules: nn.ModuleList, adapters: Adapters) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    names = "|".join(re.escape(name) for name in places(modules))
+    config = LoraConfig(
+        r=adapters.rank, lora_alpha=adapters.alpha, target_modules=names, use_dora=adapters.kind == "dora"
+    )
+    inject_adapter_in_model(config, modules)
+
+
+def merge(stages: Sequence[nn.Module]) -> None:
+    """Add what adapters learned to the weights they stand beside, and take them away."""
+    from peft.tuners.lora.layer import LoraLayer
+
+    for stage in stages:
+        for name, layer in list(stage.named_modules()):
+            if isinstance(layer, LoraLayer):
+                layer.merge()
+                parent, _, last = name.rpartition(".")
+                setattr(stage.get_submodule(parent), last, layer.get_base_layer())

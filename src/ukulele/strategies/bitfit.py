@@ -1,0 +1,37 @@
+"""Biases alone: the head from the probe, then the biases of the stages above the cut.
+
+BitFit (Ben Zaken et al., 2021, arXiv:2106.10199).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ukulele.errors import PlanError
+from ukulele.strategies.facts import Facts, Wishes, frozen_stages, probe_first
+from ukulele.strategies.finetune import LARGE, LARGE_RATE, RATE, tuning, views_of
+from ukulele.types import Group, Plan
+
+TIMES = 10  # the rate that of fine-tuning
+
+
+def plan(facts: Facts, wishes: Wishes) -> Plan:
+    """Two phases: the probe, then head and biases."""
+    frozen = frozen_stages(facts, wishes.freeze, default=len(facts.stages) // 2)
+    above = [stage for stage in facts.stages[frozen:] if stage not in facts.bare]
+    stages = [stage for stage in above if stage in facts.biased]
+    if above and not stages:
+        raise PlanError(
+            f"--strategy bitfit: there are no biases in {', '.join(above)}.",
+            hint="Choose another --freeze, or --strategy lora.",
+        )
+    large = facts.modality != "image" and facts.parameters > LARGE
+    rate = wishes.rate or TIMES * (LARGE_RATE if large else RATE[facts.modality])
+    phase = tuning(facts, replace(wishes, rate=rate), len(facts.stages))
+    groups = (Group("head.*", rate), *(Group(f"{stage}.*bias", rate) for stage in stages))
+    return Plan(
+        "bitfit",
+        (*probe_first(facts), replace(phase, groups=groups)),
+        views=views_of(facts, wishes),
+        seed=wishes.seed,
+    )
