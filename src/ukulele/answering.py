@@ -16,6 +16,7 @@ from typing import IO, Any
 from rich.console import Console
 
 from ukulele import data, evaluate
+from ukulele.asking import read, tasks_for, typed
 from ukulele.errors import DataError
 from ukulele.predict import WINDOW, Grouped, Predictor, load_model
 from ukulele.tools.files import disk_error
@@ -49,7 +50,8 @@ def answer_to(  # noqa: PLR0913 - what a command was given
         target = folder / "answers.jsonl"
     if draw and folder is None:
         raise DataError("--draw needs a folder to put the pictures into.", hint="Name one: --out DIR")
-    rows, bad = gather(given, predictor, columns)
+    rows, bad, width = gather(given, predictor, columns)
+    predictor = predictor.only(tasks_for(predictor, width))
     for aside in bad:
         err.print(f"set aside {aside.where}: {aside.reason}", style="yellow", markup=False, soft_wrap=True)
     began, count = time.perf_counter(), 0
@@ -81,23 +83,27 @@ def answer_to(  # noqa: PLR0913 - what a command was given
 
 def gather(
     given: Sequence[str], predictor: Predictor | Grouped, columns: tuple[str, ...]
-) -> tuple[Iterator[Row], list[BadRow]]:
-    """Rows from texts, files of rows, pictures and folders, in the order given, and those that cannot be read.
-
-    A row is made when it is asked for.
+) -> tuple[Iterator[Row], list[BadRow], int]:
+    """Rows from texts, files of rows, pictures and folders, in the order given; those that cannot be read; and how
+    many inputs each has. A row is made when it is asked for.
     """
     parts: list[Rows] = []
     bad: list[BadRow] = []
     texts: list[str] = []
+    found: set[int] = set()
+
+    def take(source: Any, columns: tuple[str, ...] = ()) -> None:
+        some, aside, width = read(source, predictor, columns)
+        found.add(width)
+        if len(found) > 1:
+            raise DataError("rows of one text and rows of two were given at once.", hint="Ask for each by itself.")
+        parts.append(some)
+        bad.extend(aside)
 
     def flush() -> None:
         if texts:
-            width = len(predictor.columns)
-            if len(texts) % width:
-                raise DataError(f"{len(texts)} texts were given; this model takes {width} a row.")
-            pairs: list[Any] = [tuple(texts[i : i + width]) for i in range(0, len(texts), width)]
-            read, _ = data.read_inputs(pairs, predictor.columns, predictor.modality)
-            parts.append(read)
+            width = typed(texts, predictor)
+            take([tuple(texts[i : i + width]) for i in range(0, len(texts), width)])
             texts.clear()
 
     for one in given:
@@ -109,11 +115,9 @@ def gather(
         flush()
         if not os.path.exists(one):  # noqa: PTH110
             raise DataError(f"no such file: {one}", hint=f"Looked in {Path.cwd()}.")
-        read, aside = data.read_inputs(path, columns or predictor.columns, predictor.modality)
-        parts.append(read)
-        bad.extend(aside)
+        take(path, columns)
     flush()
-    return chain.from_iterable(parts), bad
+    return chain.from_iterable(parts), bad, next(iter(found))
 
 
 class _Counted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,33 +41,32 @@ class Run:
         file of rows. One text, or the path of one picture, is one row.
 
         With one task an answer is a dict of `label`, `probability` and `probabilities` (classes), `labels`
-        and `probabilities` (several labels) or `value` (a number); with several, a dict of those by task.
+        and `probabilities` (several labels) or `value` (a number); with several, a dict of those by task: of the
+        tasks that take as many inputs a row as are given.
 
         Raises
         ------
         DataError
             If a row cannot be read, or has other inputs than the model takes.
         """
-        answers = list(self.predictor.stream(self._inputs(rows)))
-        if len(self.predictor.tasks) > 1:
-            return answers
-        return [next(iter(answer.values())) for answer in answers]
-
-    def _inputs(self, rows: Any) -> Iterator[tuple[Any, ...]]:
-        from ukulele import data
+        from ukulele.asking import read, tasks_for
 
         if isinstance(rows, str):
             rows = [rows]
         if not isinstance(rows, Path) and not hasattr(rows, "columns"):
             rows = list(rows)
             if not rows:
-                return
-        read, bad = data.read_inputs(rows, self.predictor.columns, self.predictor.modality)
+                return []
+        found, bad, width = read(rows, self.predictor)
         if bad:
             raise DataError(
                 f"{len(bad)} rows cannot be read. {bad[0].where}: {bad[0].reason}.", hint="Leave such rows out."
             )
-        yield from (row.inputs for row in read)
+        asked = tasks_for(self.predictor, width)
+        answers = self.predictor.stream(row.inputs for row in found)
+        if len(self.predictor.tasks) > 1:
+            return [{task: answer[task] for task in asked} for answer in answers]
+        return [next(iter(answer.values())) for answer in answers]
 
     def report(self) -> Path:
         """The report's page, written anew from the record."""

@@ -76,10 +76,69 @@ def test_big_tables_are_read_in_windows(fitted: Path, tmp_path: Path, monkeypatc
         return raw(self, inputs)
 
     predictor = Predictor.load(fitted)
-    rows, _ = answering.gather([str(tmp_path / "a.csv"), "good"], predictor, ())
+    rows, _, _ = answering.gather([str(tmp_path / "a.csv"), "good"], predictor, ())
     assert not isinstance(rows, list), "rows are made when they are asked for"
     assert len(list(rows)) == 31
     monkeypatch.setattr(Predictor, "raw", counted)
     monkeypatch.setattr(answering, "WINDOW", 8)
     assert answering.evaluate_on(fitted, str(tmp_path / "a.csv"), None) == whole
     assert sizes[-4:] == [8, 8, 8, 6]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory, tables: Path, bert: Path) -> ukulele.Run:
+    """A finished run of a task on single texts and one on pairs."""
+    home = tmp_path_factory.mktemp("mixed")
+    options: dict[str, Any] = {"model": str(bert), "strategy": "probe", "controls": "none"}
+    sources = home / "tasks.yaml"
+    sources.write_text(
+        f"tasks:\n- {{name: mood, data: {tables / 'reviews.csv'}, text: text, target: label}}\n"
+        f"- {{name: same, data: {tables / 'pairs.csv'}, text: [first, second], target: label}}\n"
+    )
+    return ukulele.fit(sources, out=home / "run", cache=str(home / "cache"), **options)
+
+
+def test_one_text_of_a_model_that_takes_pairs_too(mixed: ukulele.Run, uke: Uke) -> None:
+    one = uke("predict", mixed.path, "good fine song")
+    assert one.code == 0, one.flat
+    assert one.out.strip().endswith("good fine song")
+    assert "same" not in one.out  # it could not know
+    named = uke("predict", mixed.path, "good fine song", "--task", "mood")
+    assert named.out == one.out
+    pair = uke("predict", mixed.path, "good fine song", "bad w1", "--task", "same")
+    assert pair.code == 0, pair.flat
+    assert "good fine song | bad w1" in pair.flat
+    two = uke("predict", mixed.path, "good fine song", "bad w1", "--task", "mood")
+    assert len(two.out.splitlines()) == 2
+
+
+def test_what_cannot_be_told_is_asked(mixed: ukulele.Run, uke: Uke) -> None:
+    unclear = uke("predict", mixed.path, "good fine song", "bad w1")
+    assert unclear.code == 2
+    assert "mood takes one text a row (text); same takes two texts a row (first, second)" in unclear.flat
+    assert "--task" in unclear.flat
+    wrong = uke("predict", mixed.path, "good fine song", "--task", "same")
+    assert wrong.code == 2
+    assert "takes 2 a row" in wrong.flat
+
+
+def test_files_of_either_kind(mixed: ukulele.Run, tables: Path, uke: Uke, tmp_path: Path) -> None:
+    for name, task, other in (("reviews.csv", "mood", "same"), ("pairs.csv", "same", "mood")):
+        done = uke("predict", mixed.path, tables / name, "--out", tmp_path / "answers.jsonl")
+        assert done.code == 0, done.flat
+        assert task not in done.out
+        line = (tmp_path / "answers.jsonl").read_text().splitlines()[0]
+        assert '"label"' in line
+        assert other not in line
+    both = uke("predict", mixed.path, tables / "reviews.csv", tables / "pairs.csv")
+    assert both.code == 2
+    assert "each by itself" in both.flat
+
+
+def test_either_kind_from_python(mixed: ukulele.Run, tables: Path) -> None:
+    assert {tuple(answer) for answer in mixed.predict("good fine song")} == {("mood",)}
+    assert {tuple(answer) for answer in mixed.predict([("good", "bad"), ("w1", "w2")])} == {("same",)}
+    assert {tuple(answer) for answer in mixed.predict([{"text": "good"}])} == {("mood",)}
+    assert {tuple(answer) for answer in mixed.predict(tables / "pairs.csv")} == {("same",)}
+    with pytest.raises(DataError, match="stand in one list"):
+        mixed.predict(["good", ("good", "bad")])
