@@ -209,9 +209,9 @@ def test_a_probe_behind_them_sees_what_they_learned(put_in: Any) -> None:
     put = put_in(Plan("x", (TUNE, replace(PROBE, strength=1.0)), adapters=Adapters("lora", ("block1",))))
     put.kit.train()
     model = put.kit.model
-    part = put.kit.feed.part(0, 0, range(6))
+    live = put.kit.feed.source("train", 0).collated(range(6), model.inputs)
     with torch.inference_mode():
-        expected = model.run(part.live)["pooled"]
+        expected = model.run(live)["pooled"]
     torch.testing.assert_close(put.kit.feed.design("train")[:6], expected, rtol=1e-3, atol=1e-4)
 
 

@@ -87,9 +87,9 @@ def delta_m(
     ]
     skipped = sum(map(math.isnan, drawn))
     n = len(np.unique(np.concatenate([pair.rows for pair in kept])))
-    return Estimate(
-        _percent(kept, np.ones(rows)), low, high, n, _method((len(kept), len(sources), draws, skipped), left)
-    )
+    value = _percent(kept, np.ones(rows))
+    low, high = min(low, value), max(high, value)  # a ratio to next to nothing may lie beyond most of its draws
+    return Estimate(value, low, high, n, _method((len(kept), len(sources), draws, skipped), left))
 
 
 def _sources(
