@@ -15,7 +15,9 @@ from ukulele.models import build
 from ukulele.predict import Predictor
 
 pytest.importorskip(
-    "libreyolo.models.yolox.nn", exc_type=ImportError, reason="detection needs libreyolo: pip install 'ukulele[detect]'"
+    "libreyolo.models.yolox.nn",
+    reason="detection needs libreyolo (pip install 'ukulele[detect]') and an OpenCV that can be imported",
+    exc_type=ImportError,
 )
 
 LABELS = ["square", "person"]

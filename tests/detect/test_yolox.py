@@ -14,7 +14,9 @@ from ukulele.tools.collate import collate, separate
 from ukulele.types import Box, Request
 
 pytest.importorskip(
-    "libreyolo.models.yolox.nn", exc_type=ImportError, reason="detection needs libreyolo: pip install 'ukulele[detect]'"
+    "libreyolo.models.yolox.nn",
+    reason="detection needs libreyolo (pip install 'ukulele[detect]') and an OpenCV that can be imported",
+    exc_type=ImportError,
 )
 
 LABELS = ["person", "square", "disc"]

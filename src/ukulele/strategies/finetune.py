@@ -8,6 +8,8 @@ from __future__ import annotations
 from ukulele.strategies.facts import NECK, Facts, Wishes, balanced_batch, falling, frozen_stages, probe_first
 from ukulele.types import Group, Phase, Plan
 
+# boxes: with BatchNorm's statistics as they were mAP is .54 on bccd's validation pictures after four epochs of the neck
+# and head of YOLOX-nano; with statistics that follow batches of 16 it was .26
 # 22 M parameters: 2e-4 beats 1e-4 by .007 on sst2's dev split
 RATE = {"text": 2e-4, "pair": 2e-4, "image": 3e-4, "boxes": 1e-3}
 LARGE, LARGE_RATE = 60_000_000, 2e-5  # text encoders of the size of BERT-base want a lower rate
@@ -49,17 +51,16 @@ def tuning(facts: Facts, wishes: Wishes, frozen: int) -> Phase:
         groups=(Group("head.*", rate), *stages),
         optimiser="adamw",
         epochs=epochs,
-        batch=wishes.batch or balanced_batch(facts.rows),
+        batch=wishes.batch or (8 if boxes and facts.rows < MANY else balanced_batch(facts.rows)),
         decay=0.01,
         schedule="cosine" if boxes else "linear",
         clip=10.0 if boxes else 1.0,
-        norm="trained" if boxes else "frozen",
-        patience=wishes.patience or (8 if boxes else 3),
+        patience=wishes.patience or (5 if boxes else 3),
     )
 
 
 def epochs_of(facts: Facts) -> int:
     """Passes over the rows that suit their number."""
     if facts.modality == "boxes":
-        return 30 if facts.rows < 1000 else 20 if facts.rows < 5000 else 12
+        return 20 if facts.rows < 1000 else 15 if facts.rows < 5000 else 10
     return 20 if facts.rows < 1000 else 10 if facts.rows < 5000 else 5
