@@ -189,6 +189,10 @@ def ladder(context: Context) -> list[Outcome]:
     began = time.perf_counter()
     facts = survey(model_name(context), context)
     outcomes: list[Outcome] = []
+    if context.boxes:
+        labels = sum(len(target.labels) for target in context.data.targets)
+        text = f"the model knows {facts.shared} of the data's {labels} classes by name; the head is rebuilt for them"
+        context.hear(Said(text + (", the rows of those it knows are kept" if facts.shared else "")))
     rungs = planned(facts, context)
     for number, rung in enumerate(rungs):
         ahead = min((strategies.cut(r.plan, facts) for r in rungs[number + 1 :] if r.plan.views), default=0)

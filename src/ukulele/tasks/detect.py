@@ -92,7 +92,7 @@ class Detect:
             None if value is None else match(found, value, self.labels)
             for found, value in zip(self.decode(answers), values, strict=True)
         ]
-        return rows(matched, len(self.labels))
+        return rows(matched, len(self.labels), self.decoding.confidence)
 
     def plain(self, answers: Sequence[Any]) -> list[dict[str, Any]]:
         """Final answers as plain data for people: the boxes that reach the confidence, the surest first."""

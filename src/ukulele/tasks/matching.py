@@ -95,9 +95,29 @@ def _codes(found: Floats, corners: Floats, crowd: NDArray[np.bool_], ignored: ND
     return np.asarray((hit * BITS).sum(2) + (nothing * BITS).sum(2) * (1 << len(THRESHOLDS)))
 
 
-def rows(matched: Sequence[tuple[Floats, Floats] | None], classes: int) -> Floats:
-    """Images as a table; None is an image without a true answer."""
-    counts = [0 if one is None else len(one[1]) for one in matched]
+def needed(matched: Sequence[tuple[Floats, Floats] | None], classes: int, confidence: float) -> list[Floats]:
+    """Of each image's detections those that can change a figure in some resample: whatever scores less than the last
+    of its class that finds a box lowers no precision that is read, and below the confidence it is not counted either.
+    """
+    least = np.full(classes, np.inf)
+    hits = (1 << len(THRESHOLDS)) - 1
+    for one in matched:
+        if one is not None and len(one[1]):
+            right = ((one[1][:, 2:].astype(np.int64) & hits) > 0).any(1)
+            np.minimum.at(least, one[1][right, 0].astype(np.intp), one[1][right, 1])
+    none = np.zeros((0, 2 + len(AREAS)))
+    return [
+        none if one is None else one[1][one[1][:, 1] >= np.minimum(least, confidence)[one[1][:, 0].astype(np.intp)]]
+        for one in matched
+    ]
+
+
+def rows(matched: Sequence[tuple[Floats, Floats] | None], classes: int, confidence: float = 0.0) -> Floats:
+    """Images as a table; None is an image without a true answer. Below `confidence` only what counts for average
+    precision is kept.
+    """
+    kept = needed(matched, classes, confidence)
+    counts = [len(found) for found in kept]
     head, most = 1 + len(AREAS) * classes, max(counts, default=0)
     table = np.zeros((len(matched), head + PER * most))
     cells = table[:, head:].reshape(len(matched), most, PER)
@@ -106,10 +126,10 @@ def rows(matched: Sequence[tuple[Floats, Floats] | None], classes: int) -> Float
         if one is None:
             table[at, 0] = np.nan
             continue
-        table[at, 0] = len(one[1])
+        table[at, 0] = counts[at]
         table[at, 1:head] = one[0].ravel()
-        cells[at, : len(one[1]), :2] = one[1][:, :2]
-        cells[at, : len(one[1]), 3:] = one[1][:, 2:]
+        cells[at, : counts[at], :2] = kept[at][:, :2]
+        cells[at, : counts[at], 3:] = kept[at][:, 2:]
     there = cells[:, :, 0] >= 0
     flat = cells[there]
     order = np.lexsort((-flat[:, 1], flat[:, 0]))
