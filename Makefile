@@ -25,9 +25,9 @@ lint: .venv/developed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[offline]"
 	touch $@
 
+# libreyolo brings the OpenCV build with windows; where the system lacks their libraries, the one without will do
 .venv/developed: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[offline,pandas,hub,dev]"
-	# libreyolo brings the OpenCV build with windows; where the system lacks their libraries, the one without will do
 	$(BIN)/python -c "import cv2" 2>/dev/null || \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps opencv-python-headless
 	touch $@ .venv/installed
