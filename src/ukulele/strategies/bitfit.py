@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ukulele.errors import PlanError
 from ukulele.strategies.facts import Facts, Wishes, frozen_stages, probe_first
-from ukulele.strategies.finetune import LARGE, LARGE_RATE, RATE, tuning, views_of
+from ukulele.strategies.finetune import LARGE, LARGE_RATE, PICTURES, RATE, tuning, views_of
 from ukulele.types import Group, Plan
 
 TIMES = 10  # the rate that of fine-tuning
@@ -25,7 +25,7 @@ def plan(facts: Facts, wishes: Wishes) -> Plan:
             f"--strategy bitfit: there are no biases in {', '.join(above)}.",
             hint="Choose another --freeze, or --strategy lora.",
         )
-    large = facts.modality != "image" and facts.parameters > LARGE
+    large = facts.modality not in PICTURES and facts.parameters > LARGE
     rate = wishes.rate or TIMES * (LARGE_RATE if large else RATE[facts.modality])
     phase = tuning(facts, replace(wishes, rate=rate), len(facts.stages))
     groups = (Group("head.*", rate), *(Group(f"{stage}.*bias", rate) for stage in stages))

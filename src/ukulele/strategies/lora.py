@@ -10,7 +10,7 @@ from typing import Literal
 
 from ukulele.errors import PlanError
 from ukulele.strategies.facts import Facts, Wishes, frozen_stages, probe_first
-from ukulele.strategies.finetune import LARGE, LARGE_RATE, RATE, tuning, views_of
+from ukulele.strategies.finetune import LARGE, LARGE_RATE, PICTURES, RATE, tuning, views_of
 from ukulele.types import Adapters, Group, Plan
 
 RANK, SCALE, TIMES = 8, 2, 10  # alpha is SCALE times the rank; the rate TIMES that of fine-tuning
@@ -36,7 +36,7 @@ def _plan(kind: Literal["lora", "dora"], facts: Facts, wishes: Wishes) -> Plan:
             f"{', '.join(above)}.",
             hint="Choose another --freeze, or --strategy finetune.",
         )
-    large = facts.modality != "image" and facts.parameters > LARGE
+    large = facts.modality not in PICTURES and facts.parameters > LARGE
     rate = wishes.rate or TIMES * (LARGE_RATE if large else RATE[facts.modality])
     rank = wishes.rank or RANK
     phase = tuning(facts, replace(wishes, rate=rate), len(facts.stages))
