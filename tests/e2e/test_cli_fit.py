@@ -249,3 +249,27 @@ def test_help_names_every_option_and_its_default(uke: Uke) -> None:
         assert f"--{name.replace('_', '-')}" in said
     for default in ("[default: auto]", "[default: cheap]", "[default: 20.0]"):
         assert default in said
+
+
+def test_several_labels_are_given_as_the_metric_likes_and_never_without_a_training_row(
+    uke: Uke, tmp_path: Path, bert: Path
+) -> None:
+    rows = []
+    for number, row in enumerate(rows_of(150)):
+        split = "test" if number % 5 == 0 else "val" if number % 5 == 1 else "train"
+        marks = [f"rare {number % 7}", *(["usual"] if number % 3 else []), *(["new"] if split == "val" else [])]
+        rows.append({"text": row["text"], "marks": ";".join(marks), "split": split})
+    data = write_csv(tmp_path / "marks.csv", rows, ["text", "marks", "split"])
+    args = ("--target", "marks", "--model", bert, "--strategy", "probe", "--layer", "last")
+    record = fit(uke, tmp_path / "run", data, *args)
+    counts = record["data"]["classes"]["test"]
+    usual = 2 * counts["usual"] / (record["data"]["rows"]["test"] + sum(counts.values()))
+    majority = next(c for c in record["controls"] if c["name"] == "majority")
+    assert majority["test"]["micro_f1"]["value"] == pytest.approx(usual)
+    out = tmp_path / "answers.jsonl"
+    answer = uke("predict", tmp_path / "run", *(row["text"] for row in rows[:20]), "--out", out)
+    assert answer.code == 0, answer.err
+    given = [json.loads(line)["labels"] for line in out.read_text("utf-8").splitlines()]
+    assert len(given) == 20
+    assert any(given)
+    assert all("new" not in labels for labels in given)

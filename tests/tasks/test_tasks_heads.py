@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from ukulele.errors import PlanError
@@ -115,6 +119,51 @@ def test_thresholds_maximise_f1_and_split_no_ties() -> None:
     (threshold,) = fit_thresholds(p, truth).values
     assert threshold == pytest.approx(0.25)  # F1 .8 with both rows of .4, against .667 with the first row alone
     assert fit_thresholds(p, np.zeros((4, 1), bool)) == Thresholds((0.5,))
+
+
+METRICS = {metric.name: metric for metric in MultiLabel("t", ("a", "b", "c")).metrics}
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), name=st.sampled_from(["micro_f1", "macro_f1", "subset_accuracy"]))
+def test_thresholds_are_the_best_there_are_for_the_metric_that_decides(seed: int, name: str) -> None:
+    draw = np.random.default_rng(seed)
+    task = MultiLabel("t", ("a", "b", "c"), name)
+    p = draw.choice([0.1, 0.3, 0.5, 0.7, 0.9], (8, 3))
+    marks = draw.random((8, 3)) < 0.4
+    marks[draw.integers(8)] = True  # each label is there
+    truth = [tuple(np.array(task.labels)[row]) for row in marks]
+
+    def score(thresholds) -> float:
+        tried = replace(task, decoding=Thresholds(tuple(thresholds)))
+        return METRICS[name].value(tried.table(list(p), truth), np.ones(8))
+
+    tuned = fit_thresholds(p, marks, name).values
+    found, grid = score(tuned), [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    if name == "subset_accuracy":  # climbed to: no other threshold of a label alone is better, nor any constant set
+        assert found >= np.unique(marks, axis=0, return_counts=True)[1].max() / 8
+        others = [(*tuned[:at], other, *tuned[at + 1 :]) for at in range(3) for other in grid]
+        assert found >= max(map(score, others))
+    else:
+        assert found == pytest.approx(max(score(thresholds) for thresholds in product(grid, repeat=3)))
+
+
+@pytest.mark.parametrize("metric", ["micro_f1", "subset_accuracy"])
+def test_the_best_constant_answer_is_not_every_label(metric: str) -> None:
+    task = MultiLabel("t", ("usual", "rare", "other"), metric)
+    truth = [("usual",)] * 6 + [("rare",), ("other",)]
+    raw = [np.array([1.0, -2.0, -2.0])] * 8
+    tuned = task.tuned(raw, truth)
+    assert tuned.chosen(tuned.decode(raw)).tolist() == [[True, False, False]] * 8
+
+
+def test_a_label_that_no_training_row_has_is_never_given() -> None:
+    task = make(Target("t", "multilabel", ("a", "new")), [("a",), ()], metric="macro_f1")
+    assert task.unseen == ("new",)
+    tuned = task.tuned([np.array([3.0, 9.0])] * 2, [("a", "new"), ("new",)])
+    assert tuned.plain(tuned.decode([np.array([3.0, 99.0])]))[0]["labels"] == ["a"]
+    assert load(json.loads(json.dumps(dump(tuned)))) == tuned
+    assert make(Target("t", "multilabel", ("a", "new"))).unseen == ()
 
 
 def test_tuning_lowers_the_loss_and_ignores_missing_rows() -> None:

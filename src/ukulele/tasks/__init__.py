@@ -31,7 +31,7 @@ def make(
     target
         Name, kind and labels.
     values
-        The targets of the training rows: class weights, mean and scale come from them.
+        The targets of the training rows: class weights, mean and scale come from them, and which labels none has.
     metric
         The name of the metric that decides; None takes the task's own.
     class_weights
@@ -63,7 +63,7 @@ def _make(target: Target, values: Sequence[Any], class_weights: ClassWeights) ->
         case "classify":
             return Classify(target.name, target.labels, _weights(target, values, class_weights))
         case "multilabel":
-            return MultiLabel(target.name, target.labels)
+            return MultiLabel(target.name, target.labels, unseen=_unseen(target, values))
         case "regress":
             return Regress(target.name, *_mean_and_scale(target, values))
         case "detect":
@@ -86,6 +86,12 @@ def _weights(target: Target, values: Sequence[Any], class_weights: ClassWeights)
                     hint=f"The labels are: {', '.join(target.labels)}.",
                 )
             return tuple(float(class_weights.get(label, 1.0)) for label in target.labels)
+
+
+def _unseen(target: Target, values: Sequence[Any]) -> tuple[str, ...]:
+    """Labels that no training row has; none where the rows are not known."""
+    seen = {label for value in values if value is not None for label in value}
+    return tuple(label for label in target.labels if label not in seen) if len(values) else ()
 
 
 def _mean_and_scale(target: Target, values: Sequence[Any]) -> tuple[float, float]:

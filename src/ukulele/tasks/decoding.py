@@ -76,22 +76,119 @@ def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.intp]) -> Te
     return Temperature(float(np.exp(found.x)))
 
 
-def fit_thresholds(probabilities: NDArray[np.float64], truth: NDArray[np.bool_]) -> Thresholds:
-    """For each label the threshold with the best F1 on validation rows, half-way between two probabilities.
+def fit_thresholds(
+    probabilities: NDArray[np.float64], truth: NDArray[np.bool_], metric: str = "micro_f1"
+) -> Thresholds:
+    """The thresholds that the metric likes best on validation rows, each half-way between two probabilities.
 
-    A label without a positive row keeps .5.
+    For the mean of the labels' F1 that is each label's own best. The F1 over all labels is a ratio of sums, so its
+    best is found exactly by Dinkelbach's method (1967): at a ratio F a label adds 2 * right - F * given. Rows that are
+    right as a whole are climbed to, label by label, from there and from the most frequent set of labels.
+
+    Parameters
+    ----------
+    probabilities, truth
+        Of validation rows (n, labels). A label without a true row keeps .5 where F1 decides.
+    metric
+        "micro_f1", "macro_f1" or "subset_accuracy"; what does not look at the labels given is served by the first.
     """
-    return Thresholds(tuple(_best_threshold(p, t) for p, t in zip(probabilities.T, truth.T, strict=True)))
+    if not len(truth):
+        return Thresholds((0.5,) * truth.shape[1])
+    if metric == "subset_accuracy":
+        sets, times = np.unique(truth, axis=0, return_counts=True)
+        frequent = np.where(sets[times.argmax()], ALWAYS, NEVER)
+        starts = (_for_micro(probabilities, truth), frequent)
+        return Thresholds(tuple(max((_climbed(start, probabilities, truth) for start in starts), key=_first)[1]))
+    values = _for_macro(probabilities, truth) if metric == "macro_f1" else _for_micro(probabilities, truth)
+    return Thresholds(tuple(values.tolist()))
 
 
-def _best_threshold(probabilities: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
-    if not truth.any():
-        return 0.5
+ALWAYS, NEVER = 0.0, 2.0  # thresholds that every probability reaches, or none
+
+
+@dataclass(frozen=True)
+class _Cuts:
+    """Where a label's threshold may lie: (threshold, rows given, of them right), none given in front.
+
+    Only cuts behind a true row are worth a look: any other gives more for no more right.
+    """
+
+    thresholds: NDArray[np.float64]
+    given: NDArray[np.float64]
+    right: NDArray[np.float64]
+
+    def best(self, ratio: float) -> int:
+        return int(np.argmax(2 * self.right - ratio * self.given))
+
+
+def _cuts(probabilities: NDArray[np.float64], truth: NDArray[np.bool_]) -> _Cuts:
     order = np.argsort(-probabilities, kind="stable")
-    descending = probabilities[order]
-    given = np.arange(1, len(order) + 1)
-    f1 = 2 * np.cumsum(truth[order]) / (given + truth.sum())
-    ends = np.append(descending[1:] < descending[:-1], True)  # rows of equal probability go together
-    best = int(np.argmax(np.where(ends, f1, -1.0)))
-    below = descending[best + 1] if best + 1 < len(order) else 0.0
-    return float((descending[best] + below) / 2)
+    descending, right = probabilities[order], np.cumsum(truth[order])
+    ends = np.flatnonzero(np.append(descending[1:] < descending[:-1], True))  # rows of equal probability go together
+    ends = ends[np.diff(right[ends], prepend=0) > 0]
+    below = np.append(descending, 0.0)[ends + 1]
+    return _Cuts(
+        np.append(_above(descending[0]), (descending[ends] + below) / 2),
+        np.append(0.0, ends + 1),
+        np.append(0.0, right[ends]),
+    )
+
+
+def _above(probability: float) -> float:
+    """A threshold that a probability does not reach."""
+    half_way = (1 + float(probability)) / 2
+    return half_way if half_way > probability else NEVER
+
+
+def _for_macro(probabilities: NDArray[np.float64], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    values = np.full(truth.shape[1], 0.5)
+    for label in np.flatnonzero(truth.any(0)):
+        cuts = _cuts(probabilities[:, label], truth[:, label])
+        values[label] = cuts.thresholds[np.argmax(2 * cuts.right / (cuts.given + truth[:, label].sum()))]
+    return values
+
+
+def _for_micro(probabilities: NDArray[np.float64], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    values = np.full(truth.shape[1], 0.5)
+    cuts = {label: _cuts(probabilities[:, label], truth[:, label]) for label in np.flatnonzero(truth.any(0))}
+    ratio, positive = -1.0, float(truth.sum() + (probabilities[:, ~truth.any(0)] >= 0.5).sum())
+    while cuts:
+        chosen = {label: one.best(max(ratio, 0.0)) for label, one in cuts.items()}
+        right = sum(one.right[chosen[label]] for label, one in cuts.items())
+        better = 2 * right / (sum(one.given[chosen[label]] for label, one in cuts.items()) + positive)
+        if not better > ratio:
+            break
+        ratio = float(better)
+        for label, one in cuts.items():
+            values[label] = one.thresholds[chosen[label]]
+    return values
+
+
+def _climbed(
+    start: NDArray[np.float64], probabilities: NDArray[np.float64], truth: NDArray[np.bool_]
+) -> tuple[int, list[float]]:
+    """(rows that are right as a whole, thresholds), one label's threshold moved after the other while that helps."""
+    values, wrong = start.copy(), (probabilities >= start) != truth
+    before, now = -1, int((~wrong.any(1)).sum())
+    while now > before:
+        before = now
+        for label in range(len(values)):
+            free = wrong.sum(1) == wrong[:, label]  # rows whose other labels are right
+            order = np.argsort(-probabilities[:, label], kind="stable")
+            descending, true = probabilities[order, label], truth[order, label]
+            ends = np.flatnonzero(np.append(descending[1:] < descending[:-1], True))
+            gains = np.append(0, np.cumsum(np.where(free[order], 2 * true.astype(int) - 1, 0))[ends])
+            best = int(gains.argmax())
+            reached = int((free & ~truth[:, label]).sum() + gains[best])
+            if reached <= now:
+                continue
+            last = ends[best - 1]
+            below = np.append(descending, 0.0)[last + 1]
+            values[label] = (descending[last] + below) / 2 if best else _above(descending[0])
+            wrong[:, label] = (probabilities[:, label] >= values[label]) != truth[:, label]
+            now = reached
+    return now, values.tolist()
+
+
+def _first(found: tuple[int, list[float]]) -> int:
+    return found[0]

@@ -21,7 +21,7 @@ class MultiLabel:
     """Which of `labels` a row has, none or several of them.
 
     True values are tuples of str. Raw answers are logits (n, labels), final ones probabilities (n, labels);
-    `chosen` says which labels are given.
+    `chosen` says which labels are given; those in `unseen`, which no training row had, never are.
     """
 
     kind: ClassVar[str] = "multilabel"
@@ -31,6 +31,7 @@ class MultiLabel:
     labels: tuple[str, ...]
     metric: str = "micro_f1"
     decoding: Thresholds = field(default_factory=Thresholds)
+    unseen: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -55,13 +56,14 @@ class MultiLabel:
 
     def chosen(self, answers: Sequence[Any]) -> NDArray[np.bool_]:
         """Whether each label (n, labels) is given, by the thresholds."""
-        return np.asarray(self._rows(answers) >= np.asarray(self.decoding.values or 0.5))
+        return np.asarray(self._rows(answers) >= np.asarray(self.decoding.values or 0.5)) & self._seen
 
     def tuned(self, raw: Sequence[Any], values: Sequence[Any]) -> MultiLabel:
-        """With the thresholds that have the best F1 on these rows."""
+        """With the thresholds that the deciding metric likes best on these rows."""
         truth = self._marks(values)
         known = ~np.isnan(truth[:, 0])
-        return replace(self, decoding=fit_thresholds(sigmoid(self._rows(raw))[known], truth[known] > 0))
+        p = np.where(self._seen, sigmoid(self._rows(raw)[known]), 0.0)
+        return replace(self, decoding=fit_thresholds(p, truth[known] > 0, self.metric))
 
     def table(self, answers: Sequence[Any], values: Sequence[Any]) -> NDArray[np.float64]:
         """Row statistics: mean log-loss, then the true labels, then those given."""
@@ -83,6 +85,10 @@ class MultiLabel:
     @cached_property
     def _numbering(self) -> dict[str, int]:
         return {label: number for number, label in enumerate(self.labels)}
+
+    @cached_property
+    def _seen(self) -> NDArray[np.bool_]:
+        return np.array([label not in self.unseen for label in self.labels])
 
     def _marks(self, values: Sequence[Any]) -> NDArray[np.float64]:
         marks = np.zeros((len(values), len(self.labels)))
