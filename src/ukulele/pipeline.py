@@ -23,7 +23,7 @@ from ukulele.pack import pack
 from ukulele.record import Story, make_record
 from ukulele.runs import RunFolder, read_manifest
 from ukulele.strategies import Facts, Wishes, controls, scratch
-from ukulele.together import alone, compare, regroup, signed
+from ukulele.together import alone, best_rival, compare, regroup, signed
 from ukulele.tools.files import write_json
 from ukulele.truth import Truth
 from ukulele.types import Candidate, Dataset, Finding, Task, Verdict
@@ -326,11 +326,10 @@ def tuned_scratch(candidate: Candidate, context: Context) -> Candidate:
 
 def _verdict(shown: Sequence[Outcome], chosen: Outcome) -> Verdict | None:
     """Against the best control without pre-training, picked on validation, on the test rows."""
-    rivals = [o for o in shown if not o.candidate.pretrained and o is not chosen]
-    if not rivals or not chosen.candidate.pretrained or len(chosen.tasks) > 1:  # then each task has a verdict
+    if not chosen.candidate.pretrained or len(chosen.tasks) > 1:  # then each task has a verdict
         return None
-    rival = max(rivals, key=lambda o: compare(o, chosen, "validation").difference.value)
-    return compare(chosen, rival, "test")
+    rival = best_rival(shown, chosen, next(iter(chosen.tasks)))
+    return None if rival is None else compare(chosen, rival, "test")
 
 
 def _gain(rungs: Sequence[Outcome], chosen: Outcome) -> Verdict | None:

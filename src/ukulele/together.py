@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Literal
@@ -65,6 +66,27 @@ def compare(ours: Outcome, theirs: Outcome, split: Split) -> Verdict:
         nothing = Estimate(0.0, 0.0, 0.0, 0, "no metric is defined on these rows")
         return Verdict("inconclusive", against, DELTA_M, nothing)
     return Verdict(outcome_of(gain), against, DELTA_M, gain)
+
+
+def best_rival(shown: Sequence[Outcome], chosen: Outcome, task: str) -> Outcome | None:
+    """The control without pre-training that does best on a task's validation rows.
+
+    Of those that are equal by the metric that decides, the one of less log-loss (or better by the next metric) is
+    taken; of those that are equal in that too, the dearer one: `shown` names the cheapest first.
+    """
+    rivals = [o for o in shown if not o.candidate.pretrained and o is not chosen and task in o.tasks]
+    ranked = [(*_standing(rival, task), place) for place, rival in enumerate(rivals)]
+    return rivals[max(ranked)[-1]] if rivals else None
+
+
+def _standing(outcome: Outcome, name: str) -> tuple[float, float]:
+    """The deciding metric on validation and the one that breaks ties, both signed so that higher is better."""
+    first, *others = outcome.tasks[name].metrics
+    second = next((metric for metric in others if metric.name == "log_loss"), others[0])
+    table = outcome.table("validation", name)
+    values = [(metric, metric.value(table, np.ones(len(table)))) for metric in (first, second)]
+    one, two = (-math.inf if np.isnan(v) else v if m.higher_is_better else -v for m, v in values)
+    return one, two
 
 
 def outcome_of(gain: Estimate) -> Literal["helped", "hurt", "inconclusive"]:
@@ -203,8 +225,7 @@ def _task(
     task = chosen.tasks[name]
     target = next(target for target in context.data.targets if target.name == name)
     joined = next((joined for joined in context.data.joined if name in joined.targets), None)
-    rivals = [o for o in shown if not o.candidate.pretrained and o is not chosen and name in o.tasks]
-    best = max(rivals, key=lambda o: _versus(o, chosen, name, "validation").difference.value, default=None)
+    best = best_rival(shown, chosen, name)
     return {
         "name": name,
         "kind": task.kind,
