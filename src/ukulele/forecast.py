@@ -31,6 +31,7 @@ from ukulele.selection import check, owners, select, trained
 from ukulele.strategies import Facts
 from ukulele.train import train
 from ukulele.types import SPLITS, Candidate, Phase, Split, Table
+from ukulele.unread import refuse_unread
 
 ROWS = 64  # of the sample, a full batch of a pass; more where the steps that are timed take more
 STEPS = 3  # of which the first warms up
@@ -74,6 +75,7 @@ def forecast(source: Any, options: FitOptions, hear: Hear) -> str:
     for note in dataset.notes:
         hear(Said(note))
     refuse_for_one(options, dataset)
+    refuse_unread(options, dataset)
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
     asked = make_tasks(dataset, options)

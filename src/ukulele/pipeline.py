@@ -27,6 +27,7 @@ from ukulele.together import alone, best_rival, compare, regroup, signed
 from ukulele.tools.files import write_json
 from ukulele.truth import Truth
 from ukulele.types import Candidate, Dataset, Finding, Task, Verdict
+from ukulele.unread import refuse_unread
 
 SURE = 0.7  # score of a detection from which it is held against the labels
 TAPPED_ROWS = 20_000  # up to here every stage's summary of every row is stored
@@ -87,6 +88,7 @@ def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear:
     balance.promises(options.balance)  # an unknown name is refused now
     dataset = read(source, options, run, tell)
     refuse_for_one(options, dataset)
+    refuse_unread(options, dataset)
     dtype = engine.agree(run.decide("precision", lambda: choose_precision(options.precision, engine.device)))
     _same_machine(run, engine, tell)
     cache = features.Cache(options.cache_folder, int(options.cache_budget * 2**30))
@@ -207,18 +209,16 @@ def ladder(context: Context) -> list[Outcome]:
 
 def planned(facts: Facts, context: Context) -> list[Candidate]:
     """The rungs that were asked for, cheapest first, before a layer or a rate is chosen by measurement."""
-    asked = {"auto": ("probe", "finetune"), "probe": ("probe",), "scratch": ("scratch",)}
-    name, wishes, wanted = model_name(context), wishes_of(context.options, context.data), context.options.strategy
-    if not facts.probes:  # then the head alone is trained as the rest is
-        asked |= {wanted: (wanted,), "auto": ("finetune", "full") if wishes.freeze == "auto" else ("finetune",)}
-    if wanted == "probe" and not facts.probes:
+    name, wishes = model_name(context), wishes_of(context.options, context.data)
+    if context.options.strategy == "probe" and not facts.probes:
         raise PlanError(
             "--strategy probe: a detector's head has no optimum that can be computed.",
             hint="To train the head alone: --freeze all.",
         )
+    wanted = strategies.rungs(context.options.strategy, facts.probes, choice=wishes.freeze == "auto")
     return [
         Candidate(strategy, name, strategies.make(strategy, facts, wishes), pretrained=strategy != "scratch")
-        for strategy in asked.get(wanted, ("probe", wanted))
+        for strategy in wanted
     ]
 
 

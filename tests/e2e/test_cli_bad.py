@@ -231,6 +231,29 @@ def test_options_that_cannot_be(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--strategy", "probe", "--freeze", 3, "--epochs", 7, "--rate", 1), ("--freeze 3", "--epochs 7", "--rate 1")),
+        (("--strategy", "probe", "--batch", 4, "--patience", 2), ("--batch 4", "--patience 2", "finetune")),
+        (("--strategy", "probe", "--controls", "all", "--rate", 0.1), ("--rate 0.1",)),
+        (("--strategy", "scratch", "--freeze", 1, "--layer", "last"), ("--freeze 1", "--layer last")),
+        (("--views", 3), ("--views 3", "pictures")),
+    ],
+)
+def test_options_that_nothing_reads(
+    args: tuple[object, ...], said: tuple[str, ...], uke: Uke, reviews: Callable[..., Path], bert: Path, tmp_path: Path
+) -> None:
+    for more in ((), ("--dry-run",)):
+        refused(uke("fit", reviews(), "--model", bert, *args, *more, "--out", tmp_path / "run"), *said)
+    assert not (tmp_path / "run").exists()
+
+
+def test_options_of_texts_are_refused_for_pictures(uke: Uke, pictures: Path, network: Path, tmp_path: Path) -> None:
+    args = ("--long", "chunk", "--max-length", 9, "--out", tmp_path / "run")
+    refused(uke("fit", pictures, "--model", network, *args), "--long chunk", "--max-length 9", "these are pictures")
+
+
 def test_models_that_are_not_there(uke: Uke, reviews: Callable[..., Path], pictures: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "run")
     refused(uke("fit", reviews(), "--model", "nobody/nothing", *out), "nobody/nothing", "Available locally", "minilm")

@@ -21,7 +21,26 @@ STRATEGIES: Mapping[str, Callable[[Facts, Wishes], Plan]] = {
     "scratch": scratch.plan,
 }
 
-__all__ = ["STRATEGIES", "Facts", "Plan", "Wishes", "cut", "in_words", "make"]
+READS: Mapping[str, frozenset[str]] = {
+    "probe": probe.READS, "finetune": finetune.READS, "full": full.READS, "lora": finetune.READS,
+    "dora": finetune.READS, "bitfit": finetune.READS, "scratch": scratch.READS,
+}  # by strategy: the options that it reads of those that not every strategy does  # fmt: skip
+
+__all__ = ["READS", "STRATEGIES", "Facts", "Plan", "Wishes", "cut", "in_words", "make", "rungs"]
+
+
+def rungs(wanted: str, probes: bool = True, choice: bool = True) -> tuple[str, ...]:
+    """The strategies that are carried out where one is wanted, cheapest first.
+
+    Where the heads cannot be fitted in closed form there is no probe; `auto` then goes on to everything where the
+    cut is its own `choice`.
+
+    >>> rungs("auto"), rungs("full"), rungs("scratch"), rungs("auto", probes=False)
+    (('probe', 'finetune'), ('probe', 'full'), ('scratch',), ('finetune', 'full'))
+    """
+    if not probes:
+        return {"auto": ("finetune", "full") if choice else ("finetune",)}.get(wanted, (wanted,))
+    return {"auto": ("probe", "finetune"), "probe": ("probe",), "scratch": ("scratch",)}.get(wanted, ("probe", wanted))
 
 
 def make(name: str, facts: Facts, wishes: Wishes) -> Plan:

@@ -18,6 +18,9 @@ VIEWS, MANY = 4, 5000  # views of a picture; from so many pictures on the plain 
 # the top block alone, from the whole optimum of a head, finds less than from a third of it: .819 and .833 on sst2's
 # dev split; with all blocks trained it is the other way round, within noise
 SHRINK = {"text": 0.3, "pair": 0.3, "image": 1.0, "boxes": 1.0}
+READS = frozenset(
+    {"freeze", "epochs", "rate", "batch", "views", "patience", "balance", "sampling", "private_stages", "group"}
+)  # options, besides those of every run
 LAYER_DECAY = {"text": 0.95, "pair": 0.95, "image": 0.8, "boxes": 0.8}
 
 

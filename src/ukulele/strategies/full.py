@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from ukulele.strategies.facts import Facts, Wishes, frozen_stages, probe_first
-from ukulele.strategies.finetune import PICTURES, tuning
+from ukulele.strategies.finetune import PICTURES, READS, tuning
 from ukulele.types import Plan
+
+__all__ = ["READS", "plan"]
 
 
 def plan(facts: Facts, wishes: Wishes) -> Plan:

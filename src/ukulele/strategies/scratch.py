@@ -8,6 +8,7 @@ from ukulele.strategies.facts import Facts, Wishes, balanced_batch
 from ukulele.strategies.finetune import PICTURES, epochs_of
 from ukulele.types import Group, Phase, Plan
 
+READS = frozenset({"epochs", "rate", "batch", "views", "patience", "balance", "sampling", "private_stages", "group"})
 RATES = {
     "text": (1e-4, 3e-4, 1e-3),
     "pair": (1e-4, 3e-4, 1e-3),

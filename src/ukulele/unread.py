@@ -1,0 +1,73 @@
+"""Options that nothing in a run would read: refused rather than dropped."""
+
+from __future__ import annotations
+
+from ukulele import strategies
+from ukulele.config import FitOptions
+from ukulele.errors import PlanError
+from ukulele.types import Dataset, Modality
+
+OF_TEXTS, OF_PICTURES = "texts", "pictures"
+
+
+def refuse_unread(options: FitOptions, dataset: Dataset) -> None:
+    """Refuse what was asked for but is read neither by the strategy, nor by its controls, nor for this kind of data.
+
+    Raises
+    ------
+    PlanError
+        That names every such option.
+    """
+    wrong = [*_of_strategy(options), *_of_modality(options, dataset.modality)]
+    if wrong:
+        raise PlanError(
+            "these options would change nothing:\n- " + "\n- ".join(wrong),
+            hint="Leave them out, or choose what reads them.",
+        )
+
+
+def _of_strategy(options: FitOptions) -> list[str]:
+    """Options that a strategy may read, set by the user, and read by none of the run."""
+    given = {
+        "freeze": (options.freeze != "auto", f"--freeze {options.freeze}"),
+        "epochs": (options.epochs is not None, f"--epochs {options.epochs}"),
+        "rate": (options.rate is not None, f"--rate {options.rate:g}" if options.rate else "--rate"),
+        "batch": (options.batch is not None, f"--batch {options.batch}"),
+        "views": (options.views is not None, f"--views {options.views}"),
+        "patience": (options.patience is not None, f"--patience {options.patience}"),
+        "balance": (options.balance != "first", f"--balance {options.balance}"),
+        "sampling": (options.sampling is not None, f"--sampling {options.sampling}"),
+        "private_stages": (options.private_stages > 0, f"--private-stages {options.private_stages}"),
+        "group": (options.group == "auto", "--group auto"),
+        "layer": (options.layer != "auto", f"--layer {options.layer}"),
+    }
+    read = frozenset[str]().union(*(strategies.READS[name] for name in strategies.rungs(options.strategy)))
+    if options.controls == "all" and options.strategy != "scratch":
+        read |= strategies.READS["scratch"] - {"rate", "group"}  # the control's rate is searched for
+    return [
+        f"{said}: --strategy {options.strategy} does not read it, {_readers(name)} would"
+        for name, (there, said) in given.items()
+        if there and name not in read
+    ]
+
+
+def _readers(option: str) -> str:
+    names = [name for name, read in strategies.READS.items() if option in read]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _of_modality(options: FitOptions, modality: Modality) -> list[str]:
+    given = {
+        OF_PICTURES: {f"--views {options.views}": options.views is not None},
+        OF_TEXTS: {
+            f"--long {options.long}": options.long != "cut",
+            f"--max-length {options.max_length}": options.max_length is not None,
+        },
+    }
+    data = OF_PICTURES if modality == "image" else OF_TEXTS
+    return [
+        f"{said}: for {kind}, and these are {data}"
+        for kind, options_ in given.items()
+        for said, there in options_.items()
+        if there and kind != data
+    ]

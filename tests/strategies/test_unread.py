@@ -1,0 +1,57 @@
+"""What a strategy says that it reads is what changes its plan, and nothing else is let pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ukulele.config import FitOptions
+from ukulele.errors import PlanError
+from ukulele.strategies import READS, STRATEGIES, Facts, Wishes, make, rungs
+from ukulele.types import Dataset, Modality
+from ukulele.unread import refuse_unread
+
+FACTS = Facts("image", 500, ("stem", "block0", "block1", "head", "pool"), frozenset({"pool"}), 1_000_000)
+WISHED: dict[str, Any] = {"freeze": 1, "epochs": 7, "rate": 0.5, "batch": 3, "views": 3, "patience": 9}
+OTHER: dict[str, Any] = {"balance": "sum", "sampling": "sqrt", "private_stages": 1, "group": "auto", "layer": "last"}
+
+
+def data(modality: Modality = "image") -> Dataset:
+    return Dataset("made", modality, ("x",), (), {})
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("wish", WISHED)
+def test_a_strategy_reads_what_it_says(strategy: str, wish: str) -> None:
+    changed = make(strategy, FACTS, replace(Wishes(), **{wish: WISHED[wish]})) != make(strategy, FACTS, Wishes())
+    assert changed == (wish in READS[strategy])
+
+
+@pytest.mark.parametrize("strategy", ["auto", *STRATEGIES])
+def test_what_is_not_read_is_refused_and_the_rest_is_not(strategy: str) -> None:
+    refuse_unread(FitOptions(strategy=strategy), data())
+    for option, value in {**WISHED, **OTHER}.items():
+        options = FitOptions(strategy=strategy, **{option: str(value) if option == "freeze" else value})
+        if any(option in READS[rung] for rung in rungs(strategy)):
+            refuse_unread(options, data())
+        else:
+            with pytest.raises(PlanError, match=option.replace("_", "-")):
+                refuse_unread(options, data())
+
+
+def test_a_control_from_scratch_reads_too_but_no_rate() -> None:
+    refuse_unread(FitOptions(strategy="probe", controls="all", epochs=3, batch=8, views=2), data())
+    with pytest.raises(PlanError, match=r"--rate 0\.1"):
+        refuse_unread(FitOptions(strategy="probe", controls="all", rate=0.1), data())
+
+
+@pytest.mark.parametrize(
+    ("modality", "option", "value"), [("image", "max_length", 9), ("image", "long", "chunk"), ("pair", "views", 2)]
+)
+def test_options_of_another_kind_of_data(modality: Modality, option: str, value: Any) -> None:
+    other: Modality = "text" if modality == "image" else "image"
+    refuse_unread(FitOptions(**{option: value}), data(other))
+    with pytest.raises(PlanError, match="these are"):
+        refuse_unread(FitOptions(**{option: value}), data(modality))
