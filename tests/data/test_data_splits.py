@@ -130,6 +130,43 @@ def test_groups_and_times_of_columns(tmp_path):
     assert max(timed.splits["validation"].column("day")) < min(timed.splits["test"].column("day"))
 
 
+def test_groups_and_times_together_are_refused_where_splits_are_made(tmp_path):
+    source = labelled(user=lambda i: f"u{i // 5}", day=str)
+    with pytest.raises(DataError, match="'day' and by the groups in column 'user'") as error:
+        read(source, ReadOptions(group="user", time="day"), tmp_path)
+    assert "--group" in error.value.hint
+
+
+def test_given_splits_are_held_against_groups_and_times(tmp_path):
+    def found(**asked):
+        source = labelled(user=lambda i: f"u{i % 10}", day=str, side=lambda i: ("train", "train", "val", "test")[i % 4])
+        data = read(source, ReadOptions(split="side", **asked), tmp_path)
+        return {finding.code: finding for finding in data.findings if finding.code.endswith("-across-splits")}
+
+    assert not {"group-across-splits", "time-across-splits"} & set(found())
+    rows = len(labelled())
+    both = found(group="user", time="day")
+    newest = max(i for i in range(rows) if i % 4 < 2)
+    early = {"validation": sum(i % 4 == 2 for i in range(newest)), "test": sum(i % 4 == 3 for i in range(newest))}
+    assert both["time-across-splits"].evidence == {"column": "day", "rows": early}
+    assert both["time-across-splits"].severity == "warning"
+    expected = {"column": "user", "groups": 10, "of": 10, "rows": rows // 2}
+    assert both["group-across-splits"].evidence == expected
+    with pytest.raises(DataError, match="no column 'nobody'"):
+        found(group="nobody")
+
+
+def test_given_splits_that_keep_groups_and_times_say_nothing(tmp_path):
+    rows = len(labelled())
+
+    def side(i):
+        return "train" if i < rows // 2 else "val" if i < 3 * rows // 4 else "test"
+
+    source = labelled(user=lambda i: f"{side(i)} {i % 3}", day=str, side=side)
+    data = read(source, ReadOptions(split="side", group="user", time="day"), tmp_path)
+    assert not {"group-across-splits", "time-across-splits"} & {finding.code for finding in data.findings}
+
+
 def test_times_that_cannot_be_read(tmp_path):
     data = read(labelled(day=lambda i: "soon" if i == 3 else str(i)), ReadOptions(time="day"), tmp_path)
     assert [(bad.where.line, bad.reason) for bad in data.quarantine] == [

@@ -249,6 +249,19 @@ def test_options_that_nothing_reads(
     assert not (tmp_path / "run").exists()
 
 
+def test_groups_and_times_are_kept_or_refused_and_told_where_given_splits_break_them(
+    uke: Uke, tables: Path, tmp_path: Path
+) -> None:
+    asked = ("--target", "label", "--group", "shop", "--time", "day")
+    refused(uke("check", tables / "reviews.csv", *asked), "--time or --group")
+    rows = [{**row, "split": ("train", "val", "test")[number % 3]} for number, row in enumerate(rows_of(60))]
+    data = write_csv(tmp_path / "given.csv", rows, ["text", "label", "shop", "day", "split"])
+    told = uke("check", data, *asked)
+    assert told.code == 0, told.err
+    assert "older than the newest training row by column 'day'" in told.flat
+    assert "column 'shop' stand in more than one" not in told.flat  # shop and split go together: 9 is three times 3
+
+
 def test_options_of_texts_are_refused_for_pictures(uke: Uke, pictures: Path, network: Path, tmp_path: Path) -> None:
     args = ("--long", "chunk", "--max-length", 9, "--out", tmp_path / "run")
     refused(uke("fit", pictures, "--model", network, *args), "--long chunk", "--max-length 9", "these are pictures")

@@ -87,6 +87,12 @@ def _made(
         )
     if len(pool) < sum(share > 0 for share in shares):
         raise DataError(f"{len(pool)} rows are too few to split.", hint="Expected at least one row a split.")
+    if times is not None and options.group is not None:
+        raise DataError(
+            f"rows are to be split by the time in column {options.time!r} and by the groups in column "
+            f"{options.group!r}; a group may reach from the past into the future.",
+            hint="Leave out --time or --group, or name given splits with --split: they are held against both.",
+        )
     if times is not None:
         part = by_time(times[pool], shares)
         notes.append(f"Split by time: the oldest rows of column {options.time!r} train, the newest test.")
@@ -95,7 +101,7 @@ def _made(
         said = f"Split at random (seed {options.seed}), stratified, nearly identical rows on one side"
         strata = _strata(shape, answers, pool, sum(share > 0 for share in shares))
         if options.group is not None:
-            groups = merged(groups, _named_groups(frame, options.group, pool))
+            groups = merged(groups, named_groups(frame, options.group, pool))
             part = by_groups(strata, groups, shares, options.seed)
             said += f", rows of one {options.group!r} too"
         else:
@@ -173,7 +179,7 @@ def _values(target: Target, found: Answers, rows: Indices) -> Indices:
             return np.asarray(np.searchsorted(edges[1:-1], numbers, side="right"), np.int64)
 
 
-def _named_groups(frame: Frame, name: str, pool: Indices) -> Indices:
+def named_groups(frame: Frame, name: str, pool: Indices) -> Indices:
     """A number for each group; a row without one is a group of its own."""
     cells = frame.take([name], pool)[0]
     numbers: dict[str, int] = {}
@@ -206,13 +212,13 @@ def _given(
 def _times(frame: Frame, good: Indices, options: ReadOptions, bad: list[BadRow]) -> NDArray[np.float64] | None:
     if options.time is None:
         return None
-    times = np.array([_moment(cell) for cell in frame.take([options.time], np.arange(len(frame)))[0]], np.float64)
+    times = np.array([moment(cell) for cell in frame.take([options.time], np.arange(len(frame)))[0]], np.float64)
     for row in good[np.isnan(times[good])].tolist():
         bad.append(BadRow(frame.where(row), f"no time that can be read in column {options.time!r}"))
     return times
 
 
-def _moment(cell: str | None) -> float:
+def moment(cell: str | None) -> float:
     """A number, or seconds since 1970 of an ISO 8601 date; NaN for neither."""
     value = number(cell)
     if value is not None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ukulele.data import quarantine
 from ukulele.data.answers import Answers, answers
 from ukulele.data.assign import assign
+from ukulele.data.broken import broken
 from ukulele.data.checks import Checked, check
 from ukulele.data.decoded import Decoded, decode_all
 from ukulele.data.frame import Indices, require
@@ -87,7 +88,8 @@ def read_loaded(loaded: Loaded, options: ReadOptions, cache: Path) -> Single:
     _refuse_unlearnable(found, splits)
     checked = Checked(loaded.frame, found.shape, splits, found.prints, found.answers)
     notes = (*loaded.notes, *guess.notes, *more)
-    return Single(dataset_of(found, splits, guess.modality, notes, check(checked)), checked)
+    findings = (*check(checked), *broken(loaded.frame, splits, options))
+    return Single(dataset_of(found, splits, guess.modality, notes, findings), checked)
 
 
 def usable(loaded: Loaded, shape: Shape, cache: Path | None, max_bad: float) -> Usable:
