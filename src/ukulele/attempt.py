@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -31,6 +32,7 @@ from ukulele.types import Candidate, Cost, Dataset, Head, Model, Plan, Request, 
 from ukulele.work import operations
 
 Track = Callable[[str, Event], None]  # hears of each event whose it is, by the candidate's name
+EMPTY: Mapping[str, float] = MappingProxyType({})
 MAKES_ITS_OWN = models.CLASSICAL  # names of models that are made from the training rows
 
 
@@ -201,17 +203,17 @@ def placed(head: Head, device: str) -> Head:
     return head
 
 
-def attempt(candidate: Candidate, context: Context, before: float = 0.0, ahead: int = 0) -> Outcome:
+def attempt(candidate: Candidate, context: Context, before: Mapping[str, float] = EMPTY, ahead: int = 0) -> Outcome:
     """Fit a candidate on the training rows, or take up where it was left, and tune its decoding on validation.
 
-    `before` are the seconds that were spent on it already: loading, and choosing its layer. `ahead` is a cut that a
-    later candidate will read: the pass through the model stores it on the way.
+    `before` are the seconds that were spent on it already, by what on: loading, encoding, choosing its layer.
+    `ahead` is a cut that a later candidate will read: the pass through the model stores it on the way.
     """
     run, name = context.run, candidate.name
     done = run.result(name)
     latest = None if done else run.latest(name)
     context.engine.wait()  # every process has read what there was before one writes anew
-    prepared = {"seconds": before, "peak": 0, "phases": {"choose layer": before} if before else {}}
+    prepared = {"seconds": sum(before.values()), "peak": 0, "phases": before}
     meter = Meter(latest[1]["meter"] if latest else prepared)
     whole, trunk = context.load(candidate)
     tasks, own = context.asked(candidate), candidate.model in MAKES_ITS_OWN
@@ -243,6 +245,9 @@ def attempt(candidate: Candidate, context: Context, before: float = 0.0, ahead: 
         return _again(outcome, done, ours, whole)
     if latest:
         _recall(outcome, latest[1])
+    if latest is None and candidate.plan.phases and candidate.plan.phases[0].optimiser == "probe":
+        feed.pooled("train")  # now, so that encoding and fitting are told apart
+        meter.mark("encode")
     probing = ["probe" if phase.optimiser == "probe" else "train" for phase in candidate.plan.phases]
     for event in train(model, heads, candidate.plan, feed, context.engine, latest[0] if latest else None):
         meter.mark(_what(event, probing))

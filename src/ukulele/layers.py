@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,9 +18,12 @@ from ukulele.types import Candidate
 ROWS, FOLDS = 2000, 3  # enough to tell stages apart, and quick with many classes
 
 
-def best_layer(candidate: Candidate, context: Context, ahead: int = 0) -> str | None:
-    """The stage to stop at, or None for the last; an inner one must be better by more than two standard errors."""
-    scores = layer_scores(candidate, context, ahead)
+def best_layer(candidate: Candidate, context: Context, ahead: int, spent: dict[str, float]) -> str | None:
+    """The stage to stop at, or None for the last; an inner one must be better by more than two standard errors.
+
+    The seconds that encoding and choosing took are put into `spent`.
+    """
+    scores = layer_scores(candidate, context, ahead, spent)
     last = list(scores)[-1]
     best = max(scores, key=lambda stage: float(scores[stage]["value"]))
     context.run.manifest["layers"] = [{"stage": stage, **score} for stage, score in scores.items()]
@@ -32,8 +36,11 @@ def best_layer(candidate: Candidate, context: Context, ahead: int = 0) -> str | 
     return best
 
 
-def layer_scores(candidate: Candidate, context: Context, ahead: int = 0) -> dict[str, dict[str, Any]]:
+def layer_scores(
+    candidate: Candidate, context: Context, ahead: int, spent: dict[str, float]
+) -> dict[str, dict[str, Any]]:
     """By stage, the cross-validated score of a probe on its summary, with a 95 % interval, on training rows."""
+    began = time.perf_counter()
     model, _ = context.load(candidate)
     feed = Feed(
         model, {}, candidate.plan, context.tables(context.tasks), context.cache, context.engine, context.dtype,
@@ -41,12 +48,14 @@ def layer_scores(candidate: Candidate, context: Context, ahead: int = 0) -> dict
     )  # fmt: skip
     source, truth = feed.pooled("train"), feed.truth("train")
     taps = source.stacks([field for field in source.fields if field.startswith(TAP)])
+    encoded = time.perf_counter()
     found = []
     for name, task in context.tasks.items():
         y, weights, classes = probe_targets(task, truth.values(name))
         features = {field.removeprefix(TAP): pick(values, truth.numbers(name)) for field, values in taps.items()}
         search = replace(probe_search(task, None, context.options.seed), folds=FOLDS)
         found.append(score_layers(features, y, classes, weights=weights, search=search, rows=ROWS))
+    spent |= {"encode": encoded - began, "choose layer": time.perf_counter() - encoded}
     return {stage: _shown([scores[stage] for scores in found]) for stage in found[0]}
 
 

@@ -190,6 +190,7 @@ def ladder(context: Context) -> list[Outcome]:
     """The candidates that were asked for, each fitted: the probe first, then the dearer strategy."""
     began = time.perf_counter()
     facts = survey(model_name(context), context)
+    spent = {"load": time.perf_counter() - began}  # loading and choosing belong to the first
     outcomes: list[Outcome] = []
     if context.boxes:
         labels = sum(len(target.labels) for target in context.data.targets)
@@ -200,10 +201,9 @@ def ladder(context: Context) -> list[Outcome]:
         ahead = min((strategies.cut(r.plan, facts) for r in rungs[number + 1 :] if r.plan.views), default=0)
         candidate = tuned_scratch(rung, context) if rung.name == "scratch" else rung
         if rung.name == "probe":
-            candidate = replace(rung, stop=choose_layer(rung, context, ahead))
+            candidate = replace(rung, stop=choose_layer(rung, context, ahead, spent))
         context.hear(Said(f"{candidate.name}: {strategies.in_words(candidate.plan, facts, candidate.stop)}"))
-        before = 0.0 if outcomes else time.perf_counter() - began  # loading and choosing belong to the first
-        outcomes.append(attempt(candidate, context, before, ahead))
+        outcomes.append(attempt(candidate, context, {} if outcomes else spent, ahead))
     return outcomes
 
 
@@ -244,13 +244,18 @@ def wishes_of(options: FitOptions, dataset: Dataset) -> Wishes:
     )  # fmt: skip
 
 
-def choose_layer(candidate: Candidate, context: Context, ahead: int) -> str | None:
-    """The stage whose summary the probe stands on: the last, or an inner one that is clearly better."""
+def choose_layer(candidate: Candidate, context: Context, ahead: int, spent: dict[str, float]) -> str | None:
+    """The stage whose summary the probe stands on: the last, or an inner one that is clearly better.
+
+    The seconds of that are put into `spent`.
+    """
     match context.options.layer:
         case "last":
             return None
         case "auto":
-            return context.decide("layer", lambda: best_layer(candidate, context, ahead)) if context.taps else None
+            return (
+                context.decide("layer", lambda: best_layer(candidate, context, ahead, spent)) if context.taps else None
+            )
         case stage:
             return stage
 

@@ -222,14 +222,26 @@ def _verdict(verdict: Verdict | None, chosen: Outcome, story: Story) -> dict[str
     if verdict is None:
         return None
     against = next(o for o in story.shown if o.candidate.name == verdict.against)
-    more = chosen.cost.seconds - against.cost.seconds
     what = OUTCOMES[verdict.outcome]
-    subject = "Transfer" if verdict is story.verdict else "Fine-tuning"
+    gain = verdict is story.gain
     sentence = (
-        f"{subject} {what}: {chosen.candidate.name} against {verdict.against} {signed(verdict)} in {verdict.metric}, "
-        f"for {abs(more):.1f} s {'more' if more > 0 else 'less'}."
+        f"{'Fine-tuning' if gain else 'Transfer'} {what}: {chosen.candidate.name} against {verdict.against} "
+        f"{signed(verdict)} in {verdict.metric}, for {_price(chosen, against, story, gain)}."
     )
     return {**asdict(verdict), "sentence": sentence}
+
+
+def _price(chosen: Outcome, against: Outcome, story: Story, gain: bool) -> str:
+    """What the chosen one took beyond what it is held against.
+
+    A rung reads what the rungs below it loaded and encoded: it comes on top of them, never instead.
+    """
+    if gain:
+        return f"{chosen.cost.seconds:.1f} s on top"
+    rungs = [o for o in story.shown if o.candidate.role == "rung"]
+    climbed = sum(o.cost.seconds for o in rungs[: rungs.index(chosen) + 1])
+    more = climbed - against.cost.seconds
+    return f"{abs(more):.1f} s {'more' if more > 0 else 'less'}"
 
 
 def _mistakes(chosen: Outcome, context: Context, name: str) -> list[dict[str, Any]]:

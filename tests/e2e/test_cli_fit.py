@@ -68,6 +68,21 @@ def test_each_strategy(strategy: str, uke: Uke, tmp_path: Path, tables: Path, be
     assert record["plan"]["cut"] == {"probe": None, "finetune": "block1", "full": "embed"}.get(record["chosen"])
 
 
+def test_the_price_of_a_rung_is_what_it_adds_to_those_below_it(
+    uke: Uke, tmp_path: Path, tables: Path, bert: Path
+) -> None:
+    args = ("--model", bert, "--strategy", "finetune", *QUICK)
+    record = fit(uke, tmp_path / "run", tables / "reviews.csv", *args)
+    took = {c["name"]: c["cost"]["seconds"] for c in record["candidates"]}
+    assert f", for {took['finetune']:.1f} s on top." in record["gain_over_probe"]["sentence"]
+    more = took["probe"] + took["finetune"] - took[record["verdict"]["against"]]
+    assert f", for {abs(more):.1f} s {'more' if more > 0 else 'less'}." in record["verdict"]["sentence"]
+    probe = next(c for c in record["candidates"] if c["name"] == "probe")
+    phases = dict(probe["cost"]["phases"])
+    assert {"load", "encode", "choose layer", "probe"} <= set(phases)
+    assert sum(phases.values()) <= took["probe"] + 0.01
+
+
 def test_all_controls_and_slices(uke: Uke, tmp_path: Path, tables: Path, bert: Path) -> None:
     record = fit(
         uke, tmp_path / "run", tables / "reviews.csv", "--model", bert, "--strategy", "probe", "--controls", "all",
