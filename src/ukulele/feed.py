@@ -125,9 +125,17 @@ class Feed:
         return self.truth(split).having(self.tables[split].tasks)
 
     def tokens(self, split: Split) -> list[int]:
-        """The length of each row as the model reads it; nothing where rows have none."""
-        if not any(field.axis for field in self.model.inputs.values()):
-            return []
+        """The length of each row, before what is too long is cut; nothing where rows have none."""
+        found = self._read(split) if any(field.axis for field in self.model.inputs.values()) else []
+        limit, rows = self.model.limit, self.tables[split].rows
+        full = [] if limit is None else [row for row, length in enumerate(found) if length >= limit]
+        if full and self.model.lengths is not None:  # as long as the model takes, or cut to that: it is not stored
+            for row, length in zip(full, self.model.lengths([rows[row].inputs for row in full]), strict=True):
+                found[row] = length
+        return found
+
+    def _read(self, split: Split) -> list[int]:
+        """The length of each row as the model reads it."""
         if all(phase.optimiser == "probe" for phase in self.plan.phases):  # else the trunk is another by now
             source = self.pooled(split)
             if LENGTH in source.fields and isinstance(source, Store):

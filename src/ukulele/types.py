@@ -200,6 +200,7 @@ class Model:
     augments: bool = False  # whether draws other than 0 differ from it
     limit: int | None = None  # tokens a row at most; what is longer was cut
     together: int = 64  # rows that pass the stages at once where none is trained: fewer where they are large
+    lengths: Callable[[Sequence[tuple[Any, ...]]], list[int]] | None = None  # tokens of rows before that
     assets: Mapping[str, bytes] = field(default_factory=dict)  # files a bundle must carry: the tokenizer
     heads: Mapping[str, Callable[..., Head]] = field(default_factory=dict)  # brought along, by kind of task: see there
     above: tuple[Stage, ...] = ()  # of the trunk, behind its last stage: run by each head in a form of its own

@@ -155,9 +155,26 @@ def test_long_texts(uke: Uke, reviews: Callable[..., Path], bert: Path, tmp_path
     assert "--long chunk" in found["texts-cut"]["advice"]
     told = uke("check", data, "--model", bert)
     assert told.code == 0
-    assert "60 of 60 texts (100.0%) fill the model's 64 tokens" in told.flat
-    assert "fill the model" not in uke("check", reviews(), "--model", bert).flat
+    assert "60 of 60 texts (100.0%) are longer than the model's 64 tokens" in told.flat
+    assert "longer than the model" not in uke("check", reviews(), "--model", bert).flat
     refused(uke("check", data, "--model", "tfidf"), "no tokenizer")
+
+
+@pytest.mark.parametrize("strategy", ["probe", "finetune"])
+def test_texts_that_fit_exactly_are_not_cut(
+    strategy: str, uke: Uke, reviews: Callable[..., Path], bert: Path, tmp_path: Path
+) -> None:
+    words = [" ".join([*ROWS[at]["text"].split(), *["w1"] * 14][:14]) for at in range(len(ROWS))]  # and two special
+    words[5] += " w2"
+    splits = [("train", "train", "val", "test")[at % 4] for at in range(len(ROWS))]
+    rows = [row | {"text": t, "split": s} for row, t, s in zip(ROWS, words, splits, strict=True)]
+    data = reviews(rows=rows, columns="text label split")
+    args = ("--model", bert, "--max-length", 16)
+    assert f"1 of {len(ROWS)} texts" in uke("check", data, *args).flat
+    args = (*args, "--strategy", strategy, "--controls", "none", "--out", tmp_path / "run")
+    assert uke("fit", data, *args).code == 0
+    cut = [found for found in record_of(tmp_path / "run")["findings"] if found["code"] == "texts-cut"]
+    assert [found["evidence"]["rows"] for found in cut] == [1]
 
 
 # ---------------------------------------------------------------- pictures

@@ -24,9 +24,13 @@ def test_pairs_are_counted_as_they_are_read(
         (folder / "modules.json").write_text("[]")
     rows = [("w1 w2 w3", "w4"), ("w1", "w2 w3 w4 w5"), ("w1 " * 20, "w2 " * 30)]
     request = Request(str(folder), inputs=2, max_length=16)
-    expected = [5, 6, 16] if separate else [7, 8, 16]
+    whole = [5, 6, 32] if separate else [7, 8, 53]
     model = models.load(request, "pair")
     frozen = Frozen(model, Pass(len(model.stages)))
-    assert [int(row["length"]) for row in frozen.run(model.encode(rows, [0] * 3))] == expected
+    assert [int(row["length"]) for row in frozen.run(model.encode(rows, [0] * 3))] == [
+        min(16, length) for length in whole
+    ]
+    assert model.lengths is not None
+    assert model.lengths(rows) == whole
     (folder / "model.safetensors").unlink()
-    assert counting.tokens(request, rows) == (16, expected)
+    assert counting.tokens(request, rows) == (16, whole)

@@ -8,10 +8,10 @@ from ukulele.types import Finding
 
 
 def lengths(limit: int | None, tokens: Sequence[int], what: str = "training texts") -> list[Finding]:
-    """Texts that are longer than the model takes."""
+    """Texts that are longer than the model takes; `tokens` are their lengths before they are cut."""
     if limit is None or not len(tokens):
         return []
-    long = sum(length >= limit for length in tokens)
+    long = sum(length > limit for length in tokens)
     if not long:
         return []
     share = long / len(tokens)
@@ -19,7 +19,8 @@ def lengths(limit: int | None, tokens: Sequence[int], what: str = "training text
         Finding(
             "warning" if share > 0.05 else "info",
             "texts-cut",
-            f"{long} of {len(tokens)} {what} ({share:.1%}) fill the model's {limit} tokens: what follows is not read.",
+            f"{long} of {len(tokens)} {what} ({share:.1%}) are longer than the model's {limit} tokens: the rest is "
+            "not read.",
             {"rows": long, "limit": limit},
             "If the ends matter: --long chunk reads all, in pieces; --max-length takes more where the model can.",
         )

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ukulele.errors import ModelError
+from ukulele.models.lengths import count, uncut
 from ukulele.types import Request
 
 WINDOW = 1024  # rows at a time
 
 
 def tokens(request: Request, inputs: Iterable[tuple[Any, ...]]) -> tuple[int, list[int]]:
-    """The most tokens that the encoder reads at once, and how many each row has, at most as many.
+    """The most tokens that the encoder reads at once, and how many each row has before it is cut to them.
 
     Of two texts that are read separately the longer counts.
 
@@ -33,12 +34,8 @@ def tokens(request: Request, inputs: Iterable[tuple[Any, ...]]) -> tuple[int, li
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     folder = hub.text_folder(request.name)
     recipe = encoders.reading(folder, hub.text_config(folder), request)
-    tokenizer = encoders.tokenizer_of(hub.tokenizer_json(folder), recipe)
-    rows, counts = iter(inputs), []
+    tokenizer = uncut(hub.tokenizer_json(folder))
+    rows, counts = iter(inputs), list[int]()
     while some := list(islice(rows, WINDOW)):
-        if recipe["pairs"] == "separate":
-            sides = [tokenizer.encode_batch_fast(list(side)) for side in zip(*some, strict=True)]
-        else:
-            sides = [tokenizer.encode_batch_fast([texts if len(texts) > 1 else texts[0] for texts in some])]
-        counts += [max(len(one) for one in row) for row in zip(*sides, strict=True)]
+        counts += count(tokenizer, recipe["pairs"], some)
     return int(recipe["max_length"]), counts

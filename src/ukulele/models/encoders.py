@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 from ukulele.errors import DataError, ModelError
 from ukulele.models import attention
 from ukulele.models.dropout import quicken
+from ukulele.models.lengths import lengths
 from ukulele.types import Card, Field, Model, Request, Stage, Tensors
 
 if TYPE_CHECKING:
@@ -283,6 +284,7 @@ def _assemble(net: nn.Module, recipe: Mapping[str, Any], assets: Mapping[str, by
         prepare=partial(prepare, layout.first_position(config)) if layout else dict,
         assets=assets,
         limit=None if recipe["long"] == "chunk" else recipe["max_length"],
+        lengths=partial(lengths, assets["tokenizer.json"], recipe["pairs"]),
     )
 
 
