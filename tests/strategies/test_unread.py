@@ -13,7 +13,9 @@ from ukulele.strategies import READS, STRATEGIES, Facts, Wishes, make, rungs
 from ukulele.types import Dataset, Modality
 from ukulele.unread import refuse_unread
 
-FACTS = Facts("image", 500, ("stem", "block0", "block1", "head", "pool"), frozenset({"pool"}), 1_000_000)
+STAGES = ("stem", "block0", "block1", "head", "pool")
+ALL = frozenset(STAGES[:-1])
+FACTS = Facts("image", 500, STAGES, frozenset({"pool"}), 1_000_000, linear=ALL, biased=ALL)
 WISHED: dict[str, Any] = {"freeze": 1, "epochs": 7, "rate": 0.5, "batch": 3, "views": 3, "patience": 9}
 OTHER: dict[str, Any] = {"balance": "sum", "sampling": "sqrt", "private_stages": 1, "group": "auto", "layer": "last"}
 
@@ -33,12 +35,12 @@ def test_a_strategy_reads_what_it_says(strategy: str, wish: str) -> None:
 def test_what_is_not_read_is_refused_and_the_rest_is_not(strategy: str) -> None:
     refuse_unread(FitOptions(strategy=strategy), data())
     for option, value in {**WISHED, **OTHER}.items():
-        options = FitOptions(strategy=strategy, **{option: str(value) if option == "freeze" else value})
+        given: dict[str, Any] = {option: str(value) if option == "freeze" else value}
         if any(option in READS[rung] for rung in rungs(strategy)):
-            refuse_unread(options, data())
+            refuse_unread(FitOptions(strategy=strategy, **given), data())
         else:
             with pytest.raises(PlanError, match=option.replace("_", "-")):
-                refuse_unread(options, data())
+                refuse_unread(FitOptions(strategy=strategy, **given), data())
 
 
 def test_a_control_from_scratch_reads_too_but_no_rate() -> None:

@@ -22,8 +22,8 @@ STRATEGIES: Mapping[str, Callable[[Facts, Wishes], Plan]] = {
 }
 
 READS: Mapping[str, frozenset[str]] = {
-    "probe": probe.READS, "finetune": finetune.READS, "full": full.READS, "lora": finetune.READS,
-    "dora": finetune.READS, "bitfit": finetune.READS, "scratch": scratch.READS,
+    "probe": probe.READS, "finetune": finetune.READS, "full": full.READS, "lora": lora.READS,
+    "dora": lora.READS, "bitfit": finetune.READS, "scratch": scratch.READS,
 }  # by strategy: the options that it reads of those that not every strategy does  # fmt: skip
 
 __all__ = ["READS", "STRATEGIES", "Facts", "Plan", "Wishes", "cut", "in_words", "make", "rungs"]

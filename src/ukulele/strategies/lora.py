@@ -9,10 +9,12 @@ from dataclasses import replace
 from typing import Literal
 
 from ukulele.errors import PlanError
+from ukulele.strategies import finetune
 from ukulele.strategies.facts import Facts, Wishes, frozen_stages, probe_first
 from ukulele.strategies.finetune import LARGE, LARGE_RATE, PICTURES, RATE, tuning, views_of
 from ukulele.types import Adapters, Group, Plan
 
+READS = finetune.READS - {"private_stages"}  # adapters of each task's own are the counterpart
 RANK, SCALE, TIMES = 8, 2, 10  # alpha is SCALE times the rank; the rate TIMES that of fine-tuning
 
 
