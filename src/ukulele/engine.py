@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ukulele.errors import PlanError
 from ukulele.events import Event, Judged, Stepped
+from ukulele.runs.folder import TRACKED
 from ukulele.types import Loss, Tensors
 
 if TYPE_CHECKING:
@@ -168,9 +169,7 @@ class Tracker:
     """
 
     def __init__(self, names: Sequence[str], folder: str, config: Mapping[str, Any], step: int = 0) -> None:
-        for name in names:
-            if find_spec(name) is None:
-                raise PlanError(f"--track {name} needs a library that is not installed.", hint=f"pip install {name}")
+        refuse_absent(names)
         self._step, self._trackers = step, [_tracker(name, folder) for name in names]
         for tracker in self._trackers:
             tracker.start()
@@ -195,13 +194,26 @@ class Tracker:
             tracker.finish()
 
 
+def refuse_absent(names: Sequence[str]) -> None:
+    """Refuse trackers whose library is not installed.
+
+    Raises
+    ------
+    PlanError
+        Naming the first of them.
+    """
+    for name in names:
+        if find_spec(name) is None:
+            raise PlanError(f"--track {name} needs a library that is not installed.", hint=f"pip install {name}")
+
+
 def _tracker(name: str, folder: str) -> GeneralTracker:
     from accelerate import PartialState
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     PartialState(cpu=True)  # they log through it; under a launcher it is there already
     kind = LOGGER_TYPE_TO_CLASS[name]
-    tracker: GeneralTracker = kind("ukulele", folder) if kind.requires_logging_directory else kind("ukulele")
+    tracker: GeneralTracker = kind(TRACKED, folder) if kind.requires_logging_directory else kind(TRACKED)
     return tracker
 
 

@@ -15,7 +15,7 @@ import torch
 from ukulele import __version__, balance, data, diagnose, evaluate, features, models, report, strategies, tasks
 from ukulele.attempt import Context, Outcome, Track, attempt, facts_of
 from ukulele.config import FitOptions, options_from
-from ukulele.engine import Engine, Tracker, choose_device, choose_precision
+from ukulele.engine import Engine, Tracker, choose_device, choose_precision, refuse_absent
 from ukulele.errors import PlanError, RunError, UkuleleError
 from ukulele.events import Event, Hear, Judged, Said, Stepped
 from ukulele.layers import best_layer
@@ -70,8 +70,7 @@ def fit(source: Any, options: FitOptions, folder: Path, hear: Hear, *, resume: b
         else RunFolder.create(folder, options.plain(), command, writes=engine.main)
     )
     try:
-        with tracking(run, options, engine) as track:
-            return _fit(source, options, run, engine, hear, track)
+        return _fit(source, options, run, engine, hear)
     except UkuleleError:
         if not resume:
             run.discard()
@@ -80,31 +79,27 @@ def fit(source: Any, options: FitOptions, folder: Path, hear: Hear, *, resume: b
         run.close()
 
 
-def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear: Hear, track: Track) -> Path:
+def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear: Hear) -> Path:
     tell = _telling(run, hear) if engine.main else run.log
     if options.threads:
         torch.set_num_threads(options.threads)
 
     balance.promises(options.balance)  # an unknown name is refused now
+    refuse_absent(options.track)
     dataset = read(source, options, run, tell)
     refuse_for_one(options, dataset)
     refuse_unread(options, dataset)
     dtype = engine.agree(run.decide("precision", lambda: choose_precision(options.precision, engine.device)))
     _same_machine(run, engine, tell)
     cache = features.Cache(options.cache_folder, int(options.cache_budget * 2**30))
-    context = Context(
-        options,
-        dataset,
-        make_tasks(dataset, options),
-        cache,
-        engine,
-        dtype,
-        run,
-        tell,
-        taps_of(dataset, options),
-        track,
-    )
+    asked, taps = make_tasks(dataset, options), taps_of(dataset, options)
+    with tracking(run, options, engine) as track:
+        return _proven(Context(options, dataset, asked, cache, engine, dtype, run, tell, taps, track))
 
+
+def _proven(context: Context) -> Path:
+    """Candidates fitted, one chosen and proved, and all of it written down."""
+    run, engine, tell = context.run, context.engine, context.hear
     rungs = ladder(context)
     chosen = choose(rungs, context)
     shown = [*rungs, *prove(chosen, context)]

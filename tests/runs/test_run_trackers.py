@@ -80,3 +80,29 @@ def test_another_kind_of_device_is_told(tmp_path: Path) -> None:
     assert "device cpu is now cuda" in said.text
     assert "tokenizers 0.1 is now" in said.text
     run.close()
+
+
+def test_a_run_that_fails_early_leaves_its_folder_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data that cannot be used are refused before a tracker is opened; a later failure takes its files along."""
+    import ukulele
+
+    class Writer(Recorder):
+        def __init__(self, name: str, folder: str) -> None:
+            super().__init__(name, folder)
+            (Path(folder) / name).mkdir(parents=True)
+            (Path(folder) / name / "events.out").write_text("begun")
+
+    monkeypatch.setattr(Recorder, "made", [])
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "tensorboard", Writer)
+    monkeypatch.setattr("ukulele.engine.find_spec", lambda name: name)
+    out = tmp_path / "run"
+    with pytest.raises(ukulele.UkuleleError, match="one class only"):
+        ukulele.fit([("tea", "good"), ("rain", "good")] * 20, track="tensorboard", out=out)
+    assert not Recorder.made
+    assert not out.exists()
+    rows = [(f"tea w{number}", "good" if number % 2 else "bad") for number in range(40)]
+    with pytest.raises(ukulele.UkuleleError, match="gone"):
+        ukulele.fit(rows, model=str(tmp_path / "gone"), track="tensorboard", out=out)
+    assert len(Recorder.made) == 1
+    assert not Recorder.made[0].open
+    assert not out.exists()

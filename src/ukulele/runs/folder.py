@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
+import shutil
 import time
 import zlib
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ from ukulele.events import Event, Place, Progress, Saved
 from ukulele.tools.files import disk_error, load_tree, save_tree, write_json
 
 FORMAT = 1
+TRACKED = "ukulele"  # what trackers file a run under; of those that write files a folder in the run's own
 FIRST = {".lock", "events.jsonl"}  # all there is of a run that was killed before it had a manifest
 
 
@@ -112,6 +114,8 @@ class RunFolder:
             return
         for name in ("manifest.json", "events.jsonl", "quarantine.csv", ".lock"):
             (self.path / name).unlink(missing_ok=True)
+        for name in ("checkpoints", "results", TRACKED):
+            shutil.rmtree(self.path / name, ignore_errors=True)
         if not any(self.path.iterdir()):
             self.path.rmdir()
 
