@@ -117,4 +117,4 @@ def _remember(path: Path, seen: dict[Any, Verdict]) -> None:
         with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, SEEN) as writer:
             writer.write_table(table)
 
-    replace_atomic(path, write)
+    replace_atomic(path, write, "--cache")

@@ -93,10 +93,10 @@ def _write(sources: Sequence[Reader], files: tuple[str, ...], path: Path, notes:
             for batch in _batches(sources, files, bad):
                 writer.write_batch(batch)
 
-    replace_atomic(path, write)
+    replace_atomic(path, write, "--cache")
     said = [dataclasses.asdict(finding) for finding in _findings(sources)]
     set_aside = [[b.where.file, b.where.line, b.reason, b.content] for b in bad]
-    write_json(notes, {"findings": said, "bad": set_aside})
+    write_json(notes, {"findings": said, "bad": set_aside}, "--cache")
 
 
 def _open(path: Path, notes: Path, files: tuple[str, ...]) -> Stored:

@@ -138,7 +138,7 @@ def write(
             put(packed)
             file.write(FOOTER.pack(len(packed), digest.intdigest(), MAGIC))
 
-    replace_atomic(path, fill)
+    replace_atomic(path, fill, "--cache")
 
 
 def _describe(field: Field, dtype: torch.dtype, trailing: Sequence[int]) -> dict[str, Any]:

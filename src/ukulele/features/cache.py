@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ukulele.errors import StorageError
 from ukulele.features.blocks import Block, DamagedBlockError
+from ukulele.tools.files import disk_error
 
 DEFAULT_BUDGET = 20 * 2**30
 SUFFIX = ".block"
@@ -63,7 +64,10 @@ class Cache:
 
     def has_room(self, size: int) -> bool:
         """Whether `size` more bytes fit the budget and the disk, making room where that helps."""
-        self.blocks.mkdir(parents=True, exist_ok=True)
+        try:
+            self.blocks.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(self.blocks, error, "--cache") from error
         held = self.entries()
         idle = [(path, bytes_) for path, bytes_, _ in held if path not in self._used]
         excess = sum(bytes_ for _, bytes_, _ in held) + size - self.budget

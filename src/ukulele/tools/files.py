@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,15 +13,19 @@ from typing import Any
 
 from ukulele.errors import StorageError
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # more space helps
 
-def write_atomic(path: Path, content: bytes | str) -> None:
+
+def write_atomic(path: Path, content: bytes | str, option: str = "--out") -> None:
     """Write a file so that a crash or a full disk leaves the old one or the new one, never a part."""
     data = content.encode() if isinstance(content, str) else content
-    replace_atomic(path, lambda part: part.write_bytes(data))
+    replace_atomic(path, lambda part: part.write_bytes(data), option)
 
 
-def replace_atomic(path: Path, write: Callable[[Path], Any]) -> None:
+def replace_atomic(path: Path, write: Callable[[Path], Any], option: str = "--out") -> None:
     """Let `write` fill a temporary file beside `path`, then put it in its place.
+
+    `option` is the one of the command line that chooses the place, for the error.
 
     Raises
     ------
@@ -31,7 +37,7 @@ def replace_atomic(path: Path, write: Callable[[Path], Any]) -> None:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
     except OSError as error:
-        raise disk_error(path, error) from error
+        raise disk_error(path, error, option) from error
     part = Path(name)
     try:
         write(part)
@@ -40,22 +46,30 @@ def replace_atomic(path: Path, write: Callable[[Path], Any]) -> None:
         part.chmod(0o644)
         part.replace(path)
     except OSError as error:
-        raise disk_error(path, error) from error
+        raise disk_error(path, error, option) from error
     finally:
         part.unlink(missing_ok=True)
 
 
-def disk_error(path: Path, error: OSError) -> StorageError:
-    """The operating system's refusal in our words."""
+def disk_error(path: Path, error: OSError, option: str = "--out") -> StorageError:
+    """The operating system's refusal in our words; `option` is the one that chooses the place."""
+    full = _number(error) in FULL
+    way = f"Free some space (`uke cache --clear` empties the feature cache) or choose another place with {option}."
     return StorageError(
         f"cannot write {path}: {error.strerror or error}.",
-        hint="Free some space (`uke cache --clear` empties the feature cache) or choose another place with --out.",
+        hint=way if full else f"Choose a place that can be written to with {option}.",
     )
 
 
-def write_json(path: Path, value: Any) -> None:
+def _number(error: OSError) -> int | None:
+    """The system's number of an error; safetensors has it in its words alone."""
+    said = re.search(r"os error (\d+)", str(error))
+    return int(said[1]) if error.errno is None and said else error.errno
+
+
+def write_json(path: Path, value: Any, option: str = "--out") -> None:
     """Plain data as readable JSON, atomically."""
-    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, sort_keys=False) + "\n")
+    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, sort_keys=False) + "\n", option)
 
 
 def save_tree(path: Path, tree: Mapping[str, Any]) -> None:
