@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,10 +20,11 @@ from ukulele.errors import DataError
 from ukulele.predict import WINDOW, Grouped, Predictor, load_model
 from ukulele.tools.files import disk_error
 from ukulele.tools.pictures import open_picture, with_boxes
-from ukulele.types import BadRow, Joined, Kind, Row, Rows, Target, Task
+from ukulele.types import BadRow, Joined, Kind, Row, Rows, Target, Task, Where
 
 TABLES = {".csv", ".tsv", ".jsonl", ".json", ".parquet", ".ndjson"}
 PICTURES = 256  # in memory at a time
+SHOWN = 5  # rows set aside that are said; a file lists them all
 
 
 def answer_to(  # noqa: PLR0913 - what a command was given
@@ -41,7 +41,8 @@ def answer_to(  # noqa: PLR0913 - what a command was given
     """Read what is given, answer (for `tasks`, or all), and write CSV or JSONL to `target`, or lines to the screen.
 
     `decoding` are numbers of a detector's: `confidence` and `overlap`. Where `target` is a folder, answers.jsonl is
-    written there and, with `draw`, every picture with its boxes.
+    written there and, with `draw`, every picture with its boxes. Rows that cannot be read are listed in a file beside
+    `target`.
     """
     out, err = consoles
     predictor = load_model(run, *machine).only(tasks).decoding(**(decoding or {}))
@@ -50,10 +51,15 @@ def answer_to(  # noqa: PLR0913 - what a command was given
         target = folder / "answers.jsonl"
     if draw and folder is None:
         raise DataError("--draw needs a folder to put the pictures into.", hint="Name one: --out DIR")
+    for one in given:
+        if predictor.modality != "image" and os.path.isfile(one) and not is_source(one, predictor.modality):  # noqa: PTH113
+            err.print(f"{one}: answered as a text; a file of rows ends in {_endings()}", markup=False, soft_wrap=True)
     rows, bad, width = gather(given, predictor, columns)
     predictor = predictor.only(tasks_for(predictor, width))
-    for aside in bad:
-        err.print(f"set aside {aside.where}: {aside.reason}", style="yellow", markup=False, soft_wrap=True)
+    aside = None if target is None else target.with_suffix(".quarantine.csv")
+    if aside is not None and (bad or aside.exists()):
+        data.write_quarantine(aside, bad)
+    _say_aside(bad, err, f"all are in {aside}" if aside else "with --out FILE all are listed beside it")
     began, count = time.perf_counter(), 0
     rows, asked = tee(rows)  # what is held between the two is a window of rows
     answers: Iterator[tuple[Row, dict[str, Any]]] = zip(
@@ -89,7 +95,7 @@ def gather(
     """
     parts: list[Rows] = []
     bad: list[BadRow] = []
-    texts: list[str] = []
+    texts: list[tuple[int, str]] = []
     found: set[int] = set()
 
     def take(source: Any, columns: tuple[str, ...] = ()) -> None:
@@ -101,21 +107,29 @@ def gather(
         bad.extend(aside)
 
     def flush() -> None:
-        if texts:
-            width = typed(texts, predictor)
-            take([tuple(texts[i : i + width]) for i in range(0, len(texts), width)])
-            texts.clear()
+        if not texts:
+            return
+        width = typed([text for _, text in texts], predictor)
+        found.add(width)
+        pairs: list[tuple[str, ...]] = []
+        for start in range(0, len(texts), width):
+            pair = texts[start : start + width]
+            empty = [at for at, text in pair if not text.strip()]
+            bad.extend(BadRow(Where(f"text {at}"), "it is empty") for at in empty[:1])
+            if not empty:
+                pairs.append(tuple(text for _, text in pair))
+        if pairs:
+            take(pairs)
+        texts.clear()
 
-    for one in given:
-        path = Path(one)
-        looks_like_file = (path.suffix.lower() in TABLES and " " not in one) or predictor.modality == "image"
-        if not looks_like_file and not os.path.isfile(one):  # noqa: PTH113 - a text may be too long for a path
-            texts.append(one)
+    for at, one in enumerate(given, 1):
+        if not is_source(one, predictor.modality):
+            texts.append((at, one))
             continue
         flush()
         if not os.path.exists(one):  # noqa: PTH110
             raise DataError(f"no such file: {one}", hint=f"Looked in {Path.cwd()}.")
-        take(path, columns)
+        take(Path(one), columns)
     flush()
     return chain.from_iterable(parts), bad, next(iter(found))
 
@@ -165,6 +179,34 @@ def _drawn(answers: Iterable[tuple[Row, dict[str, Any]]], folder: Path) -> Itera
         except OSError as error:
             raise disk_error(folder, error) from error
         yield row, answer
+
+
+def is_source(given: str, modality: str) -> bool:
+    """Whether an argument names rows rather than being one: by its ending, or a folder written as a path.
+
+    >>> is_source("new.csv", "text"), is_source("README", "text"), is_source("README", "image")
+    (True, False, True)
+    """
+    if modality == "image":
+        return True
+    ending = os.path.splitext(given)[1].lower()  # noqa: PTH122 - it may be any text
+    if ending in TABLES and " " not in given:
+        return True
+    if ending in TABLES | {".txt"}:
+        return os.path.isfile(given)  # noqa: PTH113
+    return os.sep in given and os.path.isdir(given)  # noqa: PTH112
+
+
+def _endings() -> str:
+    return ", ".join(sorted(TABLES))
+
+
+def _say_aside(bad: Sequence[BadRow], err: Console, where: str) -> None:
+    """The first rows set aside, how many more there are, and where all are listed."""
+    for row in bad[:SHOWN]:
+        err.print(f"set aside {row.where}: {row.reason}", style="yellow", markup=False, soft_wrap=True)
+    if len(bad) > SHOWN:
+        err.print(f"and {len(bad) - SHOWN:,} more; {where}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _line(row: Row, answer: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -246,16 +288,26 @@ def _flat(line: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def evaluate_on(run: Path, source: Any, slice_by: str | None) -> dict[str, Any]:
+def evaluate_on(
+    run: Path,
+    source: Any,
+    slice_by: str | None,
+    max_bad: float = 0.05,
+    quarantine: Path | None = None,
+    err: Console | None = None,
+) -> dict[str, Any]:
     """Scores of a run's model on labelled rows, by metric and, where asked, by slice; by task, too, of several.
+
+    At most the share `max_bad` of the rows may be set aside; `quarantine` lists them, and `err` is told of the first.
 
     Raises
     ------
     RunError
         If the run holds no model.
     DataError
-        If no row can be used.
+        If no row can be used, or too many cannot.
     """
+    err = err or Console(stderr=True, highlight=False)
     predictor = load_model(run)
     asked = predictor.about.get("asked", {})
     targets = [
@@ -263,7 +315,13 @@ def evaluate_on(run: Path, source: Any, slice_by: str | None) -> dict[str, Any]:
         for name, task in predictor.tasks.items()
     ]
     joined = [Joined(name, tuple(told["inputs"]), (name,)) for name, told in asked.items()]
-    dataset = data.read_labelled(source, predictor.columns, tuple(targets), predictor.modality, joined=joined)
+    dataset = data.read_labelled(
+        source, predictor.columns, tuple(targets), predictor.modality, max_bad=max_bad, joined=joined
+    )
+    if quarantine is not None:
+        data.write_quarantine(quarantine, dataset.quarantine, "--quarantine")
+    for said in (*dataset.notes, *(f.message for f in dataset.findings if f.code == "file-without-rows")):
+        err.print(said, markup=False, soft_wrap=True)
     rows = dataset.splits["test"]
     tasks = {name: task for name, task in predictor.tasks.items() if name in {t.name for t in dataset.targets}}
     raw, values, numbers = _raw(predictor, rows, tasks)
@@ -277,8 +335,7 @@ def evaluate_on(run: Path, source: Any, slice_by: str | None) -> dict[str, Any]:
         scores[name] = evaluate.plain(evaluate.estimates(task, table))
         if slice_by is not None:
             slices[name] = list(evaluate.slices(task, table, rows.take(numbers[name]).column(slice_by), slice_by))
-    for row in dataset.quarantine[:5]:
-        print(f"set aside {row.where}: {row.reason}", file=sys.stderr)
+    _say_aside(dataset.quarantine, err, f"all are in {quarantine}" if quarantine else "--quarantine FILE lists all")
     alone = next(iter(scores)) if len(predictor.tasks) == 1 else None
     found: dict[str, Any] = {
         "rows": len(rows),

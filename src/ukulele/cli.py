@@ -209,18 +209,27 @@ def predict(
 
 
 @app.command()
-def evaluate(run: o.RunFolder, data: o.Data, slice_by: o.Slice = None, as_json: o.Json = False) -> None:
+def evaluate(
+    run: o.RunFolder,
+    data: o.Data,
+    slice_by: o.Slice = None,
+    max_bad: o.MaxBad = 0.05,
+    quarantine: o.Quarantine = None,
+    as_json: o.Json = False,
+) -> None:
     """Score the model of RUN on labelled DATA, with intervals."""
     from ukulele.answering import evaluate_on
     from ukulele.data import named
     from ukulele.show import estimates
 
-    scores = evaluate_on(run, named(data), slice_by)
+    FitOptions(max_bad=max_bad)  # refused now where it is no share
+    scores = evaluate_on(run, named(data), slice_by, max_bad, quarantine, err)
     if as_json:
         import json
 
         out.print_json(json.dumps(scores))
     else:
+    from ukulele.config import FitOptions
         estimates(scores, out)
 
 

@@ -191,8 +191,8 @@ def bad_rows_finding(bad: Sequence[BadRow], rows: int) -> Iterator[Finding]:
         )
 
 
-def write_quarantine(path: Path, bad: Iterable[BadRow]) -> None:
-    """All bad rows as CSV with the columns file, line, reason, content.
+def write_quarantine(path: Path, bad: Iterable[BadRow], option: str = "--out") -> None:
+    """All bad rows as CSV with the columns file, line, reason, content; `option` chose the place.
 
     Raises
     ------
@@ -203,4 +203,4 @@ def write_quarantine(path: Path, bad: Iterable[BadRow]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file", "line", "reason", "content"])
     writer.writerows([b.where.file, b.where.line or "", b.reason, b.content] for b in bad)
-    write_atomic(path, text.getvalue())
+    write_atomic(path, text.getvalue(), option)

@@ -1,0 +1,80 @@
+"""Rows that cannot be used, and arguments that may be a text or a file: predict and evaluate say what they did."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from e2e_kit import Answer, rows_of, write_csv
+
+Uke = Callable[..., Answer]
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Path:
+    """30 rows, 8 of them without a text."""
+    rows = rows_of(30, 5)
+    for row in rows[3:19:2]:
+        row["text"] = ""
+    return write_csv(tmp_path / "faulty.csv", rows, ["text", "label"])
+
+
+def test_evaluate_takes_the_option_it_advises(uke: Uke, fitted: Path, faulty: Path, tmp_path: Path) -> None:
+    refused = uke("evaluate", fitted, faulty)
+    assert refused.code == 2
+    assert "--max-bad 0.27" in refused.flat
+    aside = tmp_path / "aside.csv"
+    answer = uke("evaluate", fitted, faulty, "--max-bad", "0.27", "--quarantine", aside)
+    assert answer.code == 0, answer.err
+    assert "22 rows, 8 set aside" in answer.flat
+    assert answer.err.count("set aside") == 5
+    assert f"and 3 more; all are in {aside}" in answer.err
+    assert len(aside.read_text().splitlines()) == 9
+    assert "--quarantine FILE lists all" in uke("evaluate", fitted, faulty, "--max-bad", "0.5").err
+    assert json.loads(uke("evaluate", fitted, faulty, "--max-bad", "0.5", "--json").out)["set_aside"] == 8
+    assert "--max-bad 3" in uke("evaluate", fitted, faulty, "--max-bad", "3").flat
+
+
+def test_predict_says_some_and_lists_all(uke: Uke, fitted: Path, faulty: Path, tmp_path: Path) -> None:
+    out, aside = tmp_path / "answers.csv", tmp_path / "answers.quarantine.csv"
+    answer = uke("predict", fitted, faulty, "--out", out)
+    assert answer.code == 0
+    assert answer.err.count("set aside") == 5
+    assert f"and 3 more; all are in {aside}" in answer.err
+    with aside.open(newline="") as file:
+        assert [row["line"] for row in csv.DictReader(file)] == [str(line) for line in range(5, 21, 2)]
+    assert "and 3 more; with --out FILE" in uke("predict", fitted, faulty).err
+    assert uke("predict", fitted, write_csv(tmp_path / "new.csv", rows_of(4), ["text"]), "--out", out).code == 0
+    assert len(aside.read_text().splitlines()) == 1, "it is of the last command"
+
+
+def test_a_text_that_is_a_file_name_too(
+    uke: Uke, fitted: Path, tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("good").write_text("hi\n")
+    Path("bad").mkdir()
+    answer = uke("predict", fitted, "good", "bad")
+    assert answer.code == 0, answer.err
+    assert [line.split()[-1] for line in answer.out.splitlines()] == ["good", "bad"]
+    assert "good: answered as a text" in answer.err
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "new.csv").write_bytes((tables / "new.csv").read_bytes())
+    assert len(uke("predict", fitted, folder).out.splitlines()) == 12
+    Path("rows.txt").write_bytes((tables / "new.csv").read_bytes())
+    assert len(uke("predict", fitted, "rows.txt", "good").out.splitlines()) == 13
+
+
+def test_empty_texts(uke: Uke, fitted: Path) -> None:
+    answer = uke("predict", fitted, "")
+    assert answer.code == 2
+    assert "set aside text 1: it is empty" in answer.flat
+    assert "list" not in answer.flat
+    answer = uke("predict", fitted, "good fine", " ", "bad")
+    assert answer.code == 0
+    assert len(answer.out.splitlines()) == 2
+    assert "set aside text 2" in answer.err
