@@ -14,6 +14,7 @@ from ukulele.data.decoded import Decoded
 from ukulele.data.frame import Frame, Indices
 from ukulele.data.near import merged, near_pictures, near_texts
 from ukulele.data.options import ReadOptions
+from ukulele.data.quarantine import NO_TIME, refuse_unreadable
 from ukulele.data.rows import Shape, number
 from ukulele.data.sources import Loaded, split_name
 from ukulele.data.split import by_groups, by_strata, by_time
@@ -42,7 +43,9 @@ def assign(
     bad: list[BadRow] = []
     given = _given(loaded, good, options, notes, bad)
     times = _times(loaded.frame, good, options, bad)
-    good = good[_kept(good, given, times)]
+    kept = good[_kept(good, given, times)]
+    refuse_unreadable(bad, len(good), len(kept), options.max_bad)
+    good = kept
     parts = {split: good[given[good] == at] for at, split in enumerate(SPLITS)} if given is not None else {}
     present = {split: rows for split, rows in parts.items() if len(rows)}
     if len(present) > 1 and "train" not in present:
@@ -204,7 +207,7 @@ def _given(
         return loaded.given
     given = np.array([codes[cell] for cell in cells], np.int8)
     for row in good[given[good] == -2].tolist():
-        bad.append(BadRow(frame.where(row), f"{cells[row]!r} in column {name!r} is no split", str(cells[row] or "")))
+        bad.append(BadRow(frame.where(row), f"{cells[row] or ''!r} in column {name!r} is no split", cells[row] or ""))
     notes.append(f"Splits are read from column {name!r}.")
     return given
 
@@ -214,7 +217,7 @@ def _times(frame: Frame, good: Indices, options: ReadOptions, bad: list[BadRow])
         return None
     times = np.array([moment(cell) for cell in frame.take([options.time], np.arange(len(frame)))[0]], np.float64)
     for row in good[np.isnan(times[good])].tolist():
-        bad.append(BadRow(frame.where(row), f"no time that can be read in column {options.time!r}"))
+        bad.append(BadRow(frame.where(row), f"{NO_TIME} in column {options.time!r}"))
     return times
 
 

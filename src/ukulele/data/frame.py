@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,6 +80,14 @@ class Frame:
             for first in range(0, batch.num_rows, BATCH):
                 yield start + first, [batch.column(name).slice(first, BATCH).to_pylist() for name in names]
 
+    @property
+    def place(self) -> str:
+        """The file behind it, or the folder of its files."""
+        if len(self.files) < 2:
+            return next(iter(self.files), "the data")
+        here = Path(self.files[0]).exists()  # a data set of a library has names of splits, as in imdb[train]
+        return os.path.commonpath(self.files) if here else self.files[0].partition("[")[0]
+
     def where(self, row: int) -> Where:
         """The place a row came from."""
         (file,), (line,) = self.take([FILE, LINE], np.array([row]))
@@ -96,4 +106,5 @@ def require(frame: Frame, name: str) -> None:
     lower = {column.lower(): column for column in frame.fields}
     near = [lower[match] for match in difflib.get_close_matches(name.lower(), list(lower), 3, 0.5)]
     hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise DataError(f"there is no column {name!r}.", hint=f"{hint}The columns are: {', '.join(frame.fields)}.")
+    place = "" if frame.place.startswith("<") else f"{frame.place}: "  # what is in memory has no name
+    raise DataError(f"{place}there is no column {name!r}.", hint=f"{hint}The columns are: {', '.join(frame.fields)}.")

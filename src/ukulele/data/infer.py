@@ -174,8 +174,8 @@ def sample(frame: Frame, name: str) -> list[Any]:
     return frame.take([name], rows)[0]
 
 
-def kind_of(frame: Frame, name: str) -> Kind:
-    """Classes, several labels or a number, from the cells of a column.
+def kind_of(frame: Frame, name: str, *, may_be_said: bool = False) -> Kind:
+    """Classes, several labels or a number, from the cells of a column; `may_be_said`: with --task.
 
     Raises
     ------
@@ -198,9 +198,11 @@ def kind_of(frame: Frame, name: str) -> Kind:
     distinct = len(values) > 0.9 * total and total >= 10
     if distinct and (not numeric or _counter(found)):
         what = "an identifier" if numeric else "an identifier or free text"
+        asked = f"If it is meant, say what is asked: --task {'regress' if numeric else 'classify'}. Otherwise name"
         raise DataError(
-            f"column {name!r} looks like {what}: {len(values)} different values in {total} rows.",
-            hint=f"Name the target with --target. The columns are: {', '.join(frame.fields)}.",
+            f"{frame.place}: column {name!r} looks like {what}: {len(values)} different values in {total} rows.",
+            hint=f"{asked if may_be_said else 'Name'} the target with --target. "
+            f"The columns are: {', '.join(frame.fields)}.",
         )
     return "regress" if numeric and len(found) > FEW and not _dense(found, total) else "classify"
 
@@ -314,7 +316,7 @@ def _targets(frame: Frame, asked: Sequence[Asked], options: ReadOptions, notes: 
             found.append(Target(one.name, "multilabel", one.columns, taken, one.weight))
             continue
         (column,) = one.columns
-        kind: Kind = options.task or kind_of(frame, column)  # type: ignore[assignment]
+        kind: Kind = options.task or kind_of(frame, column, may_be_said=len(asked) == 1 and not options.asked)  # type: ignore[assignment]
         if options.task is None:
             said = {"classify": "one class a row", "multilabel": "several labels a row", "regress": "a number"}[kind]
             change = "" if len(asked) > 1 or options.asked else " (change it with --task)"

@@ -24,6 +24,7 @@ from ukulele.tools.files import write_atomic
 from ukulele.types import BadRow, Finding, Target
 
 SHOWN = 5
+NO_TIME = "no time that can be read"
 Check = Callable[[Sequence[Any]], str]
 """The cells of a row to what is wrong with them, "" for nothing."""
 
@@ -174,6 +175,25 @@ def refuse_too_many(bad: Sequence[BadRow], rows: int, max_bad: float, what: str 
         f"{len(bad)} of {rows} {what} cannot be used, more than the {100 * max_bad:.3g} % allowed:\n{first}{more}",
         hint=f"Mend them, or go on without them: --max-bad {min(1.0, len(bad) / rows + 0.005):.2f}",
     )
+
+
+def refuse_unreadable(bad: Sequence[BadRow], rows: int, left: int, max_bad: float) -> None:
+    """Stop where the split or the time of too many of `rows`, or of all that are `left`, cannot be read.
+
+    Raises
+    ------
+    DataError
+        Naming the first, and what was expected in its place.
+    """
+    if bad and not left:
+        time = bad[0].reason.startswith(NO_TIME)
+        raise DataError(
+            f"{len(bad)} of {rows} rows: {bad[0].reason}; the first is {bad[0].where}.",
+            hint="Expected a number or a date such as 2024-05-31; name another column with --time, or leave it out."
+            if time
+            else "Expected train, validation or test; name another column with --split, or leave it out.",
+        )
+    refuse_too_many(bad, rows, max_bad)
 
 
 def bad_rows_finding(bad: Sequence[BadRow], rows: int) -> Iterator[Finding]:

@@ -75,7 +75,7 @@ def read_loaded(loaded: Loaded, options: ReadOptions, cache: Path) -> Single:
         if loaded.bad:
             quarantine.refuse_too_many(loaded.bad, len(loaded.bad), 0)
         raise DataError(
-            f"{loaded.name}: there are no rows below the header.", hint="Expected at least 2 labelled rows."
+            f"{loaded.frame.place}: there are no rows below the header.", hint="Expected at least 2 labelled rows."
         )
     boxed = loaded.boxed
     guess = infer_boxes(boxed.names, options) if boxed else infer(loaded.frame, options, loaded.pictures)
@@ -117,7 +117,7 @@ def usable(loaded: Loaded, shape: Shape, cache: Path | None, max_bad: float) -> 
     good = np.flatnonzero(~out)
     if not len(good):
         raise DataError(
-            f"{loaded.name}: there are no rows that can be used.",
+            f"{loaded.frame.place}: there are no rows that can be used.",
             hint=f"{bad[0].where}: {bad[0].reason}" if bad else "",
         )
     return Usable(loaded, shape, good, bad, total, values, decoded)

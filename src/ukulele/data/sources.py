@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,25 @@ def _folder(path: Path, cache: Path | None) -> Loaded:
     notes += [f"Not read, for their names are no splits: {', '.join(left)}."] * bool(left)
     splits = [split_name(p.stem) for p in tabular]
     given = _given(stored.frame, splits) if any(splits) else None
-    return Loaded(path.resolve().name, stored.frame, given, stored.bad, tuple(notes), stored.findings)
+    findings = (*stored.findings, *_without_rows(stored.frame))
+    return Loaded(path.resolve().name, stored.frame, given, stored.bad, tuple(notes), findings)
+
+
+def _without_rows(frame: Frame) -> Iterator[Finding]:
+    """Files of several that hold no row that can be read: their splits are missing."""
+    if not len(frame):  # an error, said elsewhere
+        return
+    counts = np.bincount(frame.whole(FILE), minlength=len(frame.files))
+    for file, count in zip(frame.files, counts, strict=True):
+        if not count:
+            split = split_name(Path(file).stem)
+            yield Finding(
+                "warning",
+                "file-without-rows",
+                f"{file} has no rows{'' if split is None else f', so there is no {split} split in it'}.",
+                {"file": file, "split": split},
+                "Fill it or remove it; a split that is missing is made from the other rows.",
+            )
 
 
 def _given(frame: Frame, splits: Sequence[Split | None], other: int = -1) -> NDArray[np.int8]:
@@ -161,7 +179,7 @@ def _splits_of(readers: Any, name: str, key: str | None, cache: Path | None) -> 
     left = [f"{of} ({n:,} rows)" for of, split, n in zip(by_name, splits, rows, strict=True) if split is None]
     notes = (f"Not read: {', '.join(left)}.",) if left else ()
     given = _given(stored.frame, splits, other=LEFT_OUT) if len(by_name) > 1 or "test" in by_name else None
-    return Loaded(name, stored.frame, given, stored.bad, notes, stored.findings)
+    return Loaded(name, stored.frame, given, stored.bad, notes, (*stored.findings, *_without_rows(stored.frame)))
 
 
 def _hub(source: str, path: Path, cache: Path | None) -> Loaded:
