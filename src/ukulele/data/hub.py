@@ -10,6 +10,7 @@ from ukulele.data.columnar import read_arrow
 from ukulele.data.frame import BATCH
 from ukulele.data.reader import Reader
 from ukulele.errors import DataError, MissingExtraError
+from ukulele.tools.network import online, silent
 
 Readers = tuple[dict[str, Reader], list[str]]
 
@@ -23,23 +24,41 @@ def load_saved(path: Path) -> Readers:
         raise DataError(f"{path}: not a saved data set that can be read ({error}).") from error
 
 
-def load_hub(name: str) -> Readers:
-    """A data set of the hub by its id; from the local cache alone where HF_HUB_OFFLINE is set.
+def load_hub(name: str, nearby: str = "") -> Readers:
+    """A data set of the hub by its id; from the local cache alone where the hub cannot be reached.
+
+    `nearby` says what lies where a path of that name would.
 
     Raises
     ------
     DataError
         If there is no such data set, or it cannot be reached.
     """
-    library = _library(f"{name}: no such file or folder here; to look for it on the Hugging Face hub")
+    missing = f"{name}: no such file or folder here"
+    library = _library(f"{missing}; to look for it on the Hugging Face hub")
+    if not online() and not _is_cached(library, name):
+        raise DataError(
+            f"{missing}, and the Hugging Face hub cannot be reached.",
+            hint=f"{nearby} For a data set of the hub, load it where there is network and use `save_to_disk`.".strip(),
+        )
     try:
-        return readers_of(library.load_dataset(name))
+        with silent("huggingface_hub", "datasets"):
+            return readers_of(library.load_dataset(name))
     except Exception as error:  # the library lets through errors of the network, of the hub and of every format
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
-            f"{name}: no such file or folder here, and it cannot be read from the Hugging Face hub ({first}).",
-            hint="Check the name or the network, or load the data set elsewhere and use `save_to_disk`.",
+            f"{missing}, and it cannot be read from the Hugging Face hub ({first}).",
+            hint=f"{nearby} Or check the network, or load the data set elsewhere and use `save_to_disk`.".strip(),
         ) from error
+
+
+def _is_cached(library: Any, name: str) -> bool:
+    """Whether the library was given this data set before: it keeps a folder for each."""
+    from datasets.naming import camelcase_to_snakecase
+
+    *owner, last = name.split("/")
+    folder = "___".join([*owner, camelcase_to_snakecase(last)])
+    return (Path(library.config.HF_DATASETS_CACHE) / folder).is_dir()
 
 
 def readers_of(data: Any) -> Readers:

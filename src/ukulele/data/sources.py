@@ -26,6 +26,7 @@ NAMES: dict[str, Split] = {
     **dict.fromkeys(("test", "testing", "holdout", "heldout"), "test"),
 }
 
+LISTED = 8  # names of a folder that an error shows
 LEFT_OUT = -2  # in the place of a split
 TABLES = FORMATS.keys() - {".txt"}  # in a folder, where a .txt is more often a note
 
@@ -189,6 +190,21 @@ def _hub(source: str, path: Path, cache: Path | None) -> Loaded:
     if is_id and not near and ("/" not in source or not folder.is_dir()):
         from ukulele.data.hub import load_hub
 
-        return _splits_of(load_hub(source), source, source, cache)
-    hint = f"Did you mean {' or '.join(str(folder / name) for name in near)}?" if near else "Check the path."
-    raise DataError(f"{source}: no such file or folder.", hint=hint)
+        return _splits_of(load_hub(source, nearby(path)), source, source, cache)
+    raise DataError(f"{source}: no such file or folder.", hint=nearby(path))
+
+
+def nearby(path: Path) -> str:
+    """What a path that leads nowhere may have meant: what is called much the same, or all that lies there."""
+    missing = path
+    while not missing.parent.is_dir() and missing.parent != missing:
+        missing = missing.parent
+    try:
+        there = sorted(p.name for p in missing.parent.iterdir() if not p.name.startswith("."))
+    except OSError:
+        return "Check the path."
+    near = difflib.get_close_matches(missing.name, there, 3)
+    if near:
+        return f"Did you mean {' or '.join(str(missing.parent / name) for name in near)}?"
+    listed = ", ".join(there[:LISTED]) + (f" and {len(there) - LISTED} more" if len(there) > LISTED else "")
+    return f"Check the path: {missing.parent.resolve()} holds {listed or 'nothing'}."

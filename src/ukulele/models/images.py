@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
-import socket
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -20,6 +16,7 @@ from torch import Tensor, nn
 from ukulele.errors import ModelError
 from ukulele.models.augment import View, encode
 from ukulele.models.timm_stages import channels_last, layout, stages, summary
+from ukulele.tools.network import online
 from ukulele.types import Card, Field, Model, Request
 
 CLASSES = {1000: "ImageNet-1k", 11821: "ImageNet-12k", 21841: "ImageNet-22k", 21843: "ImageNet-21k"}
@@ -288,7 +285,7 @@ def _download(name: str, source: Source) -> nn.Module:
             hint="Name a local .safetensors file of it, train it with `--strategy scratch`, or take another: "
             + _suggestions(_plain(name)),
         )
-    if known.hf_hub_id and known.hf_hub_id not in _cached() and not _online():
+    if known.hf_hub_id and known.hf_hub_id not in _cached() and not online():
         raise ModelError(f"The weights of {name!r} are not here, and the hub cannot be reached.", hint=_reachable())
     try:
         net: nn.Module = timm.create_model(_plain(name), pretrained=True, num_classes=0, **source.args)
@@ -364,18 +361,3 @@ def _cached() -> set[str]:
     from ukulele.models.hub import cached
 
     return {name for name in cached() if name.startswith("timm/")}
-
-
-def _online() -> bool:
-    """Whether it is worth asking the hub: its client tries again for most of a minute before it gives up."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    if urllib.request.getproxies() or os.environ.get("HF_ENDPOINT"):
-        return True
-    try:
-        socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443)
-    except OSError:
-        return False
-    return True
