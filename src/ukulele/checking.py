@@ -9,13 +9,16 @@ from ukulele import data, diagnose
 from ukulele.config import FitOptions
 from ukulele.types import Dataset, Request
 
+EVERY = 1_000_000  # examples of a finding, where all are asked for
 
-def check(source: Any, options: FitOptions) -> Dataset:
-    """Read and check a data set, and train nothing.
+
+def check(source: Any, options: FitOptions, *, every: bool = False) -> Dataset:
+    """Read and check a data set, and train nothing. `every`: findings hold all their examples rather than a few.
 
     Texts are counted in the tokens of `options.model`, or of the embedded model where it is installed.
     """
-    dataset = data.read(source, options.reading, options.cache_folder)
+    reading = replace(options.reading, examples=EVERY) if every else options.reading
+    dataset = data.read(source, reading, options.cache_folder)
     if dataset.modality == "image" or options.long == "chunk":
         return dataset
     from ukulele.models import DEFAULTS, counting, hub

@@ -137,6 +137,7 @@ def check(
     model: o.Model = None,
     max_length: o.MaxLength = None,
     quarantine: o.Quarantine = None,
+    findings: o.Findings = None,
 ) -> None:
     """Read DATA, say what was understood, and list what is wrong with it. Trains nothing."""
     from ukulele import data as reading
@@ -155,9 +156,11 @@ def check(
         model=model,
         max_length=max_length,
     )
-    dataset = run(reading.named(data), options)
+    dataset = run(reading.named(data), options, every=findings is not None)
     if quarantine is not None:
-        reading.write_quarantine(quarantine, dataset.quarantine)
+        reading.write_quarantine(quarantine, dataset.quarantine, "--quarantine")
+    if findings is not None:
+        reading.write_findings(findings, dataset.findings)
     checked(dataset, out)
 
 

@@ -165,6 +165,9 @@ Quiet = Annotated[bool, _option(RUN, "Print the result alone.", None, "--quiet",
 Format = Annotated[str, typer.Option("--to", help="The format.", metavar="yolo|coco|voc")]
 Folder = Annotated[Path, typer.Option("--out", "-o", help="A new folder.", metavar="DIR")]
 Quarantine = Annotated[Path | None, typer.Option(help="Write the rows set aside to this CSV file.", metavar="FILE")]
+Findings = Annotated[
+    Path | None, typer.Option(help="Write every finding, with all its places, to this CSV file.", metavar="FILE")
+]
 Answers = Annotated[
     Path | None,
     typer.Option(

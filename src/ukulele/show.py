@@ -15,9 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from ukulele.data import input_of, places
 from ukulele.events import Event, Judged, Lookahead, Said, Saved, Stepped
 from ukulele.events import Progress as Counted
 from ukulele.types import Dataset
+
+EXAMPLES, LONGEST = 3, 80  # of a finding that are shown, and the letters of each
 
 
 class Screen:
@@ -174,6 +177,13 @@ def checked(dataset: Dataset, console: Console) -> None:
     for finding in sorted(dataset.findings, key=lambda f: ("error", "warning", "info").index(f.severity)):
         style = {"error": "red", "warning": "yellow", "info": "dim"}[finding.severity]
         console.print(f"{finding.severity}: {finding.message}", style=style, markup=False, soft_wrap=True)
+        examples = () if finding.code == "bad-rows" else finding.evidence.get("examples", ())  # those follow below
+        for example in examples[:EXAMPLES]:
+            shown = f"    {places(example)}  {textwrap.shorten(input_of(example), LONGEST, placeholder=' …')}"
+            console.print(shown.rstrip(), style="dim", markup=False, soft_wrap=True)
+        more = finding.evidence.get("count", 0) > EXAMPLES and examples
+        if more:
+            console.print("    and more; --findings FILE lists all", style="dim", markup=False)
         if finding.advice:
             console.print(f"    {finding.advice}", markup=False, soft_wrap=True)
     for bad in dataset.quarantine[:10]:

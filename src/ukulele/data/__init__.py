@@ -3,6 +3,7 @@
 from ukulele.data.boxes import write as convert
 from ukulele.data.entries import is_several, named
 from ukulele.data.labelled import read_labelled
+from ukulele.data.listing import input_of, places, write_findings
 from ukulele.data.options import ReadOptions
 from ukulele.data.quarantine import write_quarantine
 from ukulele.data.read import read, read_inputs
@@ -11,11 +12,14 @@ from ukulele.data.several import mixed
 __all__ = [
     "ReadOptions",
     "convert",
+    "input_of",
     "is_several",
     "mixed",
     "named",
+    "places",
     "read",
     "read_inputs",
     "read_labelled",
+    "write_findings",
     "write_quarantine",
 ]

@@ -32,6 +32,7 @@ class Checked:
     splits: Mapping[Split, Indices]
     prints: Prints
     answers: Mapping[str, Answers]
+    shown: int = SHOWN  # examples of a finding
 
     @property
     def rows(self) -> Indices:
@@ -58,7 +59,7 @@ def leaks(data: Checked) -> Iterator[Finding]:
         count = int(np.isin(data.prints[there], common).sum())
         examples = [
             {first: _place(data, here, value), second: _place(data, there, value), "input": _shown(data, there, value)}
-            for value in common[:SHOWN]
+            for value in common[: data.shown]
         ]
         yield Finding(
             "warning",
@@ -75,7 +76,7 @@ def duplicates(data: Checked) -> Iterator[Finding]:
         values, counts = _distinct(data.prints[rows])
         extra = int((counts - 1).sum())
         if extra:
-            repeated = values[counts > 1][:SHOWN]
+            repeated = values[counts > 1][: data.shown]
             examples = [{"rows": _places(data, rows, value), "input": _shown(data, rows, value)} for value in repeated]
             yield Finding(
                 "info" if extra < 0.01 * len(rows) else "warning",
@@ -109,7 +110,7 @@ def conflicts(data: Checked) -> Iterator[Finding]:
         if not len(torn):
             continue
         examples = []
-        for value in torn[:SHOWN]:
+        for value in torn[: data.shown]:
             same = known[data.prints[known] == value][:SHOWN]
             labels = [_said(found.values[code]) for code in found.codes[same]]
             examples.append(
@@ -215,7 +216,7 @@ def mojibake(data: Checked) -> Iterator[Finding]:
     if hit:
         rows = sorted(set(hit))
         examples = []
-        for row in rows[:SHOWN]:
+        for row in rows[: data.shown]:
             text = next(c[0] for c in data.frame.take(data.shape.inputs, np.array([row])) if broken.search(c[0] or ""))
             match = broken.search(text)
             at = match.start() if match else 0
@@ -253,7 +254,7 @@ def same_inputs(parts: Mapping[str, Checked]) -> Iterator[Finding]:
                 "test": _place(theirs, test, value),
                 "input": _shown(theirs, test, value),
             }
-            for value in common[:SHOWN]
+            for value in common[: ours.shown]
         ]
         yield Finding(
             "warning",

@@ -31,4 +31,5 @@ class ReadOptions:
     validation: float = 0.1
     test: float = 0.2
     seed: int = 0
+    examples: int = 5  # places that a finding shows
     asked: tuple[Asked, ...] = ()  # the tasks of one of several sources; empty: those that `target` names

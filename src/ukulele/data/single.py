@@ -86,7 +86,7 @@ def read_loaded(loaded: Loaded, options: ReadOptions, cache: Path) -> Single:
     found = replace(found, bad=(*found.bad, *late))
     quarantine.refuse_too_many(found.bad, found.total, options.max_bad)
     _refuse_unlearnable(found, splits)
-    checked = Checked(loaded.frame, found.shape, splits, found.prints, found.answers)
+    checked = Checked(loaded.frame, found.shape, splits, found.prints, found.answers, options.examples)
     notes = (*loaded.notes, *guess.notes, *more)
     findings = (*check(checked), *broken(loaded.frame, splits, options))
     return Single(dataset_of(found, splits, guess.modality, notes, findings), checked)
