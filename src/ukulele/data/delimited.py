@@ -24,6 +24,10 @@ from ukulele.types import BadRow, Finding, Where
 DELIMITERS = ",\t;|"
 RESTARTS = 200
 SHOWN = 200  # characters of a bad row that are kept
+ENCODED, SHOWN_LINES = 500, 5  # lines beyond ASCII that are looked at, and shown
+FOREIGN = 0.25  # share of letters beyond ASCII: 2 to 8 % in western European texts, above 40 % in Cyrillic or Japanese
+STRANGE = 0.02  # share of signs that such texts hardly use, but other encodings use for letters
+RARE = frozenset("‚ƒ„†‡ˆ‰‹ŒŽ•˜›œžŸ¡¢¤¥¦§¨©ª¬¯±²³´µ¶·¸¹¼½¾×÷ØøÞþÐðÝý")
 
 
 @dataclass(frozen=True)
@@ -98,16 +102,37 @@ def _layout(path: Path) -> Layout:
         raise DataError(f"{path}: the file is empty.", hint="Expected a header row and rows below it.")
     names, findings = _names(path, header)
     if codec not in ("utf-8", "utf-8-sig"):
-        findings.append(
-            Finding(
-                "info",
-                "other-encoding",
-                f"{path.name} is not UTF-8; it was read as {codec}.",
-                {"file": str(path), "encoding": codec},
-                "If names or accents look wrong, save the file as UTF-8.",
-            )
-        )
+        findings.append(_other_encoding(path, codec))
     return Layout(codec, dialect, names, reader.line_num, tuple(findings))
+
+
+def _other_encoding(path: Path, codec: str) -> Finding:
+    """That a file is not UTF-8; a warning where it can hardly be Windows-1252 either."""
+    message = f"{path.name} is not UTF-8; it was read as {codec}."
+    evidence: dict[str, Any] = {"file": str(path), "encoding": codec}
+    if codec == "cp1252":
+        lines = list(islice(_foreign_lines(path), ENCODED))
+        letters = "".join(line for _, line in lines)
+        foreign = sum(character > "\x7f" for character in letters) / max(len(letters), 1)
+        rare = sum(character in RARE or character > "\ud7ff" for character in letters) / max(len(letters), 1)
+        if foreign > FOREIGN or rare > STRANGE:
+            at, line = lines[0]
+            shown = _shown(line)[:80]
+            message = (
+                f"{path.name} is not UTF-8. It was read as Windows-1252, which is for western European languages, and "
+                f"{foreign:.0%} of the letters of such lines came out foreign, as in {path}:{at}: {shown}"
+            )
+            evidence["examples"] = [{"row": f"{path}:{at}", "input": _shown(line)} for at, line in lines[:SHOWN_LINES]]
+            advice = "Save the file as UTF-8: for example `iconv -f SHIFT_JIS -t UTF-8`, with the encoding it has."
+            return Finding("warning", "other-encoding", message, evidence, advice)
+    return Finding("info", "other-encoding", message, evidence, "If names or accents look wrong, save it as UTF-8.")
+
+
+def _foreign_lines(path: Path) -> Iterator[tuple[int, str]]:
+    with path.open("rb") as file:
+        for at, line in enumerate(file, 1):
+            if not line.isascii():
+                yield at, line.decode("cp1252", "surrogateescape")
 
 
 def _names(path: Path, header: list[str]) -> tuple[tuple[str, ...], list[Finding]]:
