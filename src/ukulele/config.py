@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ukulele.data.options import ReadOptions
 from ukulele.errors import PlanError
@@ -66,8 +67,10 @@ class FitOptions:
     track: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if strange := [f"{_option(name)} {what}" for name, what in _other_types(self)]:
+            raise PlanError("these options cannot be used:\n- " + "\n- ".join(strange))
         faults = [
-            f"--{name.replace('_', '-')} {value}: at least {least} was expected"
+            f"{_option(name)} {value}: at least {least} was expected"
             for name, least in LEAST.items()
             if (value := getattr(self, name)) is not None and value < least
         ]
@@ -83,7 +86,7 @@ class FitOptions:
         elif self.private_stages:
             faults.append(f"--private-stages with --strategy {self.strategy}: --adapters per-task is its counterpart")
         faults += [
-            f"--{name.replace('_', '-')} {getattr(self, name)}: 0 or more was expected"
+            f"{_option(name)} {getattr(self, name)}: 0 or more was expected"
             for name in ("cache_budget", "save_every")
             if not getattr(self, name) >= 0
         ]
@@ -99,7 +102,7 @@ class FitOptions:
         if not re.fullmatch(r"\w[\w.-]*", self.freeze):
             faults.append(f"--freeze {self.freeze}: a number of stages, a stage, all, none or auto was expected")
         faults += [
-            f"--{name.replace('_', '-')} {getattr(self, name)}: one of {', '.join(allowed)} was expected"
+            f"{_option(name)} {getattr(self, name)}: one of {', '.join(allowed)} was expected"
             for name, allowed in CHOICES.items()
             if getattr(self, name) not in allowed
         ]
@@ -136,6 +139,33 @@ class FitOptions:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _other_types(options: FitOptions) -> Iterator[tuple[str, str]]:
+    """Options, by name, whose value is of another type than they are declared with."""
+    for name, declared in get_type_hints(FitOptions).items():
+        value, kinds = getattr(options, name), get_args(declared) or (declared,)
+        if get_origin(declared) is tuple:
+            fits, wanted = (
+                isinstance(value, tuple) and all(isinstance(one, str) for one in value),
+                "one word or several",
+            )
+        elif value is None:
+            fits, wanted = NoneType in kinds, "a value"
+        else:
+            allowed, wanted = next((TYPES[kind] for kind in TYPES if kind in kinds), TYPES[str])
+            fits = isinstance(value, allowed) and not isinstance(value, bool)
+        if not fits:
+            yield name, f"{value!r} ({type(value).__name__}): {wanted} was expected"
+
+
+TYPES: Mapping[type, tuple[tuple[type, ...], str]] = {
+    float: ((int, float), "a number"),
+    int: ((int,), "a whole number"),
+    str: ((str,), "a word"),
+}
 LEAST: Mapping[str, int] = {
     "epochs": 1, "batch": 1, "views": 0, "patience": 1, "threads": 1, "seed": 0, "private_stages": 0,
     "rank": 1,
@@ -172,7 +202,7 @@ def refuse_others(given: Mapping[str, Any], begun: Mapping[str, Any], run: Path)
         If some of those given now are others.
     """
     other = [
-        f"--{name.replace('_', '-')} was {begun[name]}, now {value} is asked for"
+        f"{_option(name)} was {begun[name]}, now {value} is asked for"
         for name, value in given.items()
         if name in begun and begun[name] != (list(value) if isinstance(value, tuple) else value)
     ]
@@ -190,4 +220,5 @@ def options_from(plain: Mapping[str, Any]) -> FitOptions:
     if unknown:
         raise PlanError(f"unknown options: {', '.join(unknown)}.", hint="See `uke fit --help`.")
     given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+    given = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
     return FitOptions(**given)
