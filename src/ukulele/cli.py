@@ -14,7 +14,7 @@ from rich.console import Console
 
 from ukulele import __version__
 from ukulele import options as o
-from ukulele.errors import UkuleleError
+from ukulele.errors import ModelError, RunError, UkuleleError
 from ukulele.tools.process import collect_seldom, keep_freed_memory, leave
 
 app = typer.Typer(
@@ -186,7 +186,13 @@ def list_models(filter_: o.Filter = "") -> None:
     from ukulele.catalogue import listing
     from ukulele.show import table
 
-    table(out, ("model", "kind", "where", "licence"), listing(filter_))
+    found = listing(filter_)
+    if not found:
+        raise ModelError(
+            f"no model here matches {filter_!r}.",
+            hint="`uke models` lists all; a part of a name is enough. For texts, any encoder of the hub does.",
+        )
+    table(out, ("model", "kind", "where", "licence"), found)
 
 
 @app.command()
@@ -222,6 +228,7 @@ def evaluate(
 ) -> None:
     """Score the model of RUN on labelled DATA, with intervals."""
     from ukulele.answering import evaluate_on
+    from ukulele.config import FitOptions
     from ukulele.data import named
     from ukulele.show import estimates
 
@@ -232,7 +239,6 @@ def evaluate(
 
         out.print_json(json.dumps(scores))
     else:
-    from ukulele.config import FitOptions
         estimates(scores, out)
 
 
@@ -251,6 +257,8 @@ def compare(runs: o.Runs) -> None:
     from ukulele.runs.folder import read_record
     from ukulele.show import table
 
+    if len(runs) < 2:
+        raise RunError(f"one run was given: {runs[0]}.", hint="Name two or more: uke compare RUN RUN…")
     header, *rows = pages.compare([read_record(run) for run in runs])
     table(out, header, rows)
 

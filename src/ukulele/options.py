@@ -108,7 +108,7 @@ Balance = Annotated[
     _option(
         TRAINING,
         "How the losses of several tasks become one. first: each divided by its first value; also sum, uncertainty, "
-        "dwa, famo, stch, pcgrad, cagrad, gradvac, mgda, imtl-g, aligned-mtl, upgrad, random.",
+        "geometric, dwa, famo, stch, pcgrad, cagrad, gradvac, mgda, imtl-g, aligned-mtl, upgrad, random.",
         "NAME",
     ),
 ]

@@ -104,9 +104,9 @@ def read_bundle(path: Path, build: Build) -> Bundle:
     for name, expected in facts["files"].items():
         file = folder / name
         if not file.is_file() or _sha256(file) != expected:
+            damaged = f"damaged: its SHA-256 is not the one in {BUNDLE_FILE}"
             raise RunError(
-                f"{file} is {'damaged' if file.is_file() else 'missing'}: its SHA-256 is not the one in {BUNDLE_FILE}.",
-                hint=AGAIN,
+                f"{file} is {damaged if file.is_file() else f'missing: {BUNDLE_FILE} names it'}.", hint=AGAIN
             )
     assets = {Path(name).name: (folder / name).read_bytes() for name in facts["files"] if name.startswith("assets/")}
     try:
