@@ -86,7 +86,12 @@ def test_a_folder_given_as_a_path(tmp_path: Path) -> None:
 
 
 def test_an_encoding_of_another_alphabet(uke: Uke, tmp_path: Path) -> None:
-    words = ["とても良い音がする", "すぐに壊れてしまった", "値段の割に良い", "二度と買わない"]
+    words = [
+        "日本語 and plain English behind it",
+        "すぐに壊れてしまった",
+        "値段の割に良い",
+        "二度と買わない",
+    ]
     japanese = "\n".join(["text,label", *(f"{words[i % 4]} {i},{'good' if i % 2 else 'bad'}" for i in range(60))])
     (tmp_path / "sjis.csv").write_bytes(japanese.encode("shift_jis"))
     answer = uke("check", tmp_path / "sjis.csv", "--max-bad", "1")

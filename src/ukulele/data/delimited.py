@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -25,9 +26,8 @@ DELIMITERS = ",\t;|"
 RESTARTS = 200
 SHOWN = 200  # characters of a bad row that are kept
 ENCODED, SHOWN_LINES = 500, 5  # lines beyond ASCII that are looked at, and shown
-FOREIGN = 0.25  # share of letters beyond ASCII: 2 to 8 % in western European texts, above 40 % in Cyrillic or Japanese
-STRANGE = 0.02  # share of signs that such texts hardly use, but other encodings use for letters
-RARE = frozenset("‚ƒ„†‡ˆ‰‹ŒŽ•˜›œžŸ¡¢¤¥¦§¨©ª¬¯±²³´µ¶·¸¹¼½¾×÷ØøÞþÐðÝý")
+FOREIGN = re.compile(r"[^\x00-\x7f]{3}")  # letters of another alphabet stand together, accents and quotes hardly do
+STRANGE = 0.2  # share of such lines, of those beyond ASCII, from which another encoding is likely
 
 
 @dataclass(frozen=True)
@@ -112,15 +112,13 @@ def _other_encoding(path: Path, codec: str) -> Finding:
     evidence: dict[str, Any] = {"file": str(path), "encoding": codec}
     if codec == "cp1252":
         lines = list(islice(_foreign_lines(path), ENCODED))
-        letters = "".join(line for _, line in lines)
-        foreign = sum(character > "\x7f" for character in letters) / max(len(letters), 1)
-        rare = sum(character in RARE or character > "\ud7ff" for character in letters) / max(len(letters), 1)
-        if foreign > FOREIGN or rare > STRANGE:
+        runs = [bool(FOREIGN.search(line)) for _, line in lines]
+        if sum(runs) > STRANGE * len(runs):
             at, line = lines[0]
             shown = _shown(line)[:80]
             message = (
-                f"{path.name} is not UTF-8. It was read as Windows-1252, which is for western European languages, and "
-                f"{foreign:.0%} of the letters of such lines came out foreign, as in {path}:{at}: {shown}"
+                f"{path.name} is not UTF-8. It was read as Windows-1252, which is for western European languages, but "
+                f"in {sum(runs)} of {len(runs)} such lines letters came out foreign, as in {path}:{at}: {shown}"
             )
             evidence["examples"] = [{"row": f"{path}:{at}", "input": _shown(line)} for at, line in lines[:SHOWN_LINES]]
             advice = "Save the file as UTF-8: for example `iconv -f SHIFT_JIS -t UTF-8`, with the encoding it has."
