@@ -276,6 +276,7 @@ class Metric:
     name: str
     value: Callable[[np.ndarray, np.ndarray], float]
     higher_is_better: bool = True
+    inflated: bool = False  # whether noise alone raises it above 0, so that a resample's value is too high
 
 
 class Task(Protocol):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ukulele.tools.bootstrap import draws_for, interval, resamples
+from ukulele.tools.bootstrap import deflated, draws_for, interval, resamples
 from ukulele.types import Estimate, Metric, Task, Verdict
 
 SLICES = 50  # the most frequent values of a column that get figures of their own
@@ -51,9 +51,18 @@ def _estimates(metrics: Sequence[Metric], table: NDArray[np.float64]) -> dict[st
     drawn = [[metric.value(table, counts) for metric in defined] for counts in resamples(len(table), draws)]
     found = {}
     for metric, column in zip(defined, np.array(drawn).T, strict=True):
-        low, high = interval(column)
-        found[metric.name] = Estimate(values[metric], low, high, len(table), _method(draws))
+        found[metric.name] = _around(metric, values[metric], column, len(table))
     return found
+
+
+def _around(metric: Metric, value: float, drawn: NDArray[np.float64], n: int) -> Estimate:
+    """The value with its interval; where resamples lack what it needs (a rare class) it may lie beyond their values,
+    and the interval reaches to it.
+    """
+    if metric.inflated:
+        return Estimate(value, *deflated(drawn, value), n, f"{_method(len(drawn))}, less what resampling adds")
+    low, high = interval(drawn)
+    return Estimate(value, min(value, low), max(value, high), n, _method(len(drawn)))
 
 
 def _known(table: NDArray[np.float64], by: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -75,7 +75,9 @@ def _ordered(values: Mapping[str, Value], first: str, lower: set[str]) -> tuple[
             f"unknown metric {first!r} for this kind of target.", hint=f"Choose one of: {', '.join(values)}."
         )
     names = [first, *(name for name in values if name != first)]
-    return tuple(Metric(name, partial(_known, values[name]), name not in lower) for name in names)
+    return tuple(
+        Metric(name, partial(_known, values[name]), name not in lower, name == "calibration_error") for name in names
+    )
 
 
 def _known(value: Value, table: Floats, counts: Floats) -> float:
