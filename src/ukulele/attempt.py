@@ -15,7 +15,7 @@ import psutil
 import torch
 from torch import nn
 
-from ukulele import features, models
+from ukulele import evaluate, features, models
 from ukulele.assembly import Assembled, assemble, finished
 from ukulele.config import FitOptions
 from ukulele.engine import Engine
@@ -28,7 +28,7 @@ from ukulele.selection import changing, check, put, select, trained
 from ukulele.strategies import Facts
 from ukulele.train import train
 from ukulele.truth import Truth
-from ukulele.types import Candidate, Cost, Dataset, Head, Model, Plan, Request, Split, Table, Task
+from ukulele.types import Candidate, Cost, Dataset, Estimate, Head, Model, Plan, Request, Split, Table, Task
 from ukulele.work import operations
 
 Track = Callable[[str, Event], None]  # hears of each event whose it is, by the candidate's name
@@ -144,6 +144,7 @@ class Outcome:
     strength: float | None = None
     cross_validation: tuple[float, float] | None = None
     why: str = ""
+    figures: dict[tuple[Split, str], Mapping[str, Estimate]] = field(default_factory=dict)
 
     def answers(self, split: Split, task: str) -> list[Any]:
         """Raw answers, computed when first asked for."""
@@ -155,6 +156,12 @@ class Outcome:
         """Row statistics of the final answers, for the metrics."""
         asked = self.tasks[task]
         return asked.table(asked.decode(self.answers(split, task)), self.feed.values(split, task))
+
+    def measured(self, split: Split, task: str) -> Mapping[str, Estimate]:
+        """Every metric of a task on a split, with its interval; computed once."""
+        if (split, task) not in self.figures:
+            self.figures[split, task] = evaluate.estimates(self.tasks[task], self.table(split, task))
+        return self.figures[split, task]
 
     @property
     def still(self) -> bool:

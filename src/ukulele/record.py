@@ -108,10 +108,7 @@ def _quality(chosen: Outcome, context: Context, name: str) -> dict[str, Any]:
 
 def scores(outcome: Outcome, split: Split, names: Sequence[str]) -> dict[str, Any]:
     """Every metric on a split, as plain JSON with intervals; by task where the run has several."""
-    found = {
-        name: evaluate.plain(evaluate.estimates(task, outcome.table(split, name)))
-        for name, task in outcome.tasks.items()
-    }
+    found = {name: evaluate.plain(outcome.measured(split, name)) for name in outcome.tasks}
     return found if len(names) > 1 else found[names[0]]
 
 

@@ -242,7 +242,7 @@ def _task(
         else {"name": best.candidate.name, "value": _decisive(best, name), "seconds": best.cost.seconds},
         "verdict": None if single is None else _plain(_versus(chosen, single, name, "test"), "Learning together"),
         "transfer": None if best is None else _plain(_versus(chosen, best, name, "test"), "Transfer"),
-        "test": evaluate.plain(evaluate.estimates(task, chosen.table("test", name))),
+        "test": evaluate.plain(chosen.measured("test", name)),
     }
 
 
@@ -252,7 +252,7 @@ def _versus(ours: Outcome, theirs: Outcome, name: str, split: Split) -> Verdict:
 
 
 def _decisive(outcome: Outcome, name: str) -> dict[str, Any] | None:
-    found = evaluate.decisive(outcome.tasks[name], outcome.table("test", name))
+    found = outcome.measured("test", name).get(outcome.tasks[name].metrics[0].name)
     return None if found is None else asdict(found)
 
 

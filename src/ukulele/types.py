@@ -277,6 +277,7 @@ class Metric:
     value: Callable[[np.ndarray, np.ndarray], float]
     higher_is_better: bool = True
     inflated: bool = False  # whether noise alone raises it above 0, so that a resample's value is too high
+    many: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # of counts (draws, n) at once: (draws,)
 
 
 class Task(Protocol):

@@ -49,6 +49,31 @@ def test_classification_matches_sklearn_on_repeated_rows(classes: int, seed: int
     assert found["roc_auc"] == pytest.approx(area)
 
 
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), kind=st.sampled_from(["two", "classes", "labels", "number"]))
+def test_many_draws_at_once_are_the_same_as_one_by_one(seed: int, kind: str) -> None:
+    draw = np.random.default_rng(seed)
+    n = int(draw.integers(1, 25))
+    match kind:
+        case "labels":
+            task, answers = MultiLabel("t", ("a", "b", "c")), draw.random((n, 3))
+            truth = [tuple(np.array(task.labels)[row]) for row in draw.random((n, 3)) < 0.3]
+        case "number":
+            task, answers = Regress("t"), np.round(draw.normal(size=n), 1)
+            truth = np.round(draw.normal(size=n)).tolist()
+        case _:
+            task = Classify("t", ("a", "b") if kind == "two" else ("a", "b", "c", "d"))
+            answers = np.round(draw.dirichlet(np.ones(len(task.labels)), n), 1) + 0.01
+            answers /= answers.sum(1, keepdims=True)
+            truth = [task.labels[i] for i in draw.integers(0, len(task.labels), n)]
+    truth = [None if draw.random() < 0.2 else value for value in truth]
+    table, counts = task.table(list(answers), truth), draw.integers(0, 3, (30, n)).astype(float)
+    counts[0] = 0
+    for metric in task.metrics:
+        one = [metric.value(table, drawn) for drawn in counts]
+        np.testing.assert_allclose(metric.many(table, counts), one, rtol=1e-12, atol=1e-12, err_msg=metric.name)
+
+
 def test_calibration_error_by_hand() -> None:
     task = Classify("t", ("a", "b"))
     table = task.table([[0.9, 0.1], [0.9, 0.1], [0.3, 0.7]], ["a", "b", "b"])

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ukulele.tools.bootstrap import deflated, draws_for, interval, resamples
+from ukulele.tools.bootstrap import deflated, draws_for, interval, resamples, together
+from ukulele.tools.bootstrap import values as many
 from ukulele.types import Estimate, Metric, Task, Verdict
 
 SLICES = 50  # the most frequent values of a column that get figures of their own
@@ -48,9 +49,10 @@ def _estimates(metrics: Sequence[Metric], table: NDArray[np.float64]) -> dict[st
     draws = draws_for(table.size)
     if not defined:
         return {}
-    drawn = [[metric.value(table, counts) for metric in defined] for counts in resamples(len(table), draws)]
+    n = len(table)
+    parts = [[many(metric, table, counts) for metric in defined] for counts in together(resamples(n, draws), n)]
     found = {}
-    for metric, column in zip(defined, np.array(drawn).T, strict=True):
+    for metric, column in zip(defined, np.concatenate(parts, 1), strict=True):
         found[metric.name] = _around(metric, values[metric], column, len(table))
     return found
 
@@ -96,16 +98,16 @@ def compare(metric: Metric, ours: NDArray[np.float64], theirs: NDArray[np.float6
     ours, theirs = _known(ours, ours), _known(theirs, ours)
     sign = 1.0 if metric.higher_is_better else -1.0
 
-    def gap(counts: NDArray[np.float64]) -> float:
-        return sign * (metric.value(ours, counts) - metric.value(theirs, counts))
+    def gap(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        return sign * (many(metric, ours, counts) - many(metric, theirs, counts))
 
     n, draws = len(ours), draws_for(2 * ours.size)
-    value = gap(np.ones(n))
+    value = sign * (metric.value(ours, np.ones(n)) - metric.value(theirs, np.ones(n)))
     if np.isnan(value):
         return Verdict(
             "inconclusive", against, metric.name, Estimate(0.0, 0.0, 0.0, n, "the metric is not defined on these rows")
         )
-    low, high = interval([gap(counts) for counts in resamples(n, draws)])
+    low, high = interval(np.concatenate([gap(counts) for counts in together(resamples(n, draws), n)]))
     outcome: Literal["helped", "hurt", "inconclusive"] = "inconclusive"
     if low > 0:
         outcome = "helped"

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ukulele.tools.bootstrap import draws_for, interval, resamples
+from ukulele.tools.bootstrap import draws_for, interval, resamples, together
+from ukulele.tools.bootstrap import values as many
 from ukulele.types import Estimate, Metric
 
 SMALL = 1e-9  # a score so near to 0 that a change relative to it means nothing
@@ -76,7 +77,7 @@ def delta_m(
     if not kept:
         return None
     draws = draws_for(sum(pair.ours.size + pair.theirs.size for pair in kept))
-    drawn = [_percent(kept, counts) for counts in _draws(rows, sources, draws)]
+    drawn = np.concatenate([_percent(kept, counts) for counts in together(_draws(rows, sources, draws), rows)])
     low, high = interval(drawn)
     if math.isnan(low):
         return None
@@ -85,11 +86,15 @@ def delta_m(
         for number, (pair, fault) in enumerate(zip(pairs, faults, strict=True), 1)
         if fault
     ]
-    skipped = sum(map(math.isnan, drawn))
+    skipped = int(np.isnan(drawn).sum())
     n = len(np.unique(np.concatenate([pair.rows for pair in kept])))
-    value = _percent(kept, np.ones(rows))
-    low, high = min(low, value), max(high, value)  # a ratio to next to nothing may lie beyond most of its draws
-    return Estimate(value, low, high, n, _method((len(kept), len(sources), draws, skipped), left))
+    return Estimate(
+        float(_percent(kept, np.ones((1, rows)))[0]),
+        low,
+        high,
+        n,
+        _method((len(kept), len(sources), draws, skipped), left),
+    )
 
 
 def _sources(
@@ -112,27 +117,32 @@ def _known(pair: Compared) -> Compared:
 
 def _fault(pair: Compared) -> str:
     """Why the task cannot be counted; empty if it can."""
-    ours, theirs = _values(pair, np.ones(len(pair.rows)))
+    ours, theirs = (float(side[0]) for side in _values(pair, np.ones((1, len(pair.rows)))))
     if math.isnan(ours) or math.isnan(theirs):
         return f"{pair.metric.name} is not defined on these rows"
     return f"{pair.metric.name} is 0 for what it is compared with" if abs(theirs) < SMALL else ""
 
 
-def _values(pair: Compared, counts: NDArray[np.float64]) -> tuple[float, float]:
-    if not counts.any():
-        return math.nan, math.nan
-    return pair.metric.value(pair.ours, counts), pair.metric.value(pair.theirs, counts)
+def _values(pair: Compared, counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both sides' values for each draw, counts (draws, n); NaN where no row of the task was drawn."""
+    there = counts.any(1)
+    sides = []
+    for table in (pair.ours, pair.theirs):
+        found = np.full(len(counts), np.nan)
+        if there.any():
+            found[there] = many(pair.metric, table, counts[there])
+        sides.append(found)
+    return sides[0], sides[1]
 
 
-def _percent(pairs: Sequence[Compared], counts: NDArray[np.float64]) -> float:
-    """Δm when the joined rows count so often; NaN if one of the tasks is not defined then."""
-    changes = []
+def _percent(pairs: Sequence[Compared], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Δm of each draw, counts (draws, rows); NaN if one of the tasks is not defined then."""
+    total = np.zeros(len(counts))
     for pair in pairs:
-        ours, theirs = _values(pair, counts[pair.rows])
-        if abs(theirs) < SMALL:
-            return math.nan
-        changes.append((1 if pair.metric.higher_is_better else -1) * (ours - theirs) / abs(theirs))
-    return 100 * sum(changes) / len(changes)
+        ours, theirs = _values(pair, counts[:, pair.rows])
+        base = np.where(np.abs(theirs) < SMALL, np.nan, np.abs(theirs))
+        total += (1 if pair.metric.higher_is_better else -1) * (ours - theirs) / base
+    return 100 * total / len(pairs)
 
 
 def _draws(rows: int, sources: Sequence[NDArray[np.integer[Any]]], draws: int) -> Iterator[NDArray[np.float64]]:

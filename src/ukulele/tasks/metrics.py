@@ -7,18 +7,20 @@ is NaN only when nothing is left. A row whose first column is NaN has no true va
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
+from operator import itemgetter
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ukulele.errors import PlanError
+from ukulele.tasks import resampled
+from ukulele.tasks.resampled import Value, Values
 from ukulele.types import Metric
 
 Floats: TypeAlias = "NDArray[np.float64]"
-Value: TypeAlias = Callable[[Floats, Floats], float]
 
 BINS = 15  # of the calibration error (Guo et al., 2017)
 TRUTH, ANSWER, CONFIDENCE, LOSS, RANKS = 0, 1, 2, 3, 4  # columns of the table of `Classify`
@@ -43,7 +45,16 @@ def classification(classes: int, first: str) -> tuple[Metric, ...]:
         "roc_auc": partial(_roc_auc, classes),
         "calibration_error": _calibration_error,
     }
-    return _ordered(values, first, lower={"log_loss", "calibration_error"})
+    many: dict[str, Values] = {
+        "accuracy": partial(resampled.mean_of, _right),
+        "log_loss": partial(resampled.mean_of, itemgetter((slice(None), LOSS))),
+        "roc_auc": partial(resampled.roc_auc, classes, RANKS),
+        "calibration_error": _calibration_errors,
+    }
+    if classes <= resampled.DENSE:
+        many["balanced_accuracy"] = partial(resampled.balanced_accuracy, classes)
+        many["macro_f1"] = partial(resampled.macro_f1, classes)
+    return _ordered(values, many, first, lower={"log_loss", "calibration_error"})
 
 
 def multilabel(labels: int, first: str) -> tuple[Metric, ...]:
@@ -54,7 +65,13 @@ def multilabel(labels: int, first: str) -> tuple[Metric, ...]:
         "subset_accuracy": partial(_subset_accuracy, labels),
         "log_loss": partial(_mean, 0),
     }
-    return _ordered(values, first, lower={"log_loss"})
+    many: dict[str, Values] = {
+        "micro_f1": partial(resampled.label_f1, labels, True),
+        "macro_f1": partial(resampled.label_f1, labels, False),
+        "subset_accuracy": partial(resampled.mean_of, partial(_all_right, labels)),
+        "log_loss": partial(resampled.mean_of, itemgetter((slice(None), 0))),
+    }
+    return _ordered(values, many, first, lower={"log_loss"})
 
 
 def regression(first: str) -> tuple[Metric, ...]:
@@ -66,17 +83,30 @@ def regression(first: str) -> tuple[Metric, ...]:
         "pearson": _pearson,
         "spearman": _spearman,
     }
-    return _ordered(values, first, lower={"rmse", "mae"})
+    many: dict[str, Values] = {
+        "rmse": partial(resampled.root_mean_of, _squares),
+        "mae": partial(resampled.mean_of, _distances),
+    }
+    return _ordered(values, many, first, lower={"rmse", "mae"})
 
 
-def _ordered(values: Mapping[str, Value], first: str, lower: set[str]) -> tuple[Metric, ...]:
+def _ordered(
+    values: Mapping[str, Value], many: Mapping[str, Values], first: str, lower: set[str]
+) -> tuple[Metric, ...]:
     if first not in values:
         raise PlanError(
             f"unknown metric {first!r} for this kind of target.", hint=f"Choose one of: {', '.join(values)}."
         )
     names = [first, *(name for name in values if name != first)]
     return tuple(
-        Metric(name, partial(_known, values[name]), name not in lower, name == "calibration_error") for name in names
+        Metric(
+            name,
+            partial(_known, values[name]),
+            name not in lower,
+            name == "calibration_error",
+            partial(resampled.known, many.get(name) or partial(resampled.one_by_one, values[name])),
+        )
+        for name in names
     )
 
 
@@ -102,7 +132,11 @@ def _ratio(above: Floats, below: Floats) -> float:
 
 
 def _accuracy(table: Floats, counts: Floats) -> float:
-    return float(counts @ (table[:, TRUTH] == table[:, ANSWER]) / counts.sum())
+    return float(counts @ _right(table) / counts.sum())
+
+
+def _right(table: Floats) -> Floats:
+    return np.asarray(table[:, TRUTH] == table[:, ANSWER], np.float64)
 
 
 def _hits(classes: int, table: Floats, counts: Floats) -> tuple[Floats, Floats, Floats]:
@@ -158,6 +192,10 @@ def _calibration_error(table: Floats, counts: Floats) -> float:
     return float(np.abs(gaps).sum() / counts.sum())
 
 
+def _calibration_errors(table: Floats, counts: Floats) -> Floats:
+    return resampled.binned_gap(BINS, table[:, CONFIDENCE], _right(table), counts)
+
+
 # ---------------------------------------------------------------- several labels
 
 
@@ -176,15 +214,28 @@ def _subset_accuracy(labels: int, table: Floats, counts: Floats) -> float:
     return float(counts @ (truth == answer).all(1) / counts.sum())
 
 
+def _all_right(labels: int, table: Floats) -> Floats:
+    truth, answer = _sides(labels, table)
+    return np.asarray((truth == answer).all(1), np.float64)
+
+
 # ---------------------------------------------------------------- a number
 
 
+def _squares(table: Floats) -> Floats:
+    return np.asarray((table[:, 0] - table[:, 1]) ** 2)
+
+
+def _distances(table: Floats) -> Floats:
+    return np.abs(table[:, 0] - table[:, 1])
+
+
 def _rmse(table: Floats, counts: Floats) -> float:
-    return float(np.sqrt(counts @ (table[:, 0] - table[:, 1]) ** 2 / counts.sum()))
+    return float(np.sqrt(counts @ _squares(table) / counts.sum()))
 
 
 def _mae(table: Floats, counts: Floats) -> float:
-    return float(counts @ np.abs(table[:, 0] - table[:, 1]) / counts.sum())
+    return float(counts @ _distances(table) / counts.sum())
 
 
 def _r2(table: Floats, counts: Floats) -> float:

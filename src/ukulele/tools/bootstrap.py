@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ukulele.types import Metric
+
 DRAWS, FEWEST = 1000, 200
+ROOM = 1 << 17  # numbers of a matrix of draws
 CELLS = 150_000_000  # numbers read over all draws, beyond which fewer are made
 
 
@@ -28,6 +32,25 @@ def resamples(n: int, draws: int = DRAWS, seed: int = 0) -> Iterator[NDArray[np.
     generator = np.random.default_rng(seed)
     for _ in range(draws):
         yield np.bincount(generator.integers(0, n, n), minlength=n).astype(np.float64)
+
+
+def values(metric: Metric, table: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A metric's value for each of several draws, counts (draws, n)."""
+    if metric.many is not None:
+        return metric.many(table, counts)
+    return np.array([metric.value(table, drawn) for drawn in counts])
+
+
+def together(drawn: Iterator[NDArray[np.float64]], n: int) -> Iterator[NDArray[np.float64]]:
+    """Draws of n rows as matrices (draws, n), each small enough to stay near the processor."""
+    for some in batched(drawn, max(1, ROOM // max(n, 1))):
+        yield np.stack(some)
+
+
+def batched(drawn: Iterator[NDArray[np.float64]], size: int) -> Iterator[list[NDArray[np.float64]]]:
+    """Lists of up to `size` of them."""
+    while some := list(islice(drawn, size)):
+        yield some
 
 
 def interval(values: Sequence[float] | NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
