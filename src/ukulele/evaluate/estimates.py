@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ukulele.tools.bootstrap import deflated, draws_for, interval, resamples, together
+from ukulele.tools.bootstrap import around, deflated, draws_for, resamples, together
 from ukulele.tools.bootstrap import values as many
 from ukulele.types import Estimate, Metric, Task, Verdict
 
@@ -58,13 +58,10 @@ def _estimates(metrics: Sequence[Metric], table: NDArray[np.float64]) -> dict[st
 
 
 def _around(metric: Metric, value: float, drawn: NDArray[np.float64], n: int) -> Estimate:
-    """The value with its interval; where resamples lack what it needs (a rare class) it may lie beyond their values,
-    and the interval reaches to it.
-    """
+    """The value with its interval."""
     if metric.inflated:
         return Estimate(value, *deflated(drawn, value), n, f"{_method(len(drawn))}, less what resampling adds")
-    low, high = interval(drawn)
-    return Estimate(value, min(value, low), max(value, high), n, _method(len(drawn)))
+    return Estimate(value, *around(drawn, value), n, _method(len(drawn)))
 
 
 def _known(table: NDArray[np.float64], by: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -107,7 +104,7 @@ def compare(metric: Metric, ours: NDArray[np.float64], theirs: NDArray[np.float6
         return Verdict(
             "inconclusive", against, metric.name, Estimate(0.0, 0.0, 0.0, n, "the metric is not defined on these rows")
         )
-    low, high = interval(np.concatenate([gap(counts) for counts in together(resamples(n, draws), n)]))
+    low, high = around(np.concatenate([gap(counts) for counts in together(resamples(n, draws), n)]), value)
     outcome: Literal["helped", "hurt", "inconclusive"] = "inconclusive"
     if low > 0:
         outcome = "helped"

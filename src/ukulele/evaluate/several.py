@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ukulele.tools.bootstrap import draws_for, interval, resamples, together
+from ukulele.tools.bootstrap import around, draws_for, resamples, together
 from ukulele.tools.bootstrap import values as many
 from ukulele.types import Estimate, Metric
 
@@ -78,7 +78,8 @@ def delta_m(
         return None
     draws = draws_for(sum(pair.ours.size + pair.theirs.size for pair in kept))
     drawn = np.concatenate([_percent(kept, counts) for counts in together(_draws(rows, sources, draws), rows)])
-    low, high = interval(drawn)
+    value = float(_percent(kept, np.ones((1, rows)))[0])
+    low, high = around(drawn, value)
     if math.isnan(low):
         return None
     left = [
@@ -88,13 +89,7 @@ def delta_m(
     ]
     skipped = int(np.isnan(drawn).sum())
     n = len(np.unique(np.concatenate([pair.rows for pair in kept])))
-    return Estimate(
-        float(_percent(kept, np.ones((1, rows)))[0]),
-        low,
-        high,
-        n,
-        _method((len(kept), len(sources), draws, skipped), left),
-    )
+    return Estimate(value, low, high, n, _method((len(kept), len(sources), draws, skipped), left))
 
 
 def _sources(

@@ -68,6 +68,18 @@ def interval(values: Sequence[float] | NDArray[np.float64], level: float = 0.95)
     return float(low), float(high)
 
 
+def around(values: Sequence[float] | NDArray[np.float64], value: float) -> tuple[float, float]:
+    """The percentile interval, as far as the value on all rows: where resamples lack what the number needs (a rare
+    class), or it is a ratio to almost nothing, that may lie beyond the percentiles.
+
+    >>> low, high = around(range(101), 99)
+    >>> round(low, 6), round(high, 6)
+    (2.5, 99)
+    """
+    low, high = interval(values)
+    return (min(low, value), max(high, value)) if low <= high else (low, high)
+
+
 def deflated(values: Sequence[float] | NDArray[np.float64], value: float) -> tuple[float, float]:
     """The interval of a number that is never below 0 and that noise inflates, around its value on all rows.
 
