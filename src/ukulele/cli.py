@@ -55,6 +55,7 @@ def fit(
     class_weights: o.ClassWeights = "auto",
     balance: o.Balance = "first",
     sampling: o.Sampling = None,
+    weights: o.Weights = "given",
     private_stages: o.PrivateStages = 0,
     rank: o.Rank = None,
     alpha: o.Alpha = None,

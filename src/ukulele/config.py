@@ -52,6 +52,7 @@ class FitOptions:
     controls: Literal["none", "tasks", "cheap", "all"] = "cheap"
     balance: str = "first"
     sampling: str | None = None
+    weights: Literal["given", "tuned"] = "given"
     private_stages: int = 0
     rank: int | None = None  # of adapters
     alpha: float | None = None
@@ -80,6 +81,8 @@ class FitOptions:
             faults.append(f"--rate {self.rate}: a rate above 0 was expected")
         if self.alpha is not None and not self.alpha > 0:
             faults.append(f"--alpha {self.alpha}: a number above 0 was expected")
+        if self.weights == "tuned" and self.strategy == "probe":
+            faults.append("--weights tuned with --strategy probe: its heads are fitted each by itself")
         if self.strategy not in ADAPTED:
             given = {"--rank": self.rank, "--alpha": self.alpha, "--adapters": self.adapters != "shared" or None}
             faults += [f"{name}: for --strategy {' or '.join(ADAPTED)}" for name, it in given.items() if it is not None]
@@ -177,6 +180,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "precision": ("auto", "fp32", "bf16"),
     "strategy": ("auto", "probe", "finetune", "full", "lora", "dora", "bitfit", "scratch"),
     "adapters": ("shared", "per-task"),
+    "weights": ("given", "tuned"),
 }
 ADAPTED = ("lora", "dora")  # strategies that adapters are put in for
 

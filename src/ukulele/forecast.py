@@ -167,11 +167,13 @@ class _Sample:
         return min(self.candidate.plan.views, phase.epochs) if self.candidate.plan.views else phase.epochs
 
     def _searches(self, phase: Phase) -> float:
-        """How much dearer a search for the rate makes it."""
+        """How much dearer searches for the rate and for weights make it."""
         tried = self.candidate.name == "scratch" and (
             self.candidate.role == "control" or self.context.options.rate is None
         )
-        return 1 + 3 * max(1, phase.epochs // 3) / phase.epochs if tried else 1.0
+        weighed = self.context.options.weights == "tuned" and self.candidate.role == "rung"
+        times = 3 * tried + (1 + len(self.context.tasks)) * weighed
+        return 1 + times * max(1, phase.epochs // 3) / phase.epochs
 
     def _pass(self, cut: int | None, views: int) -> Pass:
         """The better of two passes of some rows, to a cut or through all stages, scaled to all rows."""

@@ -116,6 +116,15 @@ Sampling = Annotated[
     str | None,
     _option(TRAINING, "How often each of several tasks is seen.", "proportional|sqrt|equal|temperature:T"),
 ]
+Weights = Annotated[
+    str,
+    _option(
+        TRAINING,
+        "What the loss of each of several tasks counts: as the file of tasks says, or chosen on validation among that "
+        "and each task raised, in a third of the epochs.",
+        "given|tuned",
+    ),
+]
 PrivateStages = Annotated[
     int, _option(TRAINING, "Of several tasks each has so many of the top stages for its own.", "N")
 ]

@@ -28,6 +28,7 @@ from ukulele.tools.files import write_json
 from ukulele.truth import Truth
 from ukulele.types import Candidate, Dataset, Finding, Task, Verdict
 from ukulele.unread import refuse_unread
+from ukulele.weighing import tuned_weights
 
 SURE = 0.7  # score of a detection from which it is held against the labels
 TAPPED_ROWS = 20_000  # up to here every stage's summary of every row is stored
@@ -152,6 +153,7 @@ def refuse_for_one(options: FitOptions, dataset: Dataset) -> None:
         "--group auto": options.group == "auto",
         "--private-stages": options.private_stages > 0,
         "--adapters per-task": options.adapters != "shared",
+        "--weights tuned": options.weights != "given",
         "--balance": options.balance != "first",
         "--sampling": options.sampling is not None,
         "--controls tasks": options.controls == "tasks",
@@ -195,6 +197,7 @@ def ladder(context: Context) -> list[Outcome]:
     for number, rung in enumerate(rungs):
         ahead = min((strategies.cut(r.plan, facts) for r in rungs[number + 1 :] if r.plan.views), default=0)
         candidate = tuned_scratch(rung, context) if rung.name == "scratch" else rung
+        candidate = tuned_weights(candidate, context)
         if rung.name == "probe":
             candidate = replace(rung, stop=choose_layer(rung, context, ahead, spent))
         context.hear(Said(f"{candidate.name}: {strategies.in_words(candidate.plan, facts, candidate.stop)}"))

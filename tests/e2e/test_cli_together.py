@@ -208,6 +208,9 @@ def test_killed_and_resumed(sources: dict[str, Path], bert: Path, tmp_path: Path
         (("mood={mood}", "marks={marks}", "--sampling", "often"), "temperature"),
         (("{mood}", "--group", "auto"), "several tasks"),
         (("{mood}", "--private-stages", "1"), "several tasks"),
+        (("{mood}", "--weights", "tuned"), "several tasks"),
+        (("mood={mood}", "marks={marks}", "--weights", "tuned", "--strategy", "probe"), "each by itself"),
+        (("mood={mood}", "marks={marks}", "--weights", "heavy"), "given, tuned"),
         (("{mood}", "--balance", "pcgrad", "--dry-run"), "several tasks"),
     ],
 )
@@ -269,3 +272,46 @@ def test_groups_that_had_better_be_trained_apart(
     refused = uke("fit", sources["mood"], "--model", tmp_path / "run", "--out", tmp_path / "next")
     assert refused.code == 2
     assert "group-1" in refused.flat
+
+
+def test_weights_tuned_on_validation(sources: dict[str, Path], bert: Path, uke: Uke, tmp_path: Path) -> None:
+    run, data = tmp_path / "run", [f"{name}={path}" for name, path in sources.items()]
+    args = ("--model", bert, *FAST[:-2], "--controls", "none", "--weights", "tuned", "--threads", 1)
+    fit = uke("fit", *data, *args, "--out", run)
+    assert fit.code == 0, fit.err
+    record = record_of(run)
+    weighing = record["multitask"]["weighing"]
+    tried = [one["weights"] for one in weighing["tried"]]
+    assert tried == [{}, {"mood": 3.0}, {"marks": 3.0}, {"score": 3.0}]
+    gains = [one["gain"]["value"] for one in weighing["tried"]]
+    assert gains[0] == 0
+    assert weighing["weights"] == tried[gains.index(max(gains))]
+    assert dict(record["plan"]["weights"]) == weighing["weights"]
+    assert {t["name"]: t["weight"] for t in record["multitask"]["tasks"]} == {
+        name: weighing["weights"].get(name, 1.0) for name in sources
+    }
+    assert "trying weights mood 3, marks 1, score 1" in fit.flat
+    assert "over those given, on validation" in fit.flat
+    assert "Weights tuned on validation" in (run / "report.html").read_text("utf-8")
+    dry = uke("fit", *data, *args, "--out", tmp_path / "dry", "--dry-run")
+    assert dry.code == 0, dry.err
+
+
+def test_tuned_weights_are_decided_once(sources: dict[str, Path], bert: Path, tmp_path: Path) -> None:
+    """Killed during the search, and behind it: the rest is done as it was decided."""
+    options: dict[str, Any] = {
+        "model": str(bert), "strategy": "finetune", "epochs": 1, "batch": 16, "rate": 0.003, "layer": "last",
+        "controls": "none", "weights": "tuned", "threads": 1, "save_every": 0.0, "cache": str(tmp_path / "cache"),
+    }  # fmt: skip
+    data: Any = {name: str(path) for name, path in sources.items()}
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert in_a_process(data, whole, options, None, False) == 0
+    deaths = [Death("ukulele.runs.folder:RunFolder.save_result", 3, True), Death("ukulele.pipeline:pack")]
+    for number, death in enumerate(deaths):
+        assert in_a_process(data, run, {} if number else options, death, bool(number)) == -signal.SIGKILL
+    assert in_a_process(data, run, {}, None, True) == 0
+    first, second = record_of(whole), record_of(run)
+    assert first["multitask"]["weighing"] == second["multitask"]["weighing"]
+    assert first["test"] == second["test"]
+    weights = [(path / "bundle" / "weights.safetensors").read_bytes() for path in (whole, run)]
+    assert weights[0] == weights[1]

@@ -204,8 +204,24 @@ def _facts(block: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [
         ("Losses balanced by", phrases.plain(block.get("balance"))),
         ("Tasks sampled", phrases.plain(block.get("sampling"))),
+        *_weighing(block),
     ]
     return [(name, value) for name, value in facts if value != phrases.ABSENT]
+
+
+def _weighing(block: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What was tried and chosen where weights were tuned."""
+    found = table(block.get("weighing"))
+    tried = [(_weights(one), table(one.get("gain"))) for one in tables(found.get("tried"))]
+    if not tried:
+        return []
+    gains = [f"{what}: {phrases.percent(gain.get('value')) or phrases.ABSENT}" for what, gain in tried[1:]]
+    return [("Weights tuned on validation", f"{_weights(found)} of {tried[0][0]} and {'; '.join(gains)}")]
+
+
+def _weights(told: Mapping[str, Any]) -> str:
+    given = table(told.get("weights"))
+    return ", ".join(f"{name} {phrases.plain(weight)}" for name, weight in given.items()) or "as given"
 
 
 def _affinity(block: Mapping[str, Any]) -> dict[str, str] | None:
