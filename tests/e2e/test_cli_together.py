@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from e2e_kit import Answer, Death, in_a_process, record_of, rows_of, write_csv
+from e2e_kit import PLAIN, Answer, Death, in_a_process, record_of, rows_of, write_csv
 from safetensors.torch import load_file
 
 from ukulele import evaluate
@@ -315,3 +316,74 @@ def test_tuned_weights_are_decided_once(sources: dict[str, Path], bert: Path, tm
     assert first["test"] == second["test"]
     weights = [(path / "bundle" / "weights.safetensors").read_bytes() for path in (whole, run)]
     assert weights[0] == weights[1]
+
+
+def pairs_of(count: int, seed: int) -> list[dict[str, Any]]:
+    """A sentence about a song, and one that is as much about it as the score says."""
+    draw, rows = random.Random(seed), []
+    for _ in range(count):
+        same = draw.randint(0, 3)
+        first, second = [*draw.choices(PLAIN, k=4), "song"], [*draw.choices(PLAIN, k=3), *["song"] * same]
+        second += ["rain"] * (3 - same)
+        draw.shuffle(second)
+        score = round(5 * same / 3 + draw.uniform(-0.3, 0.3), 2)
+        texts = {"first": " ".join(first), "second": " ".join(second)}
+        rows.append({**texts, "score": score, "same": "yes" if same > 1 else "no"})
+    return rows
+
+
+@pytest.mark.slow
+def test_similarity_and_paraphrase_together(bert: Path, uke: Uke, tmp_path: Path) -> None:
+    """A number and a class on pairs of texts, from two sources."""
+    scores = write_csv(tmp_path / "scores.csv", pairs_of(900, 0), ["first", "second", "score"])
+    same = write_csv(tmp_path / "same.csv", pairs_of(700, 1), ["first", "second", "same"])
+    run = tmp_path / "run"
+    args = ("--model", bert, "--strategy", "full", "--epochs", 12, "--rate", 0.003, "--layer", "last", "--threads", 1)
+    fit = uke("fit", f"near={scores}", f"same={same}", "--text", "first", "second", *args, "--out", run)
+    assert fit.code == 0, fit.err
+    record = record_of(run)
+    near, paraphrase = record["multitask"]["tasks"]
+    assert (near["kind"], paraphrase["kind"]) == ("regress", "classify")
+    assert record["data"]["modality"] == "pair"
+    chance = next(c for c in record["candidates"] if c["name"] == "majority")["test"]
+    assert near["multi"]["low"] > chance["near"][near["metric"]]["value"]
+    assert paraphrase["multi"]["low"] > chance["same"][paraphrase["metric"]]["value"]
+    assert near["single"]["n"] == near["rows"]["test"]
+    again = uke("evaluate", run, f"near={scores}", "--json")
+    assert again.code == 0, again.flat
+    asked = uke("predict", run, "good tea w1", "good tea w2")
+    assert asked.code == 0, asked.err
+    assert "near: " in asked.out
+    assert "same: " in asked.out
+
+
+@pytest.mark.slow
+def test_cells_that_are_empty_cost_no_more_than_their_rows(bert: Path, uke: Uke, tmp_path: Path) -> None:
+    """Two cells in five are empty in training: what is labelled teaches as much as in a table without gaps."""
+    rows = rows_of(1000, 5)
+    for number, row in enumerate(rows):
+        row["split"] = "train" if number < 600 else "validation" if number < 750 else "test"
+    gaps = [dict(row) for row in rows]
+    draw = random.Random(0)
+    for row in gaps[:600]:
+        if draw.random() < 0.8:  # one of two: two cells in five
+            row[draw.choice(["label", "score"])] = ""
+    empty = sum(row[name] == "" for row in gaps[:600] for name in ("label", "score")) / 1200
+    assert 0.37 < empty < 0.43
+    columns = ["text", "label", "score", "split"]
+    records = {}
+    for name, some in (("whole", rows), ("gaps", gaps)):
+        table = write_csv(tmp_path / f"{name}.csv", some, columns)
+        args = ("--target", "label", "--target", "score", "--split", "split", "--model", bert, "--strategy", "full")
+        more = ("--epochs", 6, "--rate", 0.003, "--layer", "last", "--controls", "none", "--threads", 1)
+        fit = uke("fit", table, *args, *more, "--out", tmp_path / name)
+        assert fit.code == 0, fit.err
+        records[name] = record_of(tmp_path / name)
+    whole, holed = (records[name]["multitask"]["tasks"] for name in ("whole", "gaps"))
+    assert [task["rows"]["test"] for task in whole] == [task["rows"]["test"] for task in holed] == [250, 250]
+    assert all(0.5 < h["rows"]["train"] / w["rows"]["train"] < 0.7 for w, h in zip(whole, holed, strict=True))
+    assert records["gaps"]["data"]["quarantined"] == 0
+    for one, other in zip(whole, holed, strict=True):
+        a, b = one["multi"], other["multi"]
+        assert a["low"] <= b["high"]
+        assert b["low"] <= a["high"]

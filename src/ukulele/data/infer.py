@@ -97,7 +97,8 @@ def infer(frame: Frame, options: ReadOptions, folder: bool) -> Guess:
         raise DataError(f"column {pictures[0]!r} holds pictures; pairs are of texts.", hint="Name one input column.")
     modality: Modality = "image" if pictures else "pair" if len(inputs) == 2 else "text"
     if not options.inputs:
-        notes.append(f"Input: {modality}, from column {' and '.join(map(repr, inputs))} (change it with --text).")
+        column = "column" if len(inputs) == 1 else "columns"
+        notes.append(f"Input: {modality}, from {column} {' and '.join(map(repr, inputs))} (change it with --text).")
     targets = _targets(frame, asked, options, notes)
     return Guess(modality, tuple(inputs), targets, tuple(notes))
 
