@@ -78,7 +78,7 @@ def test_check_a_file_of_tasks(uke: Uke, sources: dict[str, Path], tmp_path: Pat
         (("mood={mood}", "{marks}"), ("without a name", "NAME=PATH")),
         (("mood={mood}", "mood={marks}"), ("the name 'mood' stands twice",)),
         (("mood={mood}", "marks={marks}", "--task", "classify"), ("--task classify is for one target",)),
-        (("mood={mood}", "marks={marks}", "--target", "label"), ("marks: there is no column 'label'",)),
+        (("mood={mood}", "marks={marks}", "--target", "label"), ("marks.csv: there is no column 'label'",)),
         (("mood={mood}", "marks={marks}", "--group", "shpo"), ("no source has a column 'shpo'", "Did you mean 'shop'")),
         (("mood={mood}", "marks=nowhere.csv"), ("marks: nowhere.csv: no such file",)),
         (("{holes}", "--target", "label", "score", "--task", "regress"), ("there are 2: label, score",)),
