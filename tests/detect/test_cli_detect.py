@@ -164,7 +164,14 @@ def test_shapes_are_learned_and_a_resumed_run_is_the_same(weights, folder, tmp_p
 
     def options():
         return FitOptions(
-            model=str(weights), strategy="full", controls="none", epochs=10, batch=4, views=2, cache=str(tmp_path / "c")
+            model=str(weights),
+            strategy="scratch",
+            rate=2e-3,
+            controls="none",
+            epochs=10,
+            batch=4,
+            views=2,
+            cache=str(tmp_path / "c"),
         )
 
     class KilledError(BaseException):
