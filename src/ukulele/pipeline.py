@@ -23,7 +23,7 @@ from ukulele.pack import pack
 from ukulele.record import Story, make_record
 from ukulele.runs import RunFolder, read_manifest
 from ukulele.strategies import Facts, Wishes, controls, scratch
-from ukulele.together import alone, best_rival, compare, regroup, signed
+from ukulele.together import alone, best_rival, compare, gained, regroup
 from ukulele.tools.files import write_json
 from ukulele.truth import Truth
 from ukulele.types import Candidate, Dataset, Finding, Task, Verdict
@@ -108,7 +108,7 @@ def _proven(context: Context) -> Path:
     shown += fitted
     tell(Said("scoring on the test rows"))
     story = Story(context, shown, chosen, parts, _verdict(shown, chosen), _gain(rungs, chosen))
-    record = make_record(story, _findings(context, chosen))
+    record = make_record(story, _findings(context, chosen, rungs))
     if engine.main:
         record["prediction"] = {"rows_per_second": pack(run.path / "bundle", parts, context, record)}
         write_json(run.path / "record.json", record)
@@ -270,7 +270,7 @@ def choose(rungs: Sequence[Outcome], context: Context) -> Outcome:
     best = rungs[0]
     for rung in rungs[1:]:
         gain = compare(rung, best, "validation")
-        text = f"{signed(gain)} {gain.metric} over the {best.candidate.name} on validation"
+        text = f"{gained(gain)} over the {best.candidate.name} on validation"
         if context.options.strategy == "auto" and not gain.difference.value > 0:
             rung.why = f"{text}: not worth its cost"
         else:
@@ -345,9 +345,12 @@ def _gain(rungs: Sequence[Outcome], chosen: Outcome) -> Verdict | None:
 # ---------------------------------------------------------------- around it
 
 
-def _findings(context: Context, chosen: Outcome) -> list[Finding]:
+def _findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> list[Finding]:
     found = [*context.data.findings, *diagnose.training(chosen.history)]
     found += diagnose.lengths(chosen.model.limit, chosen.feed.tokens("train"))
+    probe = rungs[0]
+    if chosen is not probe and compare(chosen, probe, "validation").outcome == "hurt":
+        found.append(diagnose.behind(chosen.candidate.name, probe.candidate.name, chosen.why))
     if context.cache.damaged:
         found.append(diagnose.damaged_cache(len(context.cache.damaged)))
     for name, task in chosen.tasks.items():

@@ -102,8 +102,17 @@ def signed(verdict: Verdict) -> str:
     """
     d = verdict.difference
     if verdict.metric == DELTA_M:
-        return f"{d.value:+.1f} % ({d.low:.1f} to {d.high:.1f})"
+        return f"Δm {d.value:+.1f} % ({d.low:.1f} to {d.high:.1f})"
     return f"{d.value:+.3f} ({d.low:.3f} to {d.high:.3f})"
+
+
+def gained(verdict: Verdict) -> str:
+    """A difference with what it is measured in.
+
+    >>> gained(Verdict("hurt", "probe", DELTA_M, Estimate(-13.3, -17.7, -8.9, 100, "")))
+    'Δm -13.3 % (-17.7 to -8.9)'
+    """
+    return signed(verdict) if verdict.metric == DELTA_M else f"{signed(verdict)} {verdict.metric}"
 
 
 # ---------------------------------------------------------------- what tasks do to each other

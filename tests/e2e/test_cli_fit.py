@@ -289,3 +289,14 @@ def test_several_labels_are_given_as_the_metric_likes_and_never_without_a_traini
     assert len(given) == 20
     assert any(given)
     assert all("new" not in labels for labels in given)
+
+
+def test_what_was_asked_for_and_is_worse_is_said(tables: Path, bert: Path, uke: Uke, tmp_path: Path) -> None:
+    """A rate so high that fine-tuning ruins what the probe had."""
+    out = tmp_path / "run"
+    args = ("--model", bert, "--strategy", "full", "--rate", 3, "--epochs", 2, "--controls", "none", "--out", out)
+    fit = uke("fit", tables / "scores.csv", "--target", "score", *args)
+    assert fit.code == 0, fit.err
+    codes = [finding["code"] for finding in record_of(out)["findings"]]
+    assert "worse-than-cheaper" in codes
+    assert "--strategy probe" in (out / "report.html").read_text("utf-8")

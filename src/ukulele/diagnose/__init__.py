@@ -1,6 +1,6 @@
 """What the numbers of a run say about the data and the training, as Findings."""
 
-from ukulele.diagnose.overfitting import gap, training
+from ukulele.diagnose.overfitting import behind, gap, training
 from ukulele.diagnose.reading import box_labels, damaged_cache, lengths
 
-__all__ = ["box_labels", "damaged_cache", "gap", "lengths", "training"]
+__all__ = ["behind", "box_labels", "damaged_cache", "gap", "lengths", "training"]

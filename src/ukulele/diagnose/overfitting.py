@@ -46,3 +46,14 @@ def gap(metric: str, train: Estimate, validation: Estimate) -> list[Finding]:
             "More labelled rows help most; else freeze more stages (--freeze), or take the probe (--strategy probe).",
         )
     ]
+
+
+def behind(chosen: str, cheaper: str, why: str) -> Finding:
+    """What was asked for is worse on validation than what is cheaper."""
+    return Finding(
+        "warning",
+        "worse-than-cheaper",
+        f"{chosen} was asked for and is handed over; on validation the {cheaper} is better: {why}.",
+        {"chosen": chosen, "better": cheaper},
+        f"Take it (--strategy {cheaper}), or leave the choice to validation (--strategy auto).",
+    )
