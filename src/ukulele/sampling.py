@@ -11,8 +11,8 @@ from ukulele.config import power
 
 MEGABATCH = 50  # batches among which rows are sorted by length
 MOST = 4  # times that a row is seen in an epoch at most
-# padded values that another pass through the trunk must spare: four sets of tweets in steps of 128 rows are padded to 1.05
-# times their length in 2.4 passes a step (1.02 in 3.8 with 32, 1.32 in one); what a pass costs was not timed
+# padded values that another pass through the trunk must spare: four sets of tweets in steps of 128 rows are padded to
+# 1.05 times their length in 2.4 passes a step (1.02 in 3.8 with 32, 1.32 in one); what a pass costs was not timed
 PASS = 128
 
 
