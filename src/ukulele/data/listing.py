@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ukulele.tools.files import write_atomic
+from ukulele.tools.files import write_csv
 from ukulele.types import Finding
 
 PLACES = 5  # of one example that are said
@@ -48,10 +46,9 @@ def write_findings(path: Path, findings: Iterable[Finding]) -> None:
     StorageError
         If the file cannot be written.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["severity", "code", "message", "where", "input"])
-    for finding in findings:
-        for example in finding.evidence.get("examples") or [""]:
-            writer.writerow([finding.severity, finding.code, finding.message, places(example), input_of(example)])
-    write_atomic(path, text.getvalue(), "--findings")
+    rows = (
+        (finding.severity, finding.code, finding.message, places(example), input_of(example))
+        for finding in findings
+        for example in finding.evidence.get("examples") or [""]
+    )
+    write_csv(path, ("severity", "code", "message", "where", "input"), rows, "--findings")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +18,7 @@ from ukulele.data.decoded import Decoded
 from ukulele.data.frame import Frame, Indices
 from ukulele.data.rows import Shape, column_of, columns_of, labels_of, number
 from ukulele.errors import DataError
-from ukulele.tools.files import write_atomic
+from ukulele.tools.files import write_csv
 from ukulele.types import BadRow, Finding, Target
 
 SHOWN = 5
@@ -219,8 +217,5 @@ def write_quarantine(path: Path, bad: Iterable[BadRow], option: str = "--out") -
     StorageError
         If the file cannot be written.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "line", "reason", "content"])
-    writer.writerows([b.where.file, b.where.line or "", b.reason, b.content] for b in bad)
-    write_atomic(path, text.getvalue(), option)
+    rows = ((b.where.file, b.where.line or "", b.reason, b.content) for b in bad)
+    write_csv(path, ("file", "line", "reason", "content"), rows, option)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,15 @@ def write_atomic(path: Path, content: bytes | str, option: str = "--out") -> Non
     """Write a file so that a crash or a full disk leaves the old one or the new one, never a part."""
     data = content.encode() if isinstance(content, str) else content
     replace_atomic(path, lambda part: part.write_bytes(data), option)
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]], option: str = "--out") -> None:
+    """Write a table as CSV, whole or not at all."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_atomic(path, text.getvalue(), option)
 
 
 def replace_atomic(path: Path, write: Callable[[Path], Any], option: str = "--out") -> None:
