@@ -95,7 +95,7 @@ def tiny_config(model_type: str, **changes: Any) -> Any:
         "albert": {"embedding_size": 16, "pad_token_id": 0},
     }.get("roberta" if special_tokens(model_type)[0] == "<s>" else model_type, {})
     vocabulary = len(special_tokens(model_type)) + len(WORDS)
-    return AutoConfig.for_model(model_type, **{**sizes, **own, "vocab_size": vocabulary, **changes})
+    return AutoConfig.for_model(model_type, **{**sizes, **own, "vocab_size": 2 * vocabulary, **changes})
 
 
 @pytest.fixture(scope="session")

@@ -177,6 +177,15 @@ class Feed:
         """Whether a batch of training rows is read from the store, or merely encoded."""
         return cut == 0 or isinstance(self.source("train", cut, self._view(epoch)), Store)
 
+    def seen(self, name: str) -> Tensor | None:
+        """Every value that a field of `encode` has in what is trained and judged on; None where rows are not stored."""
+        sources = [self.source(split, 0) for split in ("train", "validation") if self.tables[split].rows]
+        stored = [source for source in sources if isinstance(source, Store)]
+        if len(stored) < len(sources):
+            return None
+        pad = np.array([int(self.model.inputs[name].pad)])
+        return torch.from_numpy(np.unique(np.concatenate([pad, *(source.values(name) for source in stored)])))
+
     def _piece(self, source: Source, cut: int, numbers: Sequence[int]) -> Piece:
         truth = self.truth("train")
         targets = {

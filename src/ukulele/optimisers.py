@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from ukulele.types import Phase
 
@@ -37,7 +38,16 @@ def adamw(groups: Sequence[dict[str, Any]], decay: float) -> torch.optim.Optimiz
 
 def sgd(groups: Sequence[dict[str, Any]], decay: float) -> torch.optim.Optimizer:
     """Stochastic gradient descent with Nesterov's momentum of .9."""
-    return torch.optim.SGD([_decayed(group, decay) for group in groups], momentum=0.9, nesterov=True)
+    return torch.optim.SGD([_decayed(group, decay) for group in groups], momentum=0.9, nesterov=True, fused=True)
+
+
+def clip(optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], most: float) -> None:
+    """Have the next step see gradients of a norm of at most `most` (Pascanu et al., 2013, arXiv:1211.5063).
+
+    The fused optimisers divide by a scale as they read the gradients: that spares a pass over all of them.
+    """
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    optimiser.grad_scale = (norm / most).clamp(min=1.0)  # type: ignore[attr-defined]
 
 
 def _decayed(group: dict[str, Any], decay: float) -> dict[str, Any]:

@@ -18,10 +18,11 @@ from ukulele.descent import descend, look_ahead
 from ukulele.engine import Engine
 from ukulele.errors import UkuleleError
 from ukulele.events import Event, Judged, Lookahead, Place, Said, Saved, Stepped
-from ukulele.optimisers import OPTIMISERS, schedule
+from ukulele.optimisers import OPTIMISERS, clip, schedule
 from ukulele.selection import Selection, changing, put, select
 from ukulele.tools.collate import widen
 from ukulele.types import Head, Loss, Model, Phase, Plan, Tensors, fold
+from ukulele.vocabulary import compacted
 
 LOOKS = 15  # times a phase, about, that the effect of the tasks on each other is measured
 
@@ -73,6 +74,10 @@ class Feed(Protocol):
 
     def judge(self, cut: int) -> Judgement:
         """How the model as it is fares on validation."""
+        ...
+
+    def seen(self, name: str) -> Tensor | None:
+        """Every value that a field of `encode` has in what is trained and judged on, where that is known."""
         ...
 
 
@@ -127,15 +132,17 @@ def train(
         step writes it down or copies it.
     """
     begin = start.place if start else Place()
-    if start:
+    within = start if start and "optimiser" in start.state else None  # saved in the middle of a phase
+    if start and not within:
         put(changing(model, heads, plan.phases), start.state["weights"])
     for number, phase in enumerate(plan.phases[begin.phase :], begin.phase):
         if phase.optimiser == "probe":
             loss = feed.fit_heads(number, heads)
             yield Stepped(Place(number), 1, 1, {"probe": loss}, 0)
         else:
-            here = start if start is not None and number == begin.phase and "optimiser" in start.state else None
-            yield from _descend(_start(model, heads, plan, number, engine), feed, engine, here)
+            with compacted(model, heads, phase, feed):
+                here = within if number == begin.phase else None
+                yield from _descend(_start(model, heads, plan, number, engine), feed, engine, here)
         yield Saved(Place(number + 1), {"weights": changing(model, heads, plan.phases[: number + 1])})
 
 
@@ -324,7 +331,8 @@ class _Run:
         return state
 
     def restore(self, saved: Saved) -> Place:
-        """Take up a saved state; the weights are in place already."""
+        """Take up a saved state."""
+        put(self.weights, saved.state["weights"])
         self.optimiser.load_state_dict(saved.state["optimiser"])
         best = saved.state["best"]
         self.best_epoch, self.best_score, self.best_values = best["epoch"], float(best["score"]), best["values"]
@@ -355,7 +363,7 @@ def _step(run: _Run, forward: nn.Module, part: Part, engine: Engine, at: tuple[i
     kept = {task: loss.new_zeros(()) if task in run.lost else loss for task, loss in losses.items()}
     descend(kept, run.chosen, run.balancer, engine)
     if run.phase.clip is not None:
-        nn.utils.clip_grad_norm_(run.chosen.parameters, run.phase.clip)
+        clip(run.optimiser, run.chosen.parameters, run.phase.clip)
     run.optimiser.step()
     if run.balancer is not None and run.balancer.wants_after:
         with torch.no_grad():

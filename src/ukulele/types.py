@@ -204,6 +204,7 @@ class Model:
     assets: Mapping[str, bytes] = field(default_factory=dict)  # files a bundle must carry: the tokenizer
     heads: Mapping[str, Callable[..., Head]] = field(default_factory=dict)  # brought along, by kind of task: see there
     above: tuple[Stage, ...] = ()  # of the trunk, behind its last stage: run by each head in a form of its own
+    lookup: tuple[str, nn.Embedding] | None = None  # a field of `encode`, and the table whose rows it alone names
 
     def live(self, cut: int) -> Mapping[str, Field]:
         """The fields that a cut in front of stage `cut` stores; 0 stores what `encode` gives."""

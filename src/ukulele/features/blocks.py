@@ -63,6 +63,12 @@ class Block:
         start = int(self._offsets[name][number])
         return self._bytes[start : start + int(self._lengths[name][number]) * math.prod(trailing) * dtype.itemsize]
 
+    def values(self, name: str) -> np.ndarray:
+        """Every value of an integer field in the block, once and in order."""
+        dtype, _ = self.form(name)
+        spans = [self.bytes(name, number) for number in range(len(self))]
+        return np.unique(torch.from_numpy(np.concatenate(spans)).view(dtype).numpy())
+
     def form(self, name: str) -> tuple[torch.dtype, tuple[int, ...]]:
         """The dtype of a field, and its shape behind a ragged axis."""
         return self._dtypes[name], self._trailing[name]

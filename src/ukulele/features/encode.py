@@ -223,6 +223,10 @@ class Store:
         """Several fields that are not ragged, of all rows."""
         return {name: self.stack(name) for name in names}
 
+    def values(self, name: str) -> np.ndarray:
+        """Every value of an integer field, once and in order."""
+        return np.unique(np.concatenate([block.values(name) for block in self._blocks]))
+
     def lengths(self) -> np.ndarray:
         """The longest ragged axis of each row."""
         if self._lengths is None:

@@ -285,6 +285,7 @@ def _assemble(net: nn.Module, recipe: Mapping[str, Any], assets: Mapping[str, by
         assets=assets,
         limit=None if recipe["long"] == "chunk" else recipe["max_length"],
         lengths=partial(lengths, assets["tokenizer.json"], recipe["pairs"]),
+        lookup=("ids", net.get_input_embeddings()) if layout else None,  # type: ignore[operator]
     )
 
 
