@@ -50,6 +50,8 @@ def fit(
     epochs: o.Epochs = None,
     patience: o.Patience = None,
     rate: o.Rate = None,
+    layer_decay: o.LayerDecay = None,
+    penalty: o.Penalty = None,
     batch: o.Batch = None,
     views: o.Views = None,
     class_weights: o.ClassWeights = "auto",

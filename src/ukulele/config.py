@@ -47,6 +47,8 @@ class FitOptions:
     batch: int | None = None
     views: int | None = None
     patience: int | None = None
+    layer_decay: float | None = None  # of the rate, from each stage to the one below it
+    penalty: float | None = None  # of l2sp
     metric: str | None = None
     class_weights: Literal["auto", "balanced", "none"] = "auto"
     controls: Literal["none", "tasks", "cheap", "all"] = "cheap"
@@ -79,8 +81,13 @@ class FitOptions:
             faults.append(f"--max-bad {self.max_bad}: a share between 0 and 1 was expected")
         if self.rate is not None and not self.rate > 0:
             faults.append(f"--rate {self.rate}: a rate above 0 was expected")
-        if self.alpha is not None and not self.alpha > 0:
-            faults.append(f"--alpha {self.alpha}: a number above 0 was expected")
+        faults += [
+            f"{_option(name)} {value}: a number above 0 was expected"
+            for name in ("alpha", "penalty", "layer_decay")
+            if (value := getattr(self, name)) is not None and not value > 0
+        ]
+        if self.layer_decay is not None and self.layer_decay > 1:
+            faults.append(f"--layer-decay {self.layer_decay}: 1 at most was expected, so that rates fall to the stem")
         if self.weights == "tuned" and self.strategy == "probe":
             faults.append("--weights tuned with --strategy probe: its heads are fitted each by itself")
         if self.strategy not in ADAPTED:
@@ -178,7 +185,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "class_weights": ("auto", "balanced", "none"),
     "controls": ("none", "tasks", "cheap", "all"),
     "precision": ("auto", "fp32", "bf16"),
-    "strategy": ("auto", "probe", "finetune", "full", "lora", "dora", "bitfit", "scratch"),
+    "strategy": ("auto", "probe", "finetune", "full", "lora", "dora", "bitfit", "gradual", "l2sp", "scratch"),
     "adapters": ("shared", "per-task"),
     "weights": ("given", "tuned"),
 }

@@ -80,7 +80,7 @@ Strategy = Annotated[
     _option(
         TRAINING,
         "How to transfer. auto: probe, then finetune if validation says it gains.",
-        "auto|probe|finetune|full|lora|dora|bitfit|scratch",
+        "auto|probe|finetune|full|gradual|l2sp|lora|dora|bitfit|scratch",
         "--strategy",
         "-s",
     ),
@@ -98,6 +98,13 @@ Epochs = Annotated[
 ]
 Patience = Annotated[int | None, _option(TRAINING, "Stop after so many epochs without a better validation score.", "N")]
 Rate = Annotated[float | None, _option(TRAINING, "Learning rate of the head and the top stage.", "RATE")]
+LayerDecay = Annotated[
+    float | None,
+    _option(TRAINING, "What the rate is multiplied by from each stage to the one below it, 1 at most.", "X"),
+]
+Penalty = Annotated[
+    float | None, _option(TRAINING, "Of l2sp: how strongly weights are pulled to where they started; 0.1.", "X")
+]
 Batch = Annotated[int | None, _option(TRAINING, "Rows of a step; of several tasks, of each.", "N")]
 Views = Annotated[int | None, _option(TRAINING, "Augmented views of each picture; 0: a fresh one in every epoch.", "N")]
 ClassWeights = Annotated[

@@ -238,7 +238,7 @@ def wishes_of(options: FitOptions, dataset: Dataset) -> Wishes:
     sampling = o.sampling or dataset.sampling or "proportional"
     return Wishes(
         o.frozen, o.epochs, o.rate, o.batch, o.views, o.patience, o.seed, o.balance, sampling, weights,
-        o.rank, o.alpha, o.adapters == "per-task",
+        o.rank, o.alpha, o.adapters == "per-task", o.layer_decay, o.penalty,
     )  # fmt: skip
 
 

@@ -42,11 +42,12 @@ def select(model: Model, heads: Mapping[str, Head], phase: Phase) -> Selection:
     """Resolve a phase; parameters it trains require a gradient afterwards, all others do not."""
     known = owners(model, heads)
     chosen: dict[tuple[int, bool], list[nn.Parameter]] = {}
-    for parameter, (name, _) in known.items():
+    for parameter, (name, stage) in known.items():
         match = match_group(phase, name)
         parameter.requires_grad_(match is not None)
         if match is not None:
-            chosen.setdefault((match, parameter.ndim > 1), []).append(parameter)
+            pulled = phase.penalty > 0 and stage < len(model.stages)  # to its start, then, and not to zero
+            chosen.setdefault((match, parameter.ndim > 1 and not pulled), []).append(parameter)
     trained = [p for group in chosen.values() for p in group]
     cut = min((known[p][1] for p in trained), default=len(model.stages))
     groups = tuple(

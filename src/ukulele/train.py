@@ -19,7 +19,7 @@ from ukulele.engine import Engine
 from ukulele.errors import UkuleleError
 from ukulele.events import Event, Judged, Lookahead, Place, Said, Saved, Stepped
 from ukulele.optimisers import OPTIMISERS, clip, schedule
-from ukulele.selection import Selection, changing, put, select
+from ukulele.selection import Selection, changing, owners, put, select
 from ukulele.tools.collate import widen
 from ukulele.types import Head, Loss, Model, Phase, Plan, Tensors, fold
 from ukulele.vocabulary import compacted
@@ -133,6 +133,7 @@ def train(
     """
     begin = start.place if start else Place()
     within = start if start and "optimiser" in start.state else None  # saved in the middle of a phase
+    origin = _origin(model, heads, plan)
     if start and not within:
         put(changing(model, heads, plan.phases), start.state["weights"])
     for number, phase in enumerate(plan.phases[begin.phase :], begin.phase):
@@ -141,9 +142,16 @@ def train(
             yield Stepped(Place(number), 1, 1, {"probe": loss}, 0)
         else:
             with compacted(model, heads, phase, feed):
-                here = within if number == begin.phase else None
-                yield from _descend(_start(model, heads, plan, number, engine), feed, engine, here)
+                run = _start(model, heads, plan, number, engine)
+                run.pull_to(origin, owners(model, heads))
+                yield from _descend(run, feed, engine, within if number == begin.phase else None)
         yield Saved(Place(number + 1), {"weights": changing(model, heads, plan.phases[: number + 1])})
+
+
+def _origin(model: Model, heads: Mapping[str, Head], plan: Plan) -> dict[str, Tensor]:
+    """Copies of the stages' weights as they were loaded, where a phase pulls them back there."""
+    found = changing(model, heads, [phase for phase in plan.phases if phase.penalty])
+    return {name: value.clone() for name, value in found.items() if not name.startswith("head.")}
 
 
 def _start(model: Model, heads: Mapping[str, Head], plan: Plan, number: int, engine: Engine) -> _Run:
@@ -242,6 +250,13 @@ class _Run:
     lost: list[str] = field(default_factory=list)  # tasks whose loss became no number
     totals: dict[str, list[float]] = field(default_factory=dict)  # of this epoch's losses: sum and count
     unsaid: list[str] = field(default_factory=list)
+    pulled: list[tuple[nn.Parameter, Tensor]] = field(default_factory=list)  # weights, and where they started
+
+    def pull_to(self, origin: Mapping[str, Tensor], known: Mapping[nn.Parameter, tuple[str, int]]) -> None:
+        """The penalty of this phase pulls its stages' weights there."""
+        if self.phase.penalty:
+            named = [(parameter, known[parameter][0]) for parameter in self.chosen.parameters if parameter in known]
+            self.pulled = [(p, origin[name].to(p.device)) for p, name in named if name in origin]
 
     def set_modes(self) -> None:
         """Frozen is frozen: modules without a trained parameter, and BatchNorm statistics, stay in eval mode.
@@ -362,6 +377,9 @@ def _step(run: _Run, forward: nn.Module, part: Part, engine: Engine, at: tuple[i
         run.lose(fresh, at[0])
     kept = {task: loss.new_zeros(()) if task in run.lost else loss for task, loss in losses.items()}
     descend(kept, run.chosen, run.balancer, engine)
+    for parameter, origin in run.pulled:
+        if parameter.grad is not None:
+            parameter.grad.add_(parameter.detach() - origin, alpha=run.phase.penalty)
     if run.phase.clip is not None:
         clip(run.optimiser, run.chosen.parameters, run.phase.clip)
     run.optimiser.step()

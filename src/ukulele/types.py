@@ -347,6 +347,7 @@ class Phase:
     epochs: int = 1
     batch: int = 32  # rows of each task in a step
     decay: float = 0.0  # weight decay (adamw, sgd)
+    penalty: float = 0.0  # of the squared distance of the stages' weights to where they started, instead of decay
     strength: float | None = None  # of the probe's L2 penalty; None: by cross-validation
     shrink: float = 1.0  # what the probe's optimum is multiplied by, so that stages trained next have work to do
     warmup: float = 0.1  # share of the steps

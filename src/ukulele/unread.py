@@ -32,6 +32,8 @@ def _of_strategy(options: FitOptions) -> list[str]:
         "freeze": (options.freeze != "auto", f"--freeze {options.freeze}"),
         "epochs": (options.epochs is not None, f"--epochs {options.epochs}"),
         "rate": (options.rate is not None, f"--rate {options.rate:g}" if options.rate else "--rate"),
+        "layer_decay": (options.layer_decay is not None, f"--layer-decay {options.layer_decay}"),
+        "penalty": (options.penalty is not None, f"--penalty {options.penalty}"),
         "batch": (options.batch is not None, f"--batch {options.batch}"),
         "views": (options.views is not None, f"--views {options.views}"),
         "patience": (options.patience is not None, f"--patience {options.patience}"),

@@ -62,8 +62,11 @@ class Compact:
 
 @contextmanager
 def compacted(model: Model, heads: Mapping[str, Head], phase: Phase, data: Seen) -> Iterator[None]:
-    """Within, the model's embedding table is as small as the data allow, where the phase trains it."""
-    if model.lookup is None:
+    """Within, the model's embedding table is as small as the data allow, where the phase trains it.
+
+    A phase that pulls weights to where they started has their whole tables to compare with: they stay whole.
+    """
+    if model.lookup is None or phase.penalty:
         yield
         return
     name, table = model.lookup

@@ -21,9 +21,9 @@ from ukulele.models import images
 from ukulele.models.dropout import Dropout
 from ukulele.optimisers import schedule
 from ukulele.sampling import pieces
-from ukulele.selection import changing, check
+from ukulele.selection import changing, check, owners, select
 from ukulele.tools.files import load_tree, save_tree
-from ukulele.train import Above, Judgement, NotFiniteError, train
+from ukulele.train import Above, Judgement, NotFiniteError, _start, _step, train
 from ukulele.types import Group, Model, Phase, Plan, Request
 
 HEAD = Group("head.*", 0.02)
@@ -151,10 +151,19 @@ STATISTICS = Plan(
         Phase((Group("*", 0.01),), epochs=3, batch=8, norm="trained", patience=2),
     ),
 )
+PULLED = Plan(
+    "pulled",
+    (
+        Phase((HEAD, Group("block1.*", 0.01)), epochs=2, batch=8, penalty=0.5),
+        Phase((HEAD, Group("block*", 0.003)), epochs=2, batch=8, penalty=2.0, patience=2),
+    ),
+)
 
 
 @pytest.mark.parametrize(
-    ("plan", "family"), [(TWO, "bert"), (PROBE_FIRST, "bert"), (STATISTICS, "network")], ids=lambda v: str(v)[:30]
+    ("plan", "family"),
+    [(TWO, "bert"), (PROBE_FIRST, "bert"), (STATISTICS, "network"), (PULLED, "bert")],
+    ids=lambda v: str(v)[:30],
 )
 def test_a_run_resumed_from_any_state_ends_bit_identical(
     plan: Plan, family: str, make_kit: Any, tmp_path: Path, request: pytest.FixtureRequest
@@ -195,6 +204,50 @@ def test_a_state_is_small_and_names_what_changed(bert: Any, make_kit: Any) -> No
     last = [event for event in kit.train() if isinstance(event, Saved)][-1]
     assert last.place == Place(1)
     assert {name.split(".")[0] for name in last.state["weights"]} == {"block1", "head"}
+
+
+# ---------------------------------------------------------------- the pull to the start
+
+
+def test_the_penalty_pulls_to_the_weights_as_loaded_in_every_phase(bert: Any, make_kit: Any) -> None:
+    def gone(penalty: float) -> float:
+        plan = replace(PULLED, phases=tuple(replace(phase, penalty=penalty, decay=0.0) for phase in PULLED.phases))
+        kit = make_kit(bert(), plan)
+        before = kit.state()
+        kit.train()
+        moved = {name: value - before[name] for name, value in kit.state().items() if name.startswith("block")}
+        return float(sum(value.square().sum() for value in moved.values())) ** 0.5
+
+    free, pulled, held = gone(0.0), gone(1.0), gone(1000.0)
+    assert held < pulled < free
+    assert gone(1e-12) == pytest.approx(free, rel=1e-4)
+
+
+def test_the_gradient_of_the_penalty_is_that_of_a_squared_distance(network: Any, make_kit: Any) -> None:
+    """Plain descent on the head's constant loss aside, each step takes a share of the distance away."""
+    kit = make_kit(network(), Plan("x"))
+    phase = Phase((Group("top.*", 0.1),), "sgd", batch=8, penalty=0.25)
+    kit.heads["mood"].linear.requires_grad_(False)
+    chosen = select(kit.model, {}, phase)
+    assert not any(group["decays"] for group in chosen.groups)  # instead of the decay to zero, not beside it
+    assert any(group["decays"] for group in select(kit.model, {}, replace(phase, penalty=0.0)).groups)
+    run = _start(kit.model, kit.heads, Plan("x", (phase,)), 0, kit.engine)
+    origin = {name: value + 1.0 for name, value in changing(kit.model, {}, [phase]).items()}
+    run.pull_to(origin, owners(kit.model, kit.heads))
+    assert len(run.pulled) == 3  # a convolution, and weight and bias of its BatchNorm
+    steps = kit.feed.steps(0, run.chosen.cut, 0) if kit.feed.plan.phases else [list(range(8))]
+    part = kit.engine.place(kit.feed.part(run.chosen.cut, 0, steps[0][:8]))
+    before = [parameter.detach().clone() for parameter, _ in run.pulled]
+    _step(run, run.above, part, kit.engine, (10, 20))
+    for (parameter, _), old in zip(run.pulled, before, strict=True):  # the head is zero: the loss has no gradient here
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.grad, torch.full_like(old, -0.25) * _clipped(run))
+
+
+def _clipped(run: Any) -> float:
+    """What clipping multiplied gradients of -0.25 by."""
+    count = sum(parameter.numel() for parameter, _ in run.pulled)
+    return min(1.0, 1.0 / (0.25 * count**0.5 + 1e-6))
 
 
 # ---------------------------------------------------------------- validation

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def test_rates_fall_towards_the_stem_and_stages_are_trained_from_the_top(known: 
 
 @given(facts(), WISHES)
 def test_the_probe_comes_first_where_heads_can_be_fitted(known: Facts, wishes: Wishes) -> None:
-    for name in ("finetune", "full", "lora", "dora", "bitfit"):
+    for name in ("finetune", "full", "l2sp", "lora", "dora", "bitfit"):
         phases = make(name, known, wishes).phases
         assert [phase.optimiser for phase in phases] == (["probe", "adamw"] if known.probes else ["adamw"])
     assert [phase.optimiser for phase in make("scratch", known, wishes).phases] == ["adamw"]
@@ -104,6 +105,34 @@ def test_the_probe_comes_first_where_heads_can_be_fitted(known: Facts, wishes: W
 )
 def test_freezing(freeze: Any, expected: int) -> None:
     assert frozen_stages(FACTS, freeze, default=2) == expected
+
+
+@given(facts(), WISHES)
+def test_gradual_unfreezing_goes_down_from_the_top_at_falling_rates(known: Facts, wishes: Wishes) -> None:
+    phases = [phase for phase in make("gradual", known, wishes).phases if phase.optimiser != "probe"]
+    trained = [[group.names for group in phase.groups] for phase in phases]
+    for above, below in pairwise(trained):
+        assert above == below[: len(above)]
+        assert len(above) < len(below)
+    assert len(phases) <= 4
+    assert all(phase.epochs == 1 for phase in phases[:-1])
+    lowest = strategies_cut(make("full", known, wishes), known)
+    assert strategies_cut(make("gradual", known, wishes), known) == lowest
+    rates = [group.rate for group in phases[-1].groups[1:]]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_l2sp_is_full_fine_tuning_with_a_penalty() -> None:
+    plan, base = make("l2sp", FACTS, Wishes(penalty=0.3)), make("full", FACTS, Wishes())
+    assert plan.phases[-1] == replace(base.phases[-1], penalty=0.3)
+    assert plan.phases[:-1] == base.phases[:-1]
+    assert "pulled to where the weights started by 0.3" in in_words(plan, FACTS)
+
+
+@pytest.mark.parametrize("name", ["finetune", "full", "gradual", "l2sp"])
+def test_layer_decay(name: str) -> None:
+    rates = [group.rate for group in make(name, FACTS, Wishes(freeze=1, rate=1.0, layer_decay=0.5)).phases[-1].groups]
+    assert rates == [1.0, 1.0, 0.5, 0.25]
 
 
 @pytest.mark.parametrize("freeze", [-1, 6, "some"])
@@ -169,7 +198,7 @@ def test_plans_fit_real_models(encoder_folder: Callable[..., Path], name: str, f
     ours = assemble(model, plan, {"mood": tasks.make(Target("mood", "classify", ("a", "b")))}, 0)
     check(ours.model, ours.heads, plan)
     cut = select(ours.model, ours.heads, plan.phases[-1]).cut
-    frozen = {"probe": len(model.stages), "full": 0, "scratch": 0}
+    frozen = {"probe": len(model.stages), "full": 0, "gradual": 0, "l2sp": 0, "scratch": 0}
     assert cut == frozen.get(name, min(len(model.stages) // 2, len(model.stages) - 2))
     assert strategies_cut(plan, known) == cut
 

@@ -16,7 +16,16 @@ from ukulele.unread import refuse_unread
 STAGES = ("stem", "block0", "block1", "head", "pool")
 ALL = frozenset(STAGES[:-1])
 FACTS = Facts("image", 500, STAGES, frozenset({"pool"}), 1_000_000, linear=ALL, biased=ALL)
-WISHED: dict[str, Any] = {"freeze": 1, "epochs": 7, "rate": 0.5, "batch": 3, "views": 3, "patience": 9}
+WISHED: dict[str, Any] = {
+    "freeze": 1,
+    "epochs": 7,
+    "rate": 0.5,
+    "batch": 3,
+    "views": 3,
+    "patience": 9,
+    "layer_decay": 0.5,
+}
+WISHED |= {"penalty": 0.3}
 OTHER: dict[str, Any] = {"balance": "sum", "sampling": "sqrt", "private_stages": 1, "group": "auto", "layer": "last"}
 
 

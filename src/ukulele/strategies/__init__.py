@@ -7,7 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from ukulele.errors import PlanError
-from ukulele.strategies import bitfit, finetune, full, lora, probe, scratch
+from ukulele.strategies import bitfit, finetune, full, gradual, l2sp, lora, probe, scratch
 from ukulele.strategies.facts import Facts, Wishes
 from ukulele.types import Adapters, Phase, Plan
 
@@ -18,12 +18,15 @@ STRATEGIES: Mapping[str, Callable[[Facts, Wishes], Plan]] = {
     "lora": lora.plan,
     "dora": lora.dora,
     "bitfit": bitfit.plan,
+    "gradual": gradual.plan,
+    "l2sp": l2sp.plan,
     "scratch": scratch.plan,
 }
 
 READS: Mapping[str, frozenset[str]] = {
     "probe": probe.READS, "finetune": finetune.READS, "full": full.READS, "lora": lora.READS,
-    "dora": lora.READS, "bitfit": finetune.READS, "scratch": scratch.READS,
+    "dora": lora.READS, "bitfit": bitfit.READS, "gradual": gradual.READS, "l2sp": l2sp.READS,
+    "scratch": scratch.READS,
 }  # by strategy: the options that it reads of those that not every strategy does  # fmt: skip
 
 __all__ = ["READS", "STRATEGIES", "Facts", "Plan", "Wishes", "cut", "in_words", "make", "rungs"]
@@ -111,6 +114,8 @@ def _phase_in_words(phase: Phase, adapters: Adapters | None, facts: Facts, stop:
         rest = "; frozen: all weights of the model"
     elif any(group.names.endswith("*bias") for group in phase.groups):
         what, rest = f"the head and the biases of {_span(trained)}", "; frozen: all other weights"
+    if phase.penalty:
+        rest = f", pulled to where the weights started by {phase.penalty:g}{rest}"
     return f"train {what} for up to {epochs} in batches of {phase.batch}, {rate}{rest}"
 
 

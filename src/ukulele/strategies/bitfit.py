@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ukulele.errors import PlanError
+from ukulele.strategies import finetune
 from ukulele.strategies.facts import Facts, Wishes, frozen_stages, probe_first
 from ukulele.strategies.finetune import LARGE, LARGE_RATE, PICTURES, RATE, tuning, views_of
 from ukulele.types import Group, Plan
 
+READS = finetune.READS - {"layer_decay"}
 TIMES = 10  # the rate that of fine-tuning
 
 

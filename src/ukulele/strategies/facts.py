@@ -47,6 +47,8 @@ class Wishes:
     rank: int | None = None  # of adapters
     alpha: float | None = None
     own: bool = False  # adapters for each task
+    layer_decay: float | None = None  # of the rate, from each stage to the one below it
+    penalty: float | None = None  # of l2sp
 
 
 def frozen_stages(facts: Facts, freeze: int | str | None, default: int) -> int:

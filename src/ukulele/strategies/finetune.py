@@ -20,7 +20,8 @@ VIEWS, MANY = 4, 5000  # views of a picture; from so many pictures on the plain 
 # far: r2 .880 and .680 on 400 rows of stsb, accuracy .750 and .692 on 120 of mrpc, after 3 epochs of the top block
 SHRINK = {"text": 0.3, "pair": 1.0, "image": 1.0, "boxes": 1.0}
 READS = frozenset(
-    {"freeze", "epochs", "rate", "batch", "views", "patience", "balance", "sampling", "private_stages", "group"}
+    {"freeze", "epochs", "rate", "batch", "views", "patience", "layer_decay", "balance", "sampling", "private_stages"}
+    | {"group"}
 )  # options, besides those of every run
 LAYER_DECAY = {"text": 0.95, "pair": 0.95, "image": 0.8, "boxes": 0.8}
 
@@ -48,7 +49,7 @@ def tuning(facts: Facts, wishes: Wishes, frozen: int) -> Phase:
     """The phase that trains the stages above `frozen`, starting from the head that is there."""
     large = facts.modality not in PICTURES and facts.parameters > LARGE
     rate = wishes.rate or (LARGE_RATE if large else RATE[facts.modality])
-    stages = falling(facts, frozen, rate, LAYER_DECAY[facts.modality])
+    stages = falling(facts, frozen, rate, wishes.layer_decay or LAYER_DECAY[facts.modality])
     epochs = wishes.epochs or epochs_of(facts)
     boxes = facts.modality == "boxes"
     return Phase(

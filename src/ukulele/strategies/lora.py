@@ -14,7 +14,8 @@ from ukulele.strategies.facts import Facts, Wishes, frozen_stages, probe_first
 from ukulele.strategies.finetune import LARGE, LARGE_RATE, PICTURES, RATE, tuning, views_of
 from ukulele.types import Adapters, Group, Plan
 
-READS = finetune.READS - {"private_stages"}  # adapters of each task's own are the counterpart
+# one rate for all; adapters of each task's own are the counterpart of private stages
+READS = finetune.READS - {"private_stages", "layer_decay"}
 # the upper half on 2,500 rows of sst2, 2 epochs: .845 on the dev split, .837 at half the rate; all blocks at half the
 # rate .851 in twice the time; fine-tuning .846, of 32 times as many parameters; standard error .012
 RANK, SCALE, TIMES = 8, 2, 10  # alpha is SCALE times the rank; the rate TIMES that of fine-tuning
