@@ -99,6 +99,28 @@ def test_a_resample_counts_as_its_rows_repeated(seed):
     assert ours(found, truth, counts.astype(float)) == pytest.approx(theirs, abs=1e-9)
 
 
+@pytest.mark.parametrize("crowds", [False, True])
+@pytest.mark.parametrize("seed", [6, 7])
+def test_many_draws_at_once_are_the_same_as_one_by_one(seed, crowds):
+    """Also draws in which no box, or none of a class, is there, and of pictures that have no true answer."""
+    found, truth = images(seed, crowds=crowds)
+    task = Detect("objects", LABELS)
+    table = task.table([*found, found[0]], [*truth, None])
+    counts = np.random.default_rng(seed).integers(0, 3, (40, len(table))).astype(float)
+    counts[0] = 0
+    counts[1:4] *= np.arange(len(table)) == np.array([[1], [2], [3]])
+    known = Ranked(table[:-1], len(LABELS))
+    curves = np.stack([known.precision(drawn[:-1]).mean(2) for drawn in counts])
+    assert np.isnan(curves).any()
+    assert (~np.isnan(curves)).any()
+    for metric, thresholds in zip(task.metrics[:3], (slice(None), slice(0, 1), slice(5, 6)), strict=True):
+        values = [np.nanmean(one[:, thresholds]) if not np.isnan(one).all() else np.nan for one in curves]
+        np.testing.assert_allclose(metric.many(table, counts), values, rtol=1e-12, atol=1e-12, err_msg=metric.name)
+    for metric in task.metrics:
+        one = [metric.value(table, drawn) for drawn in counts]
+        np.testing.assert_allclose(metric.many(table, counts), one, rtol=1e-12, atol=1e-12, err_msg=metric.name)
+
+
 def test_more_than_a_hundred_detections_are_too_many():
     random = np.random.default_rng(0)
     lines = np.array([[0, 0, 10 + v, 10, v, 0] for v in random.random(150)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ukulele.errors import DataError, ModelError, PlanError
+from ukulele.tasks import resampled
+from ukulele.tasks.averaged import at_confidence, average
 from ukulele.tasks.decoding import Suppression
 from ukulele.tasks.found import particulars, suspects, worst
 from ukulele.tasks.matching import Ranked, match, rows
@@ -39,20 +41,21 @@ class Detect:
     def metrics(self) -> tuple[Metric, ...]:
         """Mean average precision as COCO has it, and precision, recall and F1 at the confidence that was chosen."""
         count, confidence = len(self.labels), self.decoding.confidence
-        values: dict[str, Callable[[Floats, Floats], float]] = {
-            "map50_95": partial(_average, count, slice(None)),
-            "map50": partial(_average, count, slice(0, 1)),
-            "map75": partial(_average, count, slice(5, 6)),
-            "precision": partial(_at, count, confidence, 0),
-            "recall": partial(_at, count, confidence, 1),
-            "f1": partial(_at, count, confidence, 2),
+        values: dict[str, resampled.Values] = {
+            "map50_95": partial(average, count, slice(None)),
+            "map50": partial(average, count, slice(0, 1)),
+            "map75": partial(average, count, slice(5, 6)),
+            "precision": partial(at_confidence, count, confidence, 0),
+            "recall": partial(at_confidence, count, confidence, 1),
+            "f1": partial(at_confidence, count, confidence, 2),
         }
         if self.metric not in values:
             raise PlanError(
                 f"unknown metric {self.metric!r} for this kind of target.", hint=f"Choose one of: {', '.join(values)}."
             )
         names = [self.metric, *(name for name in values if name != self.metric)]
-        return tuple(Metric(name, partial(_known, values[name])) for name in names)
+        many = {name: partial(resampled.known, values[name]) for name in names}
+        return tuple(Metric(name, partial(_one, many[name]), many=many[name]) for name in names)
 
     def target(self, value: Any) -> Tensors:
         """Corners in pixels of the upright picture, (n, 4), and numbers of classes (n,); crowds are left out."""
@@ -132,45 +135,10 @@ class Detect:
 
 # ---------------------------------------------------------------- metrics
 
-_memory: dict[str, tuple[Any, ...]] = {}  # the last table and the last draw: the metrics of one draw share their work
 
-
-def ranked(table: Floats, classes: int) -> Ranked:
-    """The table's detections in order; that of the last table is kept."""
-    held = _memory.get("table")
-    if held is None or held[0] is not table or held[1].classes != classes:
-        held = _memory["table"] = (table, Ranked(table, classes))
-        _memory.pop("draw", None)
-    found: Ranked = held[1]
-    return found
-
-
-def _known(value: Callable[[Floats, Floats], float], table: Floats, counts: Floats) -> float:
-    missing = np.isnan(table[:, 0])
-    if missing.any():
-        table, counts = table[~missing], counts[~missing]
-    return value(table, counts) if counts.any() else float("nan")
-
-
-def _average(classes: int, thresholds: slice, table: Floats, counts: Floats) -> float:
-    """The mean over classes that have a box to find."""
-    found = ranked(table, classes)
-    held = _memory.get("draw")
-    if held is None or held[0] is not table or held[1] is not counts:
-        held = _memory["draw"] = (table, counts, found.precision(counts).mean(2))
-    areas = held[2][:, thresholds]
-    there = ~np.isnan(areas[:, 0])
-    return float(areas[there].mean()) if there.any() else float("nan")
-
-
-def _at(classes: int, confidence: float, which: int, table: Floats, counts: Floats) -> float:
-    """Precision, recall or F1 over all classes, at an overlap of one half, of what reaches the confidence."""
-    found = ranked(table, classes)
-    weight = counts[found.image] * (found.score >= confidence)
-    right, wrong = (float(weight @ side[:, 0]) for side in found.sides(0))
-    wanted = float((counts @ found.wanted[:, 0]).sum())
-    below = (right + wrong, wanted, (right + wrong + wanted) / 2)[which]
-    return right / below if below > 0 else float("nan") if which != 0 else 0.0
+def _one(values: resampled.Values, table: Floats, counts: Floats) -> float:
+    """A figure of one draw."""
+    return float(values(table, counts[None])[0])
 
 
 def _best(table: Floats, classes: int) -> float:

@@ -178,7 +178,7 @@ class Ranked:
         hull = np.maximum.accumulate((precision + falls)[::-1], 0)[::-1] - falls
         rise = wanted.max(initial=0) + 2
         lifted = right + rise * self.label[:, None]
-        asked = (_needed(wanted) + rise * np.arange(self.classes)[:, None]).ravel()
+        asked = (needed_for(wanted) + rise * np.arange(self.classes)[:, None]).ravel()
         ends = np.repeat(self.starts[1:], len(RECALLS))
         found = np.zeros((len(THRESHOLDS), len(asked)))
         for at in range(len(THRESHOLDS)):
@@ -190,7 +190,7 @@ class Ranked:
         return curves
 
 
-def _needed(wanted: Floats) -> Floats:
+def needed_for(wanted: Floats) -> Floats:
     """The least number of boxes found whose share of those wanted (classes,) reaches each recall (classes, 101)."""
     whole = np.maximum(wanted, 1.0)[:, None]
     needed = np.ceil(RECALLS * whole)
