@@ -27,6 +27,7 @@ PEERS = HERE / "peers"
 OURS = "ukulele"
 SPREAD = 0.20  # (max - min) / median of the wall seconds above which all rounds are run again
 REPEATS = 2  # how often at most
+QUALITY = ("accuracy", "map50_95", "map50")  # what a result may have of these is summed up
 LIBRARIES = ("ukulele", "torch", "transformers", "sentence-transformers", "timm", "scikit-learn", "numpy", "accelerate")
 
 Json: TypeAlias = "dict[str, Any]"
@@ -34,11 +35,15 @@ Json: TypeAlias = "dict[str, Any]"
 
 @dataclass(frozen=True)
 class Command:
-    """A program to time. `argv(out)` is its command line, given an empty folder; `result` reads its answer."""
+    """A program to time. `argv(out)` is its command line, given an empty folder; `result` reads its answer.
+
+    A peer names the program of ours that it is held against.
+    """
 
     name: str
     argv: Callable[[Path], Sequence[str]]
     result: Callable[[str, Path], Json]
+    against: str = "ukulele"
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,13 @@ class RunFailedError(Exception):
     """A program ended with an error; the message carries the end of what it said."""
 
 
-def peer(name: str, script: str, *flags: object) -> Command:
+def peer(name: str, script: str, *flags: object, against: str = OURS) -> Command:
     """A script of `peers/`, whose last printed line is its result."""
 
     def argv(out: Path) -> list[str]:
         return [sys.executable, str(PEERS / script), *map(str, flags), "--out", str(out / "peer")]
 
-    return Command(name, argv, lambda stdout, _: last_json(stdout))
+    return Command(name, argv, lambda stdout, _: last_json(stdout), against)
 
 
 def ours(data: Path, flags: Sequence[str], name: str = OURS) -> Command:
@@ -128,8 +133,8 @@ def alternate(commands: Sequence[Command], rounds: int) -> list[list[Run]]:
 
 
 def spread(values: Sequence[float]) -> float:
-    """(max - min) / median."""
-    return (max(values) - min(values)) / statistics.median(values)
+    """(max - min) / median; 0 where all are 0."""
+    return (max(values) - min(values)) / (statistics.median(values) or 1.0)
 
 
 def figures(values: Sequence[float]) -> Json:
@@ -150,20 +155,19 @@ def summary(commands: Sequence[Command], runs: Sequence[Sequence[Run]]) -> Json:
             "wall_seconds": figures([run.wall for run in taken]),
             "cpu_seconds": figures([run.cpu for run in taken]),
             "peak_memory_bytes": max(run.memory for run in taken),
-            "accuracy": figures([run.result["accuracy"] for run in taken]),
+            **{name: figures([run.result[name] for run in taken]) for name in QUALITY if name in taken[0].result},
             "results": [run.result for run in taken],
         }
         for command, taken in zip(commands, runs, strict=True)
     }
     by_name = {command.name: taken for command, taken in zip(commands, runs, strict=True)}
-    mine = by_name.get(OURS, ())
     ratios = {
-        name: {
+        command.name: {
             "wall": figures([peer.wall / own.wall for peer, own in zip(taken, mine, strict=True)]),
             "cpu": figures([peer.cpu / own.cpu for peer, own in zip(taken, mine, strict=True)]),
         }
-        for name, taken in by_name.items()
-        if mine and name != OURS
+        for command, taken in zip(commands, runs, strict=True)
+        if (mine := by_name.get(command.against)) and command.against != command.name
     }
     return {"commands": table, "peer_over_ours": ratios}
 
