@@ -36,14 +36,14 @@ def answer_to(  # noqa: PLR0913 - what a command was given
     tasks: tuple[str, ...],
     machine: tuple[str, str],
     consoles: tuple[Console, Console],
-    decoding: Mapping[str, float] | None = None,
+    decoding: Mapping[str, Any] | None = None,
     draw: bool = False,
 ) -> None:
     """Read what is given, answer (for `tasks`, or all), and write CSV or JSONL to `target`, or lines to the screen.
 
-    `decoding` are numbers of a detector's: `confidence` and `overlap`. Where `target` is a folder, answers.jsonl is
-    written there and, with `draw`, every picture with its boxes. Rows that cannot be read are listed in a file beside
-    `target`.
+    `decoding` are numbers of a detector's, `confidence` and `overlap`, or those of `Writing`. Where `target` is a
+    folder, answers.jsonl is written there and, with `draw`, every picture with its boxes. Rows that cannot be read
+    are listed in a file beside `target`.
     """
     out, err = consoles
     predictor = load_model(run, *machine).only(tasks).decoding(**(decoding or {}))
@@ -234,6 +234,8 @@ def _said(found: Mapping[str, Any]) -> str:
         match name:
             case "label" | "labels":
                 answers.append(value if isinstance(value, str) else "; ".join(value) or "(none)")
+            case "output":
+                answers.append(value)
             case "value":
                 answers.append(f"{value:.4g}")
             case "boxes":

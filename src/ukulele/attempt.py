@@ -26,14 +26,28 @@ from ukulele.private import shared
 from ukulele.runs import RunFolder
 from ukulele.selection import changing, check, put, select, trained
 from ukulele.strategies import Facts
+from ukulele.teaching import Taught
 from ukulele.train import train
 from ukulele.truth import Truth
-from ukulele.types import Candidate, Cost, Dataset, Estimate, Head, Model, Plan, Request, Split, Table, Task
+from ukulele.types import (
+    WRITTEN,
+    Candidate,
+    Cost,
+    Dataset,
+    Estimate,
+    Head,
+    Model,
+    Plan,
+    Request,
+    Split,
+    Table,
+    Task,
+)  # fmt: skip
 from ukulele.work import operations
 
 Track = Callable[[str, Event], None]  # hears of each event whose it is, by the candidate's name
 EMPTY: Mapping[str, float] = MappingProxyType({})
-MAKES_ITS_OWN = models.CLASSICAL  # names of models that are made from the training rows
+MAKES_ITS_OWN = (*models.CLASSICAL, *models.COPYING)  # names of models that are made from the training rows
 
 
 @dataclass(frozen=True)
@@ -66,9 +80,18 @@ class Context:
         """The tasks that a candidate is for."""
         return {n: task for n, task in self.tasks.items() if candidate.tasks is None or n in candidate.tasks}
 
-    def tables(self, tasks: Mapping[str, Task]) -> dict[Split, Table]:
-        """The splits as tables."""
-        return {split: Table(rows, tasks) for split, rows in self.data.splits.items()}
+    @property
+    def writes(self) -> str | None:
+        """The kind of task, where a text is to be written."""
+        return next((target.kind for target in self.data.targets if target.kind in WRITTEN), None)
+
+    def tables(self, tasks: Mapping[str, Task], model: Model | None = None) -> dict[Split, Table]:
+        """The splits as tables; their answers stand among the inputs where the model is taught so."""
+        taught = next(iter(tasks)) if model is not None and model.teaches else None
+        return {
+            split: Table(rows if taught is None else Taught(rows, taught), tasks)
+            for split, rows in self.data.splits.items()
+        }
 
     def private(self, plan: Plan) -> int:
         """How many of the top stages each task has for its own, where a plan trains stages."""
@@ -77,6 +100,13 @@ class Context:
     def truth(self, split: Split) -> Truth:
         """The true answers of a split."""
         return self.truths.setdefault(split, Truth(self.data.splits[split]))
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Those of the source and the target: as they were given, or the names of their columns."""
+        if self.options.languages or self.writes != "translate":
+            return self.options.languages
+        return (self.data.columns[0], self.data.targets[0].column or self.data.targets[0].name)
 
     def load(self, candidate: Candidate) -> tuple[Model, Model]:
         """The candidate's model, and the one it was cut from."""
@@ -90,6 +120,8 @@ class Context:
             max_length=self.options.max_length,
             long=self.options.long,
             rows=rows,
+            writes=self.writes,
+            languages=self.languages,
         )
         still = candidate.pretrained and is_still(candidate.plan)
         if not still or candidate.model not in self.pristine:
@@ -113,12 +145,12 @@ def facts_of(model: Model, context: Context) -> Facts:
     rows = round(sum(len(context.truth("train").numbers(task)) for task in context.tasks) / len(context.tasks))
     known = {str(label).lower().strip() for label in model.recipe.get("labels", ())}
     return Facts(
-        "boxes" if context.boxes else context.data.modality,
+        "boxes" if context.boxes else "writing" if context.writes else context.data.modality,
         rows,
         stages,
         bare,
         sum(counts.values()),
-        probes=not context.boxes,
+        probes=not context.boxes and not context.writes,
         shared=sum(label.lower().strip() in known for target in context.data.targets for label in target.labels),
         linear=frozenset(s.name for s in model.stages if places(s.module)),
         biased=frozenset(s.name for s in model.stages if any(n.endswith("bias") for n in s.module.state_dict())),
@@ -174,6 +206,18 @@ def is_still(plan: Plan) -> bool:
     return all(phase.optimiser == "probe" for phase in plan.phases)
 
 
+def untied(model: Model, plan: Plan) -> Model:
+    """The model, weights that a cut of the plan would part made two, so that those above it can be trained."""
+    if model.untie is None or plan.adapters is not None:
+        return model
+    heads: dict[str, Head] = {}
+    for phase in plan.phases:
+        cut = select(model, heads, phase).cut
+        if 0 < cut < len(model.stages) and model.untie is not None:
+            model = model.untie(cut)
+    return model
+
+
 class Meter:
     """Seconds by phase and peak memory of one candidate."""
 
@@ -223,6 +267,7 @@ def attempt(candidate: Candidate, context: Context, before: Mapping[str, float] 
     prepared = {"seconds": sum(before.values()), "peak": 0, "phases": before}
     meter = Meter(latest[1]["meter"] if latest else prepared)
     whole, trunk = context.load(candidate)
+    whole = untied(whole, candidate.plan)
     tasks, own = context.asked(candidate), candidate.model in MAKES_ITS_OWN
     ours = assemble(whole, candidate.plan, tasks, 0 if own else context.private(candidate.plan))
     model, heads = ours.model, {name: placed(head, context.engine.device) for name, head in ours.heads.items()}
@@ -232,7 +277,8 @@ def attempt(candidate: Candidate, context: Context, before: Mapping[str, float] 
         stage.module.to(context.engine.device)
     taps = context.taps and not own and candidate.pretrained
     feed = Feed(
-        model, heads, candidate.plan, context.tables(tasks), context.cache, context.engine, context.dtype, context.hear,
+        model, heads, candidate.plan, context.tables(tasks, model), context.cache, context.engine, context.dtype,
+        context.hear,
         trunk if taps or ours.private or candidate.plan.adapters else None,
         run.decide, ahead=ahead, taps=taps, truths=context.truths,
     )  # fmt: skip

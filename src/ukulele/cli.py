@@ -44,6 +44,7 @@ def fit(
     model: o.Model = None,
     layer: o.Layer = "auto",
     max_length: o.MaxLength = None,
+    languages: o.Languages = None,
     long: o.Long = "cut",
     strategy: o.Strategy = "auto",
     freeze: o.Freeze = "auto",
@@ -87,7 +88,7 @@ def fit(
     from ukulele.runs.folder import read_manifest
 
     names = FitOptions.__dataclass_fields__.keys() & given.keys()
-    lists = {"target", "text", "track"}
+    lists = {"target", "text", "track", "languages"}
     plain: dict[str, Any] = {name: tuple(given[name] or ()) if name in lists else given[name] for name in names}
     options = FitOptions(**plain, slice=slice_by)
     if resume is not None:
@@ -345,6 +346,9 @@ def answer(args: list[str]) -> int:
     return 0
 
 
+SPREAD = frozenset({"--text", "--source", "--target", "-t", "--languages"})  # options that may be given several words
+
+
 def _spread(args: list[str]) -> list[str]:
     """`fit DATA --text a b` as `fit DATA --text a --text b`; likewise `--target`. All DATA must stand first.
 
@@ -358,7 +362,7 @@ def _spread(args: list[str]) -> list[str]:
     option = ""
     for before, word in zip(args[command + 1 :], args[command + 2 :], strict=False):
         if word.startswith("-"):
-            option = word if word in {"--text", "--target", "-t"} else ""
+            option = word if word in SPREAD else ""
         elif option and before != option:
             spread.append(option)
         spread.append(word)

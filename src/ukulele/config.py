@@ -12,11 +12,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ukulele.data.options import ReadOptions
 from ukulele.errors import PlanError
+from ukulele.types import Kind
 
 METRICS = (
     "accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "log_loss", "roc_auc",
     "subset_accuracy", "r2", "rmse", "mae", "pearson", "spearman",
     "map50_95", "map50", "map75", "precision", "recall", "f1",
+    "bleu", "chrf", "rouge1", "rouge2", "rougel", "exact_match", "perplexity", "bits_per_byte",
 )  # fmt: skip
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 
@@ -28,7 +30,7 @@ class FitOptions:
     # data
     target: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
-    task: Literal["classify", "multilabel", "regress", "detect"] | None = None
+    task: Kind | None = None
     group: str | None = None  # a column; "auto": of several tasks, those that had better learn together
     time: str | None = None
     split: str | None = None
@@ -38,6 +40,7 @@ class FitOptions:
     model: str | None = None
     layer: str = "auto"
     max_length: int | None = None
+    languages: tuple[str, ...] = ()
     long: Literal["cut", "chunk"] = "cut"
     # strategy
     strategy: str = "auto"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from ukulele.errors import InternalError
 from ukulele.events import Hear, Said
 from ukulele.features import LENGTH, TAP, Pass, Source, Store
 from ukulele.features.encode import by_length
+from ukulele.models.adapters import written_in
 from ukulele.sampling import batches, pieces
 from ukulele.tools.collate import collate, widen
 from ukulele.tools.probe import Probe, Search, fit_logistic, fit_ridge
@@ -239,7 +241,7 @@ class Feed:
         its unit, and -value alone. Where it has no value (an area under a curve, of a class that validation lacks)
         the loss decides.
         """
-        raw, losses = self.answers("validation", cut)
+        raw, losses = self.answers("validation", cut, judging=True)
         tasks, scores = self.tables["validation"].tasks, {}
         for name, task in tasks.items():
             table = task.table(task.decode(raw[name]), self.values("validation", name))
@@ -254,8 +256,18 @@ class Feed:
             self.hear(Said(text, "warning"))
         return Judgement(scores, losses)
 
-    def answers(self, split: Split, cut: int) -> tuple[dict[str, list[Any]], dict[str, float]]:
-        """By task, the raw answers for the rows that have it, in their order, and the mean loss."""
+    def answers(
+        self, split: Split, cut: int, *, judging: bool = False
+    ) -> tuple[dict[str, list[Any]], dict[str, float]]:
+        """By task, the raw answers for the rows that have it, in their order, and the mean loss.
+
+        `judging`: only what the deciding metric needs, where a text need not be written for it.
+        """
+        written = self.model.teaches and self.plan.adapters is not None  # the library's own loop knows no adapters
+        with written_in([stage.module for stage in self.model.stages]) if written else nullcontext():
+            return self._answers(split, cut, judging=judging)
+
+    def _answers(self, split: Split, cut: int, *, judging: bool) -> tuple[dict[str, list[Any]], dict[str, float]]:
         tasks, truth = self.tables[split].tasks, self.truth(split)
         raw: dict[str, list[Any]] = {name: [None] * len(truth.numbers(name)) for name in tasks}
         sums, counts = dict.fromkeys(tasks, 0.0), dict.fromkeys(tasks, 0.0)
@@ -276,7 +288,8 @@ class Feed:
                 target = {k: v.to(self.engine.device) for k, v in target.items()}
                 with torch.inference_mode():
                     loss = self.heads[name].loss(seen, target)
-                    answers = self.heads[name].predict(seen, task.decoding)
+                    asked = getattr(task, "judged", task) if judging else task
+                    answers = self.heads[name].predict(seen, asked.decoding)
                 sums[name] += float(loss.sums.sum())
                 counts[name] += float(loss.counts.sum())
                 for place, answer in zip(at[mine].tolist(), answers, strict=True):

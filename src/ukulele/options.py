@@ -44,9 +44,17 @@ Target = Annotated[
     ),
 ]
 Text = Annotated[
-    list[str] | None, _option(DATA, "Column with the text; two columns for pairs of texts.", "COLUMN…", "--text")
+    list[str] | None,
+    _option(DATA, "Column with the text; two columns for pairs of texts.", "COLUMN…", "--text", "--source"),
 ]
-Task = Annotated[str | None, _option(DATA, "What is asked; inferred by default.", "classify|multilabel|regress|detect")]
+Task = Annotated[
+    str | None,
+    _option(
+        DATA,
+        "What is asked; inferred by default, but where a text is to be written.",
+        "classify|multilabel|regress|detect|translate|summarise|generate",
+    ),
+]
 Group = Annotated[
     str | None,
     _option(
@@ -73,6 +81,16 @@ Model = Annotated[
 ]
 Layer = Annotated[str, _option(MODEL, "The stage that the probe stands on.", "auto|last|STAGE")]
 MaxLength = Annotated[int | None, _option(MODEL, "Tokens of a text; as many as the model takes by default.", "N")]
+Languages = Annotated[
+    list[str] | None,
+    _option(
+        MODEL,
+        "Of a model that translates between several: the codes it has for the source and the target, such as en_XX and "
+        "de_DE.",
+        "CODE CODE",
+        "--languages",
+    ),
+]
 Long = Annotated[str, _option(MODEL, "Longer texts are cut, or read whole in chunks.", "cut|chunk")]
 
 Strategy = Annotated[

@@ -26,7 +26,7 @@ from ukulele.strategies import Facts, Wishes, controls, scratch
 from ukulele.together import alone, best_rival, compare, gained, regroup
 from ukulele.tools.files import write_json
 from ukulele.truth import Truth
-from ukulele.types import Candidate, Dataset, Finding, Task, Verdict
+from ukulele.types import WRITTEN, Candidate, Dataset, Finding, Task, Verdict
 from ukulele.unread import refuse_unread
 from ukulele.weighing import tuned_weights
 
@@ -90,6 +90,7 @@ def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear:
     dataset = read(source, options, run, tell)
     refuse_for_one(options, dataset)
     refuse_unread(options, dataset)
+    refuse_for_texts(options, dataset)
     dtype = engine.agree(run.decide("precision", lambda: choose_precision(options.precision, engine.device)))
     _same_machine(run, engine, tell)
     cache = features.Cache(options.cache_folder, int(options.cache_budget * 2**30))
@@ -166,6 +167,33 @@ def refuse_for_one(options: FitOptions, dataset: Dataset) -> None:
         )
 
 
+def refuse_for_texts(options: FitOptions, dataset: Dataset) -> None:
+    """What a run that writes texts cannot do, and what only such a run can.
+
+    Raises
+    ------
+    PlanError
+        If it was asked for.
+    """
+    written = [target for target in dataset.targets if target.kind in WRITTEN]
+    if not written:
+        if options.languages:
+            raise PlanError("--languages: for --task translate.", hint="Leave it out.")
+        return
+    wrong = {
+        "several tasks": len(dataset.targets) > 1,
+        "several input columns": len(dataset.columns) > 1,
+        "--long chunk": options.long == "chunk",
+        f"--strategy {options.strategy}": options.strategy == "probe",
+        f"--layer {options.layer}": options.layer != "auto",
+    }
+    if any(wrong.values()):
+        raise PlanError(
+            f"{', '.join(name for name, there in wrong.items() if there)}: not where a text is to be written.",
+            hint="One input column, one target, and a strategy that trains: finetune, full, lora, dora or scratch.",
+        )
+
+
 def make_tasks(dataset: Dataset, options: FitOptions) -> dict[str, Task]:
     """What is asked, by name."""
     truth = Truth(dataset.splits["train"])
@@ -208,12 +236,13 @@ def ladder(context: Context) -> list[Outcome]:
 def planned(facts: Facts, context: Context) -> list[Candidate]:
     """The rungs that were asked for, cheapest first, before a layer or a rate is chosen by measurement."""
     name, wishes = model_name(context), wishes_of(context.options, context.data)
-    if context.options.strategy == "probe" and not facts.probes:
+    if context.options.strategy == "probe" and context.boxes:
         raise PlanError(
             "--strategy probe: a detector's head has no optimum that can be computed.",
             hint="To train the head alone: --freeze all.",
         )
-    wanted = strategies.rungs(context.options.strategy, facts.probes, choice=wishes.freeze == "auto")
+    strategy = "scratch" if is_made(context) else context.options.strategy
+    wanted = strategies.rungs(strategy, facts.probes, choice=wishes.freeze == "auto")
     return [
         Candidate(strategy, name, strategies.make(strategy, facts, wishes), pretrained=strategy != "scratch")
         for strategy in wanted
@@ -222,12 +251,20 @@ def planned(facts: Facts, context: Context) -> list[Candidate]:
 
 def model_name(context: Context) -> str:
     """The model that was asked for, or the default of the data's kind."""
-    return context.options.model or (models.DETECTOR if context.boxes else models.DEFAULTS[context.data.modality])
+    default = models.DETECTOR if context.boxes else models.DEFAULTS[context.writes or context.data.modality]
+    return context.options.model or default
+
+
+def is_made(context: Context) -> bool:
+    """Whether the model is a mere configuration, which `auto` can only train from scratch."""
+    return model_name(context).startswith("config:") and context.options.strategy == "auto"
 
 
 def survey(name: str, context: Context) -> Facts:
     """The facts that strategies look at."""
-    model, _ = context.load(Candidate("survey", name, strategies.Plan("survey", seed=context.options.seed)))
+    plan, weights = strategies.Plan("survey", seed=context.options.seed), not is_made(context)
+    weights = weights and context.options.strategy != "scratch"
+    model, _ = context.load(Candidate("survey", name, plan, pretrained=weights))
     return facts_of(model, context)
 
 
@@ -261,7 +298,7 @@ def choose_layer(candidate: Candidate, context: Context, ahead: int, spent: dict
 def taps_of(dataset: Dataset, options: FitOptions) -> bool:
     """Whether every stage's summary is stored: a layer is to be chosen, and the rows are few."""
     few = len(dataset.splits["train"]) <= TAPPED_ROWS
-    probed = all(target.kind != "detect" for target in dataset.targets)
+    probed = all(target.kind not in WRITTEN | {"detect"} for target in dataset.targets)
     return probed and options.layer == "auto" and few and options.strategy != "scratch"
 
 
@@ -301,6 +338,9 @@ def rivals(facts: Facts, context: Context) -> list[Candidate]:
         return []
     if context.boxes:
         return [one for one in controls.detectors(facts, wishes, model_name(context)) if one.name != options.strategy]
+    if context.writes:
+        made = is_made(context) or options.strategy == "scratch"
+        return list(controls.writers(facts, wishes, model_name(context), context.writes, made))
     candidates = list(controls.cheap(facts, wishes))
     if options.controls == "all" and options.strategy != "scratch":
         plan = scratch.plan(facts, replace(wishes, rate=None, freeze=None))
@@ -312,12 +352,15 @@ def tuned_scratch(candidate: Candidate, context: Context) -> Candidate:
     """The candidate at the rate that validation likes best after a third of the epochs."""
     if context.options.rate is not None and candidate.role == "rung":
         return candidate
-    if context.boxes and context.options.controls != "all":  # three more detectors would outlast all the rest
+    slow = context.boxes or context.writes
+    if slow and context.options.controls != "all":  # three more of them would outlast all the rest
         return candidate
+
+    kind = "boxes" if context.boxes else "writing" if context.writes else context.data.modality
 
     def search() -> float:
         scores = {}
-        for plan in scratch.search(candidate.plan, "boxes" if context.boxes else context.data.modality):
+        for plan in scratch.search(candidate.plan, kind):
             rate = plan.phases[0].groups[0].rate
             context.hear(Said(f"scratch: trying a rate of {rate:g}"))
             outcome = attempt(replace(candidate, name=f"{candidate.name}-{rate:g}", plan=plan), context)
@@ -356,6 +399,8 @@ def _findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> li
     for name, task in chosen.tasks.items():
         if task.kind == "detect":
             found += _label_suspects(context, chosen, name)
+        if task.kind in WRITTEN:  # its training rows are not written anew
+            continue
         train, validation = (evaluate.decisive(task, chosen.table(s, name)) for s in ("train", "validation"))
         if train and validation:
             metric = task.metrics[0].name

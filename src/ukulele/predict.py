@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +20,7 @@ from ukulele.features.encode import Frozen, Pass, by_length, longest
 from ukulele.models.bundle import GROUPS, fill, read_bundle
 from ukulele.private import shared, with_tops
 from ukulele.tools.collate import collate
-from ukulele.types import Head, Modality, Model, Request, Task
+from ukulele.types import Head, Modality, Model, Request, Task, Writing
 
 WINDOW = 2048  # rows among which texts of like length are put together
 TOLERANCE = 2e-3  # of a golden example's numbers: libraries and processors differ in the last bits
@@ -94,7 +94,7 @@ class Predictor:
             self.tasks = {name: task for name, task in self.tasks.items() if name in names}
         return self
 
-    def decoding(self, **changed: float) -> Self:
+    def decoding(self, **changed: Any) -> Self:
         """The same model with other numbers of its decoding, such as the confidence of a detector.
 
         Raises
@@ -103,8 +103,10 @@ class Predictor:
             If a task has no such number.
         """
         for name, task in self.tasks.items():
-            if changed and task.kind != "detect":
-                raise PlanError(f"{', '.join(changed)}: task {name!r} has no such number; detectors do.")
+            known = {field.name for field in fields(task.decoding)}
+            if wrong := [one for one in changed if one not in known]:
+                who = "models that write" if set(wrong) & {field.name for field in fields(Writing)} else "detectors"
+                raise PlanError(f"{', '.join(wrong)}: task {name!r} has no such number; {who} do.")
         self.tasks = {
             name: replace(task, decoding=replace(task.decoding, **changed))  # type: ignore[type-var]
             for name, task in self.tasks.items()
@@ -177,7 +179,7 @@ class Grouped:
         mine = [(member, [name for name in names if name in member.tasks]) for member in self.members]
         return Grouped([member.only(some) for member, some in mine if some]) if names else self
 
-    def decoding(self, **changed: float) -> Grouped:
+    def decoding(self, **changed: Any) -> Grouped:
         """Those members with other numbers of their decoding."""
         return Grouped([member.decoding(**changed) for member in self.members])
 

@@ -158,7 +158,7 @@ def _classes(context: Context, name: str) -> dict[str, dict[str, int]]:
     """Rows of each class, by split."""
     target = next(t for t in context.data.targets if t.name == name)
     classes: dict[str, dict[str, int]] = {}
-    for split in context.data.splits if target.kind != "regress" else ():
+    for split in context.data.splits if target.labels else ():
         counts: Counter[str] = Counter()
         for value in context.truth(split).values(name):
             labels = value if isinstance(value, tuple) else (value,)

@@ -15,7 +15,8 @@ Tensors: TypeAlias = "dict[str, Tensor]"
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 Modality: TypeAlias = Literal["text", "pair", "image"]
-Kind: TypeAlias = Literal["classify", "multilabel", "regress", "detect"]
+Kind: TypeAlias = Literal["classify", "multilabel", "regress", "detect", "translate", "summarise", "generate"]
+WRITTEN: frozenset[str] = frozenset({"translate", "summarise", "generate"})  # kinds whose answer is a text
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
@@ -45,6 +46,30 @@ class Box(NamedTuple):
     right: float
     bottom: float
     crowd: bool = False
+
+
+class Written(NamedTuple):
+    """What a model wrote for a row; and of the reference the loss in nats, its tokens, and the bytes that they spell.
+
+    Where there is no reference, or the model has no loss, `loss` is NaN and the other two are 0.
+    """
+
+    text: str
+    loss: float = float("nan")
+    tokens: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How a text is written: the likeliest by beams, or drawn at a temperature from the likeliest `top_p`."""
+
+    beams: int = 1
+    temperature: float = 0.0  # 0: nothing is drawn
+    top_p: float = 1.0
+    tokens: int = 128  # new ones at most; 0: nothing is written, only the reference is scored
+    seconds: float | None = None  # for one batch
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +108,7 @@ class Target:
     labels: tuple[str, ...] = ()
     column: str = ""
     weight: float = 1.0
+    free: bool = False  # of texts to write: plain text, where nothing is asked and only its likelihood counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +231,8 @@ class Model:
     heads: Mapping[str, Callable[..., Head]] = field(default_factory=dict)  # brought along, by kind of task: see there
     above: tuple[Stage, ...] = ()  # of the trunk, behind its last stage: run by each head in a form of its own
     lookup: tuple[str, nn.Embedding] | None = None  # a field of `encode`, and the table whose rows it alone names
+    teaches: bool = False  # the answer goes in with the inputs: `encode` is given (*inputs, answer) where it is known
+    untie: Callable[[int], Model] | None = None  # the same with weights tied across a cut made two: see models/tied.py
 
     def live(self, cut: int) -> Mapping[str, Field]:
         """The fields that a cut in front of stage `cut` stores; 0 stores what `encode` gives."""
@@ -241,6 +269,8 @@ class Request:
     max_length: int | None = None  # tokens; None: what the model takes
     long: Literal["cut", "chunk"] = "cut"  # texts longer than that
     rows: Rows | None = None
+    writes: str | None = None  # the kind of task, where the answer is a text
+    languages: tuple[str, ...] = ()  # of the input and of the answer, where a model wants to be told
 
 
 # ---------------------------------------------------------------- tasks
@@ -284,8 +314,12 @@ class Metric:
 class Task(Protocol):
     """What is asked and how good an answer is. Plain data: no network, tokenizer or tensor inside."""
 
-    kind: ClassVar[str]
     fields: ClassVar[Mapping[str, Field]]  # of its target tensors
+
+    @property
+    def kind(self) -> str:
+        """What kind of answer it has, in the words of `Kind`."""
+        ...
 
     @property
     def name(self) -> str:

@@ -180,6 +180,8 @@ def _values(target: Target, found: Answers, rows: Indices) -> Indices:
             numbers = np.array(found.values, np.float64)[codes]
             edges = np.unique(np.quantile(numbers, np.linspace(0, 1, max(2, min(11, len(rows) // 20 + 1)))))
             return np.asarray(np.searchsorted(edges[1:-1], numbers, side="right"), np.int64)
+        case _:  # texts: each is its own
+            return np.zeros(len(codes), np.int64)
 
 
 def named_groups(frame: Frame, name: str, pool: Indices) -> Indices:

@@ -19,6 +19,7 @@ from ukulele.data.rows import Shape
 from ukulele.types import SPLITS, Finding, Split, Target
 
 SHOWN = 5
+LABELLED = ("classify", "multilabel", "detect")  # kinds whose values are labels
 RATIO = 10  # rows of the largest class to those of the smallest from which imbalance is reported
 MOJIBAKE = "Ã[\u0080-\u00bf]|â€[™œ\u009d¦“”˜]|\ufffd"
 
@@ -96,7 +97,7 @@ def conflicts(data: Checked) -> Iterator[Finding]:
         return
     prints = np.unique(data.prints[rows])
     for target in data.shape.targets:
-        if target.kind == "regress":
+        if target.kind not in LABELLED:
             continue
         found = data.answers[target.name]
         known = found.known(rows)
@@ -283,7 +284,7 @@ def _constant(frame: Frame, name: str) -> bool:
 
 
 def _labelled(data: Checked) -> Sequence[Target]:
-    return [target for target in data.shape.targets if target.kind != "regress"]
+    return [target for target in data.shape.targets if target.kind in LABELLED]
 
 
 def _places(data: Checked, rows: Indices, value: np.uint64) -> list[str]:

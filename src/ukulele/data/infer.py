@@ -23,6 +23,11 @@ TARGETS = (
     "emotions", "similarity", "score", "rating", "stars", "topic", "tag", "tags", "section", "polarity",
     "toxicity", "genre", "species", "y",
 )  # fmt: skip
+OUTPUTS = {
+    "translate": ("translation", "target", "tgt"),
+    "summarise": ("summary", "highlights", "abstract", "target", "title"),
+    "generate": ("completion", "response", "answer", "output", "target"),
+}  # targets by name, where a text is to be written
 TEXTS = (
     "text", "sentence", "review", "content", "body", "message", "comment", "tweet", "utterance", "query",
     "question", "document", "article", "description", "headline", "title", "summary",
@@ -247,7 +252,7 @@ def _spare(frame: Frame, options: ReadOptions) -> list[str]:
 def _target(frame: Frame, options: ReadOptions, notes: list[str]) -> tuple[str, ...]:
     spare = _spare(frame, options)
     lower = {name.lower(): name for name in reversed(spare)}
-    known = next((lower[name] for name in TARGETS if name in lower), None)
+    known = next((lower[name] for name in OUTPUTS.get(options.task or "", TARGETS) if name in lower), None)
     if known is not None:
         notes.append(f"Target: column {known!r}, by its name (change it with --target).")
         return (known,)

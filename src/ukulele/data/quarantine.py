@@ -145,7 +145,11 @@ def _target_check(target: Target) -> Check:
     def detect(cells: Sequence[Any]) -> str:
         return f"missing target {name!r}" if _blank(cells[0]) else ""
 
-    return {"classify": classify, "regress": regress, "multilabel": multilabel, "detect": detect}[target.kind]
+    def write(cells: Sequence[Any]) -> str:
+        return f"empty target {name!r}" if _blank(cells[0]) else ""
+
+    checks = {"classify": classify, "regress": regress, "multilabel": multilabel, "detect": detect}
+    return checks.get(target.kind, write)
 
 
 def _unknown(name: str, labels: Iterable[str], known: frozenset[str]) -> str:

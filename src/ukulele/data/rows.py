@@ -111,6 +111,12 @@ def value_of(target: Target) -> Callable[[tuple[Any, ...]], Any]:
     def measured(cells: tuple[Any, ...]) -> float | None:
         return number(cells[0])
 
+    def told(cells: tuple[Any, ...]) -> str | None:
+        return cells[0].strip() or None if isinstance(cells[0], str) else None
+
+    def continued(cells: tuple[Any, ...]) -> str | None:
+        return cells[0] if isinstance(cells[0], str) and cells[0].strip() else None
+
     def drawn(cells: tuple[Any, ...]) -> tuple[Box, ...] | None:
         return boxes.parse(cells[0])
 
@@ -123,6 +129,10 @@ def value_of(target: Target) -> Callable[[tuple[Any, ...]], Any]:
             return one
         case "multilabel":
             return several
+        case "translate" | "summarise":
+            return told
+        case "generate":
+            return continued
 
 
 def number(cell: Any) -> float | None:

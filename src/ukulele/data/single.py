@@ -170,7 +170,7 @@ def _with_labels(found: Usable) -> Usable:
             continue
         if not len(known):
             raise DataError(f"target {target.name!r} has no value in any row.", hint="Name another with --target.")
-        if target.kind != "regress":
+        if target.kind in {"classify", "multilabel"}:
             labels = labels or tuple(sorted(answer.counts(known, target), key=_natural))
             if len(labels) < 2:
                 raise DataError(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ukulele.types import Task
+from ukulele.types import WRITTEN, Task
 
 BINS = 15  # of the calibration curve, of equal width
 POINTS = 2000  # of a scatter plot
@@ -116,6 +116,8 @@ def mistakes(task: Task, answers: Sequence[Any], values: Sequence[Any], limit: i
     """
     known = [row for row, value in enumerate(values) if value is not None]
     if not known:
+        return []
+    if task.kind in WRITTEN:  # a text is seldom right or wrong as a whole
         return []
     if task.kind == "detect":
         found: list[dict[str, Any]] = getattr(task, "worst")(answers, values, limit)  # noqa: B009 - its own alone

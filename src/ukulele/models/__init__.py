@@ -12,10 +12,14 @@ from ukulele.models.bundle import BUNDLE_FILE, GROUPS, is_bundle, read_bundle
 from ukulele.types import Card, Field, Model, Request, Stage, Tensors
 
 CLASSICAL = ("majority", "tfidf", "histogram")
-DEFAULTS: Mapping[str, str] = {"text": "minilm", "pair": "minilm", "image": "mobilenetv3_small_100"}
+COPYING = ("copy", "lead-3")  # controls of texts that are written
+WRITERS = frozenset({"seq2seq"})  # families that write
+DEFAULTS: Mapping[str, str] = {"text": "minilm", "pair": "minilm", "image": "mobilenetv3_small_100"} | {
+    "translate": "config:marian-tiny", "summarise": "config:t5-tiny", "generate": "config:gpt2-tiny",
+}  # fmt: skip
 DETECTOR = "yolox-s"
 
-__all__ = ["BUNDLE_FILE", "CLASSICAL", "DEFAULTS", "DETECTOR", "build", "is_bundle", "load", "truncate"]
+__all__ = ["BUNDLE_FILE", "CLASSICAL", "COPYING", "DEFAULTS", "DETECTOR", "build", "is_bundle", "load", "truncate"]
 
 
 def load(request: Request, modality: str) -> Model:
@@ -30,6 +34,10 @@ def load(request: Request, modality: str) -> Model:
         from ukulele.models import classical
 
         return classical.load(request)
+    if request.name in COPYING and request.writes:
+        from ukulele.models import copying
+
+        return copying.load(request)
     path = Path(request.name).expanduser()
     if is_bundle(path):
         return _from_bundle(path, request, modality)
@@ -50,6 +58,10 @@ def load(request: Request, modality: str) -> Model:
                 f"{request.name} is a transformers model; the data are pictures.", hint="Name a timm network."
             )
         return images.load(request)
+    if request.writes:
+        from ukulele.models import writers
+
+        return writers.load(request)
     if path.suffix == ".safetensors" and path.is_file():
         raise ModelError(
             f"{request.name} is a single file of weights, as image networks have; the data are texts.",
@@ -77,6 +89,14 @@ def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0)
             from ukulele.models import images
 
             model = images.build(recipe, assets, seed)
+        case "seq2seq":
+            from ukulele.models import seq2seq
+
+            return seq2seq.build(recipe, assets, seed)
+        case "copying":
+            from ukulele.models import copying
+
+            return copying.build(recipe)
         case "yolox":
             from ukulele.models import yolox
 
@@ -110,6 +130,9 @@ def _from_bundle(path: Path, request: Request, modality: str) -> Model:
         licence=str(bundle.about.get("licence", "unknown")),
         parents=tuple(bundle.about.get("parents", ())),
     )
+    if (family in WRITERS) != bool(request.writes):
+        does, wanted = ("reads", "writes") if request.writes else ("writes", "reads")
+        raise ModelError(f"{path} holds a model that {does} texts; one that {wanted} them was expected.")
     if not request.pretrained:
         model = build(model.recipe, model.assets, request.seed)
         card = Card(f"{path}, random weights", "none", card.licence)
@@ -119,6 +142,10 @@ def _from_bundle(path: Path, request: Request, modality: str) -> Model:
         stop = model.recipe.get("stop")
         model = encoders.resize(model, request)
         model = _stopped(model, stop["stage"], model.width) if stop else model
+    if family == "seq2seq":
+        from ukulele.models import seq2seq
+
+        model = seq2seq.adapt(model, request)
     return replace(model, name=path.resolve().parent.name if path.name == "bundle" else path.name, card=card)
 
 

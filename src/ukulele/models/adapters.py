@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from torch import Tensor, nn
@@ -66,6 +67,25 @@ def _inject(modules: nn.ModuleList, adapters: Adapters) -> None:
         r=adapters.rank, lora_alpha=adapters.alpha, target_modules=names, use_dora=adapters.kind == "dora"
     )
     inject_adapter_in_model(config, modules)
+
+
+@contextmanager
+def written_in(stages: Sequence[nn.Module]) -> Iterator[None]:
+    """For a while, what adapters learned stands in the very weights they stand beside; bit for bit gone afterwards."""
+    from peft.tuners.lora.layer import LoraLayer
+
+    layers = [part for stage in stages for part in stage.modules() if isinstance(part, LoraLayer)]
+    bases = [(layer, layer.get_base_layer().weight) for layer in layers]
+    kept = [(layer, weight, weight.data, weight.data.clone()) for layer, weight in bases]
+    try:
+        for layer in layers:
+            layer.merge()
+        yield
+    finally:
+        for layer, weight, data, values in kept:
+            weight.data = data
+            weight.data.copy_(values)
+            layer.merged_adapters.clear()
 
 
 def merge(stages: Sequence[nn.Module]) -> None:

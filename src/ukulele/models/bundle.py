@@ -1,7 +1,8 @@
 """A bundle: a folder of safetensors and JSON that holds a trained model whole. Loading runs no pickle,
 no remote code, no network.
 
-    bundle.json          format, recipe, card, what it was trained for, SHA-256 of every other file and of itself
+    bundle.json          format, recipe, card, what it was trained for, SHA-256 of every other file and of itself,
+                         and which tensors are one with another, where some are
     weights.safetensors  the network's and the heads' tensors
     assets/              what the recipe needs: the tokenizer
     golden.json          raw inputs and the answers expected for them
@@ -62,7 +63,8 @@ def write_bundle(
         tensors = {f"net.{name}": value for name, value in model.net.state_dict().items()}
         for task, head in heads.items():
             tensors |= {f"head.{task}.{name}": value for name, value in head.state_dict().items()}
-        save_file(_apart(tensors), part / WEIGHTS)
+        tied = _tied(tensors)
+        save_file(_apart({name: value for name, value in tensors.items() if name not in tied}), part / WEIGHTS)
         for name, content in model.assets.items():
             write_atomic(part / "assets" / name, content)
         write_json(part / "golden.json", golden)
@@ -75,6 +77,7 @@ def write_bundle(
             **card,
             "about": about,
             "files": files,
+            **({"tied": tied} if tied else {}),
         }
         facts = json.loads(json.dumps(facts))  # as it will be read
         write_json(part / BUNDLE_FILE, {**facts, "sha256": _own_sha256(facts)})
@@ -113,6 +116,7 @@ def read_bundle(path: Path, build: Build) -> Bundle:
         tensors = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise RunError(f"{folder / WEIGHTS} cannot be read: {error}") from error
+    tensors |= {name: tensors[first] for name, first in facts.get("tied", {}).items() if first in tensors}
     model = build(facts["recipe"], assets)
     try:
         model.net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
@@ -163,6 +167,19 @@ def _facts(folder: Path) -> dict[str, Any]:
 def _own_sha256(facts: Mapping[str, Any]) -> str:
     rest = {key: value for key, value in facts.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _tied(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Tensors that are one with another, which is written down in their place, by name."""
+    first: dict[tuple[Any, ...], str] = {}
+    found: dict[str, str] = {}
+    for name, value in tensors.items():
+        if not value.numel():
+            continue
+        known = first.setdefault((value.data_ptr(), tuple(value.shape), value.stride(), value.dtype), name)
+        if known != name:
+            found[name] = known
+    return found
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -16,6 +17,7 @@ from ukulele.models import attention
 
 OFFLINE = "minilm"
 OFFLINE_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+READERS = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra", "modernbert", "distilbert", "mpnet"})
 AGAIN = "Copy the file again from where the model came."
 PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md"]
 
@@ -112,6 +114,41 @@ def text_config(folder: Path) -> Any:
     return config
 
 
+def writing_config(folder: Path) -> Any:
+    """The configuration of a network that writes.
+
+    Raises
+    ------
+    ModelError
+        If the folder holds none, or one that only reads.
+    """
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder} has no config.json: not a transformers model.", hint=reachable())
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise ModelError(f"{folder / 'config.json'} cannot be used: {str(error).splitlines()[0]}") from error
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+
+    known = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING if config.is_encoder_decoder else MODEL_FOR_CAUSAL_LM_MAPPING
+    if type(config) not in known or config.model_type in READERS:
+        raise ModelError(
+            f"{folder} holds a {config.model_type} that reads texts; one that writes was expected.",
+            hint="Such as a T5, BART, Marian or GPT-2 by hub id or folder, or config:t5-tiny --strategy scratch.",
+        )
+    return config
+
+
+def licence(folder: Path) -> str:
+    """What the model card says."""
+    readme = folder / "README.md"
+    text = readme.read_text("utf-8", errors="replace") if readme.is_file() else ""
+    found = re.search(r"^license: *(\S+)", text, re.M)
+    return found[1] if found else "unknown"
+
+
 def settings(path: Path) -> dict[str, Any]:
     """A JSON file beside the weights; empty where there is none.
 
@@ -168,11 +205,25 @@ def _usable(path: Path) -> bytes:
     return content
 
 
+def writing_network(folder: Path | None, config: Any, kind: Literal["seq2seq", "causal"]) -> nn.Module:
+    """A network that writes: with the folder's weights, or drawn from torch's generator where there is no folder."""
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    auto = AutoModelForSeq2SeqLM if kind == "seq2seq" else AutoModelForCausalLM
+    return _network(auto, folder, config, {"attn_implementation": attention.NAME})
+
+
 def text_network(folder: Path | None, config: Any, options: Mapping[str, Any]) -> nn.Module:
     """The network: with the folder's weights, or drawn from torch's generator where there is no folder."""
+    from transformers import AutoModel
+
+    return _network(AutoModel, folder, config, options)
+
+
+def _network(auto: Any, folder: Path | None, config: Any, options: Mapping[str, Any]) -> nn.Module:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     from safetensors import SafetensorError
-    from transformers import AttentionInterface, AttentionMaskInterface, AutoModel
+    from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
     from transformers.utils import logging
 
@@ -185,9 +236,9 @@ def text_network(folder: Path | None, config: Any, options: Mapping[str, Any]) -
     logging.set_verbosity_error()
     try:
         if folder is None:
-            net = AutoModel.from_config(config, **options)
+            net = auto.from_config(config, **options)
         else:
-            net, info = AutoModel.from_pretrained(
+            net, info = auto.from_pretrained(
                 folder,
                 output_loading_info=True,
                 config=config,

@@ -21,6 +21,21 @@ def detectors(facts: Facts, wishes: Wishes, name: str) -> tuple[Candidate, ...]:
     return (untouched,) * bool(facts.shared) + (Candidate("scratch", name, plan, "control", pretrained=False),)
 
 
+def writers(facts: Facts, wishes: Wishes, name: str, kind: str, made: bool) -> tuple[Candidate, ...]:
+    """Of texts that are written: a copy of the source, its beginning as a summary, the model as it is, and scratch.
+
+    The copies are there to show that a score is not for nothing. `made`: the model has no weights of before.
+    """
+    copies = {"translate": ("copy",), "summarise": ("lead-3", "copy")}.get(kind, ())
+    still = Plan("copy", seed=wishes.seed)
+    found = [Candidate(copy, copy, still, "control", pretrained=False) for copy in copies]
+    if made:
+        return tuple(found)
+    plan = scratch.plan(facts, replace(wishes, rate=None, freeze=None, epochs=None))
+    untouched = Candidate("zero-shot", name, Plan("zero-shot", seed=wishes.seed), "control")
+    return (*found, untouched, Candidate("scratch", name, plan, "control", pretrained=False))
+
+
 def cheap(facts: Facts, wishes: Wishes) -> tuple[Candidate, ...]:
     """The majority class (or the mean), and a model without pre-training that people really use."""
     plan = probe.plan(replace(facts, probes=True), wishes)

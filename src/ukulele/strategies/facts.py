@@ -9,13 +9,14 @@ from ukulele.errors import PlanError
 from ukulele.types import Group, Phase
 
 NECK = "neck"  # the stage of a detector that stands on its backbone
+TARGET = "target"  # the first stage of a decoder that stands on an encoder
 
 
 @dataclass(frozen=True)
 class Facts:
     """About the data and the model, in plain numbers."""
 
-    modality: str  # of the data; "boxes" for pictures with boxes
+    modality: str  # of the data; "boxes" for pictures with boxes, "writing" where texts are to be written
     rows: int  # of training; of several tasks the mean of theirs
     stages: tuple[str, ...]  # names, from the stem to the pool
     bare: frozenset[str]  # stages without a parameter
@@ -72,6 +73,8 @@ def frozen_stages(facts: Facts, freeze: int | str | None, default: int) -> int:
             return freeze
         case "backbone" if NECK in facts.stages:
             return facts.stages.index(NECK)
+        case "encoder" if TARGET in facts.stages:
+            return facts.stages.index(TARGET)
         case str() if freeze in facts.stages:
             return facts.stages.index(freeze) + 1
     raise PlanError(

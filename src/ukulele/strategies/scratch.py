@@ -14,17 +14,17 @@ RATES = {
     "pair": (1e-4, 3e-4, 1e-3),
     "image": (3e-4, 1e-3, 3e-3),
     "boxes": (1e-3, 2e-3, 4e-3),
+    "writing": (5e-4, 1e-3, 2e-3),
 }
 
 
 def plan(facts: Facts, wishes: Wishes) -> Plan:
     """One phase: everything at one rate, BatchNorm's statistics included."""
     views = wishes.views if wishes.views is not None else (0 if facts.modality in PICTURES else 1)
-    boxes = facts.modality == "boxes"  # as many epochs as the rest: more would be another budget
-    usual = epochs_of(facts) if boxes else 40 if facts.rows < 1000 else 20 if facts.rows < 5000 else 8
+    boxes = facts.modality == "boxes"
     phase = Phase(
         groups=(Group("*", wishes.rate or RATES[facts.modality][1]),),
-        epochs=wishes.epochs or usual,
+        epochs=wishes.epochs or _usual(facts),
         batch=wishes.batch or (8 if boxes and facts.rows < 1000 else balanced_batch(facts.rows)),
         decay=0.01,
         schedule="cosine" if boxes else "linear",
@@ -33,6 +33,17 @@ def plan(facts: Facts, wishes: Wishes) -> Plan:
         patience=wishes.patience or (8 if boxes else 5),
     )
     return Plan("scratch", (phase,), views=views, seed=wishes.seed)
+
+
+def _usual(facts: Facts) -> int:
+    """Passes over the rows: of boxes as many as of the rest, as more would be another budget."""
+    match facts.modality:
+        case "boxes":
+            return epochs_of(facts)
+        case "writing":
+            return 40 if facts.rows < 5000 else epochs_of(facts)
+        case _:
+            return 40 if facts.rows < 1000 else 20 if facts.rows < 5000 else 8
 
 
 def search(base: Plan, modality: str) -> tuple[Plan, ...]:

@@ -8,17 +8,23 @@ from dataclasses import asdict, replace
 from typing import Any, Literal, TypeAlias
 
 from ukulele.errors import DataError, PlanError
+from ukulele.tasks import texts
 from ukulele.tasks.classify import Classify
 from ukulele.tasks.decoding import Identity, Suppression, Temperature, Thresholds
 from ukulele.tasks.detect import Detect
 from ukulele.tasks.multilabel import MultiLabel
 from ukulele.tasks.regress import Regress
-from ukulele.types import Target
+from ukulele.tasks.texts import counted, signatures
+from ukulele.tasks.write import Write
+from ukulele.types import Target, Writing
 
-AnyTask: TypeAlias = Classify | MultiLabel | Regress | Detect
+AnyTask: TypeAlias = Classify | MultiLabel | Regress | Detect | Write
 ClassWeights: TypeAlias = Literal["balanced"] | Mapping[str, float] | None
 
-__all__ = ["AnyTask", "ClassWeights", "Classify", "Detect", "MultiLabel", "Regress", "dump", "load", "make"]
+__all__ = [
+    "AnyTask", "ClassWeights", "Classify", "Detect", "MultiLabel", "Regress", "Write", "counted", "dump", "load",
+    "make", "signatures",
+]  # fmt: skip
 
 
 def make(
@@ -68,6 +74,18 @@ def _make(target: Target, values: Sequence[Any], class_weights: ClassWeights) ->
             return Regress(target.name, *_mean_and_scale(target, values))
         case "detect":
             return Detect(target.name, target.labels)
+        case "translate" | "summarise" | "generate":
+            if not target.free:
+                texts.refuse_absent()
+            first = texts.names(target.kind, target.free)[0]
+            return Write(target.kind, target.name, first, target.free, WRITING[target.kind])
+
+
+WRITING: Mapping[str, Writing] = {
+    "translate": Writing(tokens=256),
+    "summarise": Writing(tokens=256),
+    "generate": Writing(tokens=128),
+}
 
 
 def _weights(target: Target, values: Sequence[Any], class_weights: ClassWeights) -> tuple[float, ...] | None:
@@ -135,4 +153,6 @@ def load(plain: Mapping[str, Any]) -> AnyTask:
             return Regress(**options, decoding=Identity(**decoding))
         case "detect":
             return Detect(**options, decoding=Suppression(**decoding))
+        case "translate" | "summarise" | "generate":
+            return Write(kind, **options, decoding=Writing(**decoding))
     raise KeyError(kind)
