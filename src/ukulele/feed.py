@@ -197,7 +197,8 @@ class Feed:
         return Piece(source.collated(numbers, self.model.live(cut)), targets)
 
     def _view(self, epoch: int) -> int:
-        if not self.model.augments:
+        phase = self.plan.phases[self._phase] if self.plan.phases else None
+        if not self.model.augments or (phase is not None and epoch >= phase.epochs - phase.plain):
             return 0
         return epoch % self.plan.views if self.plan.views else epoch + 1
 

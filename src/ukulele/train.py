@@ -6,6 +6,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, cast
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ukulele import balance
+from ukulele.averaging import Average
 from ukulele.descent import descend, look_ahead
 from ukulele.engine import Engine
 from ukulele.errors import UkuleleError
@@ -165,7 +167,8 @@ def _start(model: Model, heads: Mapping[str, Head], plan: Plan, number: int, eng
     optimiser = OPTIMISERS[phase.optimiser](groups, phase.decay)
     weights = changing(model, heads, plan.phases[: number + 1])  # now that all of it is on the device
     changes = changing(model, heads, [phase])
-    return _Run(plan.seed, number, phase, chosen, above, optimiser, balancer, weights, changes)
+    average = Average(changes, phase.average) if phase.average is not None else None
+    return _Run(plan.seed, number, phase, chosen, above, optimiser, balancer, weights, changes, average)
 
 
 def _balancer(plan: Plan, tasks: Sequence[str], engine: Engine) -> balance.Balancer | None:
@@ -203,14 +206,15 @@ def _descend(run: _Run, feed: Feed, engine: Engine, start: Saved | None) -> Iter
         place = Place(number, epoch + 1)
         if phase.patience is not None:
             run.above.eval()
-            judgement = engine.agree(feed.judge(cut))  # else some might stop and some go on
-            loss, score = judgement.joint(frozenset(run.lost))
-            best = run.consider(score, epoch)
+            with run.shown():
+                judgement = engine.agree(feed.judge(cut))  # else some might stop and some go on
+                loss, score = judgement.joint(frozenset(run.lost))
+                best = run.consider(score, epoch)
             run.rest(judgement.scores, epoch)
             yield Judged(place, loss, score, best, judgement.scores)
         yield Saved(place, run.state())
     run.above.eval()
-    put(run.changes, run.best_values)
+    put(run.changes, run.best_values or (run.average.values if run.average else {}))
 
 
 def _read(feed: Feed, engine: Engine, at: tuple[int, int], steps: Sequence[Sequence[int]], index: int) -> Part:
@@ -243,6 +247,7 @@ class _Run:
     balancer: balance.Balancer | None
     weights: Mapping[str, Tensor]  # all that this phase and those before it change
     changes: Mapping[str, Tensor]  # what this one does
+    average: Average | None = None  # of those
     best_epoch: int = -1
     best_score: float = float("-inf")
     best_values: Mapping[str, Tensor] = field(default_factory=dict)
@@ -326,6 +331,10 @@ class _Run:
             self.best_values = {name: value.clone() for name, value in self.changes.items()}
         return better
 
+    def shown(self) -> AbstractContextManager[None]:
+        """What is judged stands in its place: the average, where there is one."""
+        return nullcontext() if self.average is None else self.average.shown()
+
     def out_of_patience(self, epoch: int) -> bool:
         """Whether validation has been waiting for a better epoch for too long."""
         return self.phase.patience is not None and epoch - self.best_epoch >= self.phase.patience
@@ -336,6 +345,8 @@ class _Run:
         state: dict[str, Any] = {
             "weights": dict(self.weights), "optimiser": self.optimiser.state_dict(), "best": best,
         }  # fmt: skip
+        if self.average is not None:
+            state["average"] = dict(self.average.values)
         if self.balancer is not None:
             state["tasks"] = {
                 "balance": self.balancer.state(),
@@ -351,6 +362,8 @@ class _Run:
         self.optimiser.load_state_dict(saved.state["optimiser"])
         best = saved.state["best"]
         self.best_epoch, self.best_score, self.best_values = best["epoch"], float(best["score"]), best["values"]
+        if self.average is not None:
+            self.average.restore(saved.state.get("average", {}))
         if self.balancer is not None:
             kept = saved.state["tasks"]
             self.balancer.restore(kept["balance"])
@@ -383,6 +396,8 @@ def _step(run: _Run, forward: nn.Module, part: Part, engine: Engine, at: tuple[i
     if run.phase.clip is not None:
         clip(run.optimiser, run.chosen.parameters, run.phase.clip)
     run.optimiser.step()
+    if run.average is not None:
+        run.average.update(at[0])
     if run.balancer is not None and run.balancer.wants_after:
         with torch.no_grad():
             after = _losses(run.above, part, engine)

@@ -390,6 +390,8 @@ class Phase:
     norm: Literal["frozen", "trained"] = "frozen"  # statistics of BatchNorm
     dropout: bool = True
     patience: int | None = None  # epochs without a better validation score before stopping; None: never
+    average: float | None = None  # what the weights' running average keeps of itself at a step: that is judged and kept
+    plain: int = 0  # epochs at the end without augmentation
 
 
 @dataclass(frozen=True)

@@ -158,13 +158,15 @@ PULLED = Plan(
         Phase((HEAD, Group("block*", 0.003)), epochs=2, batch=8, penalty=2.0, patience=2),
     ),
 )
-
-
-@pytest.mark.parametrize(
-    ("plan", "family"),
-    [(TWO, "bert"), (PROBE_FIRST, "bert"), (STATISTICS, "network"), (PULLED, "bert")],
-    ids=lambda v: str(v)[:30],
+AVERAGED = Plan(
+    "averaged",
+    tuple(replace(phase, average=0.9, plain=1) for phase in STATISTICS.phases),
+    views=2,
 )
+RESUMED = [(TWO, "bert"), (PROBE_FIRST, "bert"), (STATISTICS, "network"), (PULLED, "bert"), (AVERAGED, "network")]
+
+
+@pytest.mark.parametrize(("plan", "family"), RESUMED, ids=lambda v: str(v)[:30])
 def test_a_run_resumed_from_any_state_ends_bit_identical(
     plan: Plan, family: str, make_kit: Any, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -108,6 +108,7 @@ def _phase_in_words(phase: Phase, adapters: Adapters | None, facts: Facts, stop:
     epochs = f"{phase.epochs} epoch{'s' if phase.epochs > 1 else ''}"
     what = " and ".join(["the head", *([_span(trained)] if trained else [])])
     rest = f"; frozen: {_span(frozen)}" if frozen else ""
+    kept = "; the running average of the weights is kept" if phase.average is not None else ""
     if adapters is not None:
         whose = "each task's own adapters" if adapters.own else "adapters"
         what = f"the head and {whose} of rank {adapters.rank} ({adapters.kind}) in {_span(adapters.stages)}"
@@ -116,7 +117,7 @@ def _phase_in_words(phase: Phase, adapters: Adapters | None, facts: Facts, stop:
         what, rest = f"the head and the biases of {_span(trained)}", "; frozen: all other weights"
     if phase.penalty:
         rest = f", pulled to where the weights started by {phase.penalty:g}{rest}"
-    return f"train {what} for up to {epochs} in batches of {phase.batch}, {rate}{rest}"
+    return f"train {what} for up to {epochs} in batches of {phase.batch}, {rate}{rest}{kept}"
 
 
 def _span(stages: Sequence[str]) -> str:

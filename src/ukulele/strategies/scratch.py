@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ukulele.strategies.facts import Facts, Wishes, balanced_batch
-from ukulele.strategies.finetune import PICTURES, epochs_of
+from ukulele.strategies.finetune import AVERAGE, PICTURES, epochs_of
 from ukulele.types import Group, Phase, Plan
 
 READS = frozenset({"epochs", "rate", "batch", "views", "patience", "balance", "sampling", "private_stages", "group"})
@@ -31,6 +31,8 @@ def plan(facts: Facts, wishes: Wishes) -> Plan:
         clip=10.0 if boxes else 1.0,
         norm="trained",
         patience=wishes.patience or (8 if boxes else 5),
+        average=AVERAGE if boxes else None,
+        plain=(wishes.epochs or usual) // 10 if boxes else 0,
     )
     return Plan("scratch", (phase,), views=views, seed=wishes.seed)
 
