@@ -22,9 +22,10 @@ def plan(facts: Facts, wishes: Wishes) -> Plan:
     """One phase: everything at one rate, BatchNorm's statistics included."""
     views = wishes.views if wishes.views is not None else (0 if facts.modality in PICTURES else 1)
     boxes = facts.modality == "boxes"
+    epochs = wishes.epochs or _usual(facts)
     phase = Phase(
         groups=(Group("*", wishes.rate or RATES[facts.modality][1]),),
-        epochs=wishes.epochs or _usual(facts),
+        epochs=epochs,
         batch=wishes.batch or (8 if boxes and facts.rows < 1000 else balanced_batch(facts.rows)),
         decay=0.01,
         schedule="cosine" if boxes else "linear",
@@ -32,7 +33,7 @@ def plan(facts: Facts, wishes: Wishes) -> Plan:
         norm="trained",
         patience=wishes.patience or (8 if boxes else 5),
         average=AVERAGE if boxes else None,
-        plain=(wishes.epochs or usual) // 10 if boxes else 0,
+        plain=epochs // 10 if boxes else 0,
     )
     return Plan("scratch", (phase,), views=views, seed=wishes.seed)
 
