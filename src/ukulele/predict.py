@@ -207,7 +207,7 @@ def load_model(path: Path, precision: str = "auto", device: str = "auto") -> Pre
     RunError
         As `Predictor.load`.
     """
-    if path.suffix == ".safetensors" and path.is_file():
+    if models.is_pretrained(str(path)):
         return untouched(path, choose_precision(precision, choose_device(device)), choose_device(device))
     folder = path if (path / GROUPS).is_file() else path / "bundle"
     if not (folder / GROUPS).is_file():

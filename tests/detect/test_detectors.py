@@ -1,4 +1,7 @@
-"""The detector: split at every stage, boxes that move with their pictures, a head rebuilt for other classes."""
+"""Detectors: split at every stage, boxes that move with their pictures, a head rebuilt for other classes."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,8 +9,9 @@ import torch
 from detect_kit import drawn
 from safetensors.torch import save_file
 
+from ukulele import catalogue
 from ukulele.errors import ModelError
-from ukulele.models import build, letterbox, load
+from ukulele.models import build, detectors, letterbox, load
 from ukulele.tasks import Detect
 from ukulele.tasks.decoding import Suppression
 from ukulele.tools.collate import collate, separate
@@ -20,14 +24,41 @@ pytest.importorskip(
 )
 
 LABELS = ["person", "square", "disc"]
-RECIPE = {"family": "yolox", "size": "n", "labels": LABELS, "input": 64}
+RECIPES = {
+    "yolox": {"family": "yolox", "size": "n", "labels": LABELS, "input": 64},
+    "yolo9": {"family": "yolo9", "size": "t", "labels": LABELS, "input": 64, "tower": 64},
+}
+RECIPE = RECIPES["yolox"]
 
 
-@pytest.fixture
-def model():
-    made = build(RECIPE, {}, seed=1)
+@pytest.fixture(params=list(RECIPES))
+def model(request):
+    made = build(RECIPES[request.param], {}, seed=1)
     made.net.eval()
     return made
+
+
+def reference(model, pixels):
+    """The library's own maps behind the neck and raw answers of each level, from bytes in RGB."""
+    match model.recipe["family"]:
+        case "yolox":
+            given = pixels.flip(1).float().contiguous(memory_format=torch.channels_last)
+            return model.net.backbone(given), model.net(given)
+        case "yolo9":
+            given = (pixels.float() / 255).contiguous(memory_format=torch.channels_last)
+            return model.net.neck(*model.net.backbone(given)), model.net(given)["raw_outputs"]
+
+
+def shown(model, level):
+    """A level of ours as the library gives it."""
+    if model.recipe["family"] == "yolo9":
+        return level
+    return torch.cat([level[:, :4], level[:, 4:].sigmoid()], 1)
+
+
+def last_layers(model, head):
+    """The layers with a row a class."""
+    return head.cls_preds if model.recipe["family"] == "yolox" else [tower[-1] for tower in head.cv3]
 
 
 def batch(model, count=3, draw=0):
@@ -38,8 +69,7 @@ def batch(model, count=3, draw=0):
 @torch.inference_mode()
 def test_the_stages_are_the_library_at_every_cut(model):
     rows, live = batch(model)
-    pixels = live["image"].flip(1).float().contiguous(memory_format=torch.channels_last)
-    maps, answers = model.net.backbone(pixels), model.net(pixels)
+    maps, answers = reference(model, live["image"])
     head = model.heads["detect"](LABELS).eval()
     for cut in range(len(model.stages) + 1):
         below = model.run(live, 0, cut)
@@ -48,7 +78,7 @@ def test_the_stages_are_the_library_at_every_cut(model):
         for name, level in zip(("p3", "p4", "p5"), maps, strict=True):
             assert torch.equal(above[name], level)
         for ours, level in zip(head(above), answers, strict=True):  # its convolutions lie otherwise in memory
-            torch.testing.assert_close(torch.cat([ours[:, :4], ours[:, 4:].sigmoid()], 1), level, rtol=0, atol=1e-6)
+            torch.testing.assert_close(shown(model, ours), level, rtol=1e-5, atol=1e-5)
     assert torch.equal(live["image"], torch.stack([row["image"] for row in rows]))
 
 
@@ -75,15 +105,21 @@ def test_a_detector_is_made_again_from_its_recipe_and_leaves_no_trace(model):
         assert torch.equal(value, again.net.state_dict()[name])
 
 
-def test_the_plain_view_is_the_librarys_own(model):
-    from libreyolo.validation.preprocessors import YOLOXValPreprocessor
+@pytest.mark.parametrize("pad", ["topleft", "center"])
+def test_the_plain_view_is_the_librarys_own(pad):
+    from libreyolo.validation.preprocessors import YOLO9ValPreprocessor, YOLOXValPreprocessor
 
     picture = drawn(2, (150, 90))[0]
-    theirs, _ = YOLOXValPreprocessor((64, 64))(np.array(picture)[:, :, ::-1].copy(), np.zeros((0, 5)), (64, 64))
-    (row,) = model.encode([(picture,)], [0])
-    difference = row["image"].numpy()[::-1].astype(float) - theirs
-    assert np.abs(difference).max() <= 2  # OpenCV rounds its weights
-    assert row["geometry"].tolist() == pytest.approx([64 / 150, 0, 64 / 150, 0, 150, 90])
+    pixels, none = np.array(picture)[:, :, ::-1].copy(), np.zeros((0, 5))
+    (row,) = build({**RECIPES["yolo9"], "pad": pad}, {}).encode([(picture,)], [0])
+    theirs = YOLO9ValPreprocessor((64, 64), letterbox_pad=pad)(pixels, none, (64, 64))[0]
+    assert np.abs(row["image"].numpy() - theirs * 255.0).max() <= 2  # OpenCV rounds its weights
+    top = 13 if pad == "center" else 0
+    assert row["geometry"].tolist() == pytest.approx([64 / 150, 0, 64 / 150, top, 150, 90])
+    if pad == "topleft":
+        (row,) = build(RECIPE, {}).encode([(picture,)], [0])
+        theirs, _ = YOLOXValPreprocessor((64, 64))(pixels, none, (64, 64))
+        assert np.abs(row["image"].numpy()[::-1].astype(float) - theirs).max() <= 2
 
 
 @pytest.mark.parametrize("draw", range(1, 13))
@@ -112,14 +148,19 @@ def test_views_are_a_function_of_the_draw_and_differ():
 
 def test_classes_known_by_name_keep_their_rows(model):
     source = model.net.head
+    before = {name: value.clone() for name, value in source.state_dict().items()}
     head = model.heads["detect"](["Disc", "cat"])
-    for level in range(3):
-        assert torch.equal(head.body.cls_preds[level].weight[0], source.cls_preds[level].weight[2])
-        assert torch.equal(head.body.reg_preds[level].weight, source.reg_preds[level].weight)
-        assert head.body.cls_preds[level].weight.shape[0] == 2
-    assert source.num_classes == 3  # as it was
-    other = model.heads["detect"](["cat", "dog", "cow", "hen"])
-    assert other.body.num_classes == 4
+    for ours, theirs in zip(last_layers(model, head.body), last_layers(model, source), strict=True):
+        assert torch.equal(ours.weight[0], theirs.weight[2])
+        assert torch.equal(ours.bias[0], theirs.bias[2])
+        assert len(ours.weight) == 2
+    changed = {id(layer.weight) for layer in last_layers(model, head.body)}
+    changed |= {id(layer.bias) for layer in last_layers(model, head.body)}
+    kept = {name: value for name, value in head.body.named_parameters() if id(value) not in changed}
+    assert len(kept) == len(before.keys() & kept.keys()) > 30
+    assert all(torch.equal(value, before[name]) for name, value in kept.items())
+    assert all(torch.equal(value, source.state_dict()[name]) for name, value in before.items())  # as it was
+    assert len(last_layers(model, source)[0].weight) == 3
 
 
 def test_the_loss_is_the_librarys_own(model):
@@ -131,13 +172,38 @@ def test_the_loss_is_the_librarys_own(model):
     labels = torch.zeros(3, 10, 5)
     for row in range(3):
         for place, box in enumerate(drawn(row)[1]):
-            x, y = (box.left + box.right) / 2, (box.top + box.bottom) / 2
-            numbers = [x, y, box.right - box.left, box.bottom - box.top]
-            labels[row, place] = torch.tensor([LABELS.index(box.label), *[v * 64 / 96 for v in numbers]])
+            corners = [edge * 64 / 96 for edge in box[1:5]]
+            labels[row, place] = torch.tensor([LABELS.index(box.label), *_as_wanted(model, corners)])
     model.net.head.training = True  # its BatchNorm stays as it is
-    theirs = model.net.head([model.run(live)[p] for p in ("p3", "p4", "p5")], labels)
-    assert float(loss.sums / loss.counts) == pytest.approx(float(theirs["total_loss"]), rel=1e-5)
+    maps = [model.run(live)[p] for p in ("p3", "p4", "p5")]
+    more = {} if model.recipe["family"] == "yolox" else {"img_size": (64, 64)}
+    theirs = model.net.head(maps, labels, **more)
+    mean = float((loss.sums / loss.counts).detach())
+    assert mean == pytest.approx(float(theirs["total_loss"].detach()), rel=1e-5)
     assert float(loss.counts) >= 1
+
+
+def _as_wanted(model, corners):
+    """YOLOX wants centre and size in pixels, YOLO9 edges as shares."""
+    left, top, right, bottom = corners
+    if model.recipe["family"] == "yolo9":
+        return [edge / 64 for edge in corners]
+    return [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
+
+
+def test_losses_of_parts_add_up_to_the_loss_of_all(model):
+    """Sums, so that pictures may be taken in pieces."""
+    _, live = batch(model)
+    task = Detect("objects", tuple(LABELS))
+    targets = [task.target(tuple(drawn(at)[1])) for at in range(3)]
+    head = model.heads["detect"](LABELS).eval()
+    whole = head.loss(model.run(live), collate(targets, task.fields))
+    parts = []
+    for row in range(3):
+        one = {name: value[row : row + 1] for name, value in live.items()}
+        parts.append(head.loss(model.run(one), collate(targets[row : row + 1], task.fields)))
+    total = float(sum(part.sums for part in parts).detach())
+    assert total == pytest.approx(float(whole.sums.detach()), rel=1e-3)
 
 
 def test_pictures_without_boxes_teach_that_there_is_nothing(model):
@@ -162,28 +228,110 @@ def test_answers_are_in_pixels_of_the_picture(model):
 
 
 def test_weights_are_read_from_a_file(model, tmp_path):
-    import json
-
     path = tmp_path / "mine.safetensors"
     told = {"labels": json.dumps(LABELS), "input": "64", "licence": "mit", "source_task": "shapes"}
     state = {name: value.contiguous() for name, value in model.net.state_dict().items()}
     save_file(state, path, metadata=told)
     again = load(Request(str(path)), "image")
-    assert again.recipe == RECIPE
+    assert again.recipe == model.recipe
     assert (again.card.licence, again.card.source_task) == ("mit", "shapes")
     for name, value in model.net.state_dict().items():
         assert torch.equal(value, again.net.state_dict()[name])
     fresh = load(Request(str(path), pretrained=False, seed=3), "image")
-    assert not torch.equal(fresh.net.state_dict()["head.reg_preds.0.weight"], model.net.head.reg_preds[0].weight)
-    save_file({k: v for k, v in state.items() if "lateral" not in k}, path)
+    differing = [name for name, value in state.items() if not torch.equal(value, fresh.net.state_dict()[name])]
+    assert len(differing) > 20
+    save_file({k: v for k, v in state.items() if "lateral" not in k and "elan_up1" not in k}, path)
     with pytest.raises(ModelError, match="missing"):
         load(Request(str(path)), "image")
 
 
-def test_a_name_without_weights_says_how_to_get_them():
-    with pytest.raises(ModelError, match="not here"):
+def test_a_file_of_torch_is_read_without_running_what_is_in_it(model, tmp_path):
+    path = tmp_path / "mine.pt"
+    names = dict(enumerate(LABELS))
+    torch.save({"model": model.net.state_dict(), "names": names, "imgsz": 64, "model_family": "any"}, path)
+    again = load(Request(str(path)), "image")
+    assert again.recipe == model.recipe
+    for name, value in model.net.state_dict().items():
+        assert torch.equal(value, again.net.state_dict()[name])
+    torch.save({"model": model.net.state_dict(), "run": Path("x")}, path)  # a class that is no plain value
+    with pytest.raises(ModelError, match=r"(?s)as weights alone.*save_file"):
+        load(Request(str(path)), "image")
+    torch.save({"model": {"a": torch.zeros(1)}}, path)
+    with pytest.raises(ModelError, match=r"no detector that is known.*\nFamilies: yolox, yolo9"):
+        load(Request(str(path)), "image")
+
+
+def test_a_head_that_was_trained_is_the_next_ones_start(model):
+    """With class towers as wide as they were, whatever the number of classes."""
+    wide = build({**model.recipe, **({"tower": 80} if model.recipe["family"] == "yolo9" else {})}, {}, seed=2)
+    head = wide.heads["detect"](["cat", "dog"])
+    own = {name.replace("body.", "head.", 1): value for name, value in head.state_dict().items()}
+    made = detectors.adopt(wide, own, ["cat", "dog"])
+    again = build(made.recipe, {})
+    again.net.load_state_dict(made.net.state_dict())
+    fresh = again.heads["detect"](["dog", "cat"])
+    for before, after in zip(last_layers(model, head.body), last_layers(model, fresh.body), strict=True):
+        assert torch.equal(before.weight.flip(0), after.weight)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub's local cache of its own, and no network."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path
+
+
+def put_on_hub(hub, name, content):
+    folder = hub / f"models--LibreYOLO--{name}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("abc")
+    (folder / "snapshots" / "abc").mkdir(parents=True)
+    torch.save(content, folder / "snapshots" / "abc" / f"{name}.pt")
+
+
+def test_a_name_without_weights_says_how_to_get_them(hub):
+    with pytest.raises(ModelError, match=r"(?s)yolox-s are not here.*Available locally: no detector by name.*FILE.pt"):
         load(Request("yolox-s"), "image")
     assert load(Request("yolox-nano", pretrained=False), "image").recipe["input"] == 416
+    assert load(Request("yolo9-t", pretrained=False), "image").recipe["input"] == 640
+
+
+def test_a_name_is_read_from_the_hubs_local_copy(hub):
+    names = [f"c{number}" for number in range(4)]
+    net = build({"family": "yolo9", "size": "t", "labels": names, "input": 640}, {}, seed=4).net
+    put_on_hub(hub, "LibreYOLO9t", {"model": net.state_dict(), "names": names, "letterbox_pad": "center"})
+    model = load(Request("yolo9-t"), "image")
+    assert model.recipe["labels"] == names
+    assert model.recipe["pad"] == "center"
+    assert (model.name, model.card.licence, model.card.source_task) == ("yolo9-t", "mit", "COCO")
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, model.net.state_dict()[name])
+    with pytest.raises(ModelError, match="Available locally: yolo9-t"):
+        load(Request("yolox-l"), "image")
+    assert detectors.available()[0] == detectors.Offer("yolo9-t", True, "mit")
+    assert len(detectors.available()) == 10
+    rows = catalogue.listing("yolo")
+    assert rows[0] == ("yolo9-t", "boxes", "here (hub cache)", "mit")
+    assert ("yolox-s", "boxes", "hub", "apache-2.0") in rows
+
+
+def test_what_the_hub_says_is_passed_on(hub, monkeypatch):
+    import huggingface_hub
+    from huggingface_hub import constants
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def refuse(repository, file):
+        assert (repository, file) == ("LibreYOLO/LibreYOLOXs", "LibreYOLOXs.pt")
+        raise LocalEntryNotFoundError("cannot find the file\nmore")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(detectors, "online", lambda: True)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    with pytest.raises(ModelError, match=r"LibreYOLOXs on the hub is not within reach: cannot find the file\n"):
+        load(Request("yolox-s"), "image")
 
 
 def test_a_missing_library_of_the_system_is_named(monkeypatch):

@@ -19,7 +19,18 @@ DEFAULTS: Mapping[str, str] = {"text": "minilm", "pair": "minilm", "image": "mob
 }  # fmt: skip
 DETECTOR = "yolox-s"
 
-__all__ = ["BUNDLE_FILE", "CLASSICAL", "COPYING", "DEFAULTS", "DETECTOR", "build", "is_bundle", "load", "truncate"]
+__all__ = [
+    "BUNDLE_FILE",
+    "CLASSICAL",
+    "COPYING",
+    "DEFAULTS",
+    "DETECTOR",
+    "build",
+    "is_bundle",
+    "is_pretrained",
+    "load",
+    "truncate",
+]
 
 
 def load(request: Request, modality: str) -> Model:
@@ -48,10 +59,10 @@ def load(request: Request, modality: str) -> Model:
                 hint=f"Name one of them: --model {folder / 'group-1'}",
             )
     if modality == "image":
-        from ukulele.models import hub, images, yolox
+        from ukulele.models import detectors, hub, images
 
-        if yolox.knows(request.name):
-            return yolox.load(request)
+        if detectors.knows(request.name):
+            return detectors.load(request)
 
         if "model_type" in hub.settings(path / "config.json"):
             raise ModelError(
@@ -70,6 +81,16 @@ def load(request: Request, modality: str) -> Model:
     from ukulele.models import encoders
 
     return encoders.load(request)
+
+
+def is_pretrained(name: str) -> bool:
+    """Whether a name is that of a file of weights, or of a detector, rather than of a run or a bundle."""
+    from ukulele.models import detectors
+
+    path = Path(name).expanduser()
+    if path.exists():
+        return path.is_file() and path.suffix in {".safetensors", *detectors.STATE}
+    return detectors.named(name) is not None
 
 
 def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0) -> Model:
@@ -97,10 +118,10 @@ def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0)
             from ukulele.models import copying
 
             return copying.build(recipe)
-        case "yolox":
-            from ukulele.models import yolox
+        case "yolox" | "yolo9":
+            from ukulele.models import detectors
 
-            return yolox.build(recipe, assets, seed)
+            return detectors.build(recipe, assets, seed)
         case "classical":
             from ukulele.models import classical
 
@@ -117,13 +138,13 @@ def _from_bundle(path: Path, request: Request, modality: str) -> Model:
     family, theirs = model.recipe["family"], bundle.about.get("modality", "?")
     if (modality == "image") != (theirs == "image"):
         raise ModelError(f"{path} was made for {theirs} data; this data set is {modality}.")
-    if family == "yolox":
-        from ukulele.models import yolox
+    if family in {"yolox", "yolo9"}:
+        from ukulele.models import detectors
 
         task = next((name for name, plain in bundle.about["tasks"].items() if plain["kind"] == "detect"), None)
         if task is not None:  # the head as it was trained is where the next task begins
             own = {name.replace("body.", "head.", 1): value for name, value in bundle.heads[task].items()}
-            model = yolox.adopt(model, own, bundle.about["tasks"][task]["labels"])
+            model = detectors.adopt(model, own, bundle.about["tasks"][task]["labels"])
     card = Card(
         origin=str(path),
         source_task=str(bundle.about.get("trained_on", "unknown")),

@@ -41,7 +41,7 @@ class Geometry:
         return torch.tensor(numbers, dtype=torch.float32)
 
 
-def encode(inputs: Sequence[tuple[Any, ...]], draws: Sequence[int], size: int) -> list[Tensors]:
+def encode(inputs: Sequence[tuple[Any, ...]], draws: Sequence[int], size: int, centre: bool = False) -> list[Tensors]:
     """Pictures as "image", uint8 (3, size, size) in RGB, with the "geometry" (6,) that moves boxes along.
 
     Parameters
@@ -52,25 +52,27 @@ def encode(inputs: Sequence[tuple[Any, ...]], draws: Sequence[int], size: int) -
         One number a row: 0 for the plain view; any other names an augmentation, always the same one.
     size
         Pixels of the square's side.
+    centre
+        Whether the plain view lies in the middle, not at the top left.
     """
     pairs = [(row[0], draw) for row, draw in zip(inputs, draws, strict=True)]
     workers = min(torch.get_num_threads(), WORKERS, len(pairs))
     if workers < 2:
-        return [seen(source, draw, size) for source, draw in pairs]
+        return [seen(source, draw, size, centre) for source, draw in pairs]
     with ThreadPoolExecutor(workers) as pool:  # Pillow lets go of the interpreter's lock while it works
-        return list(pool.map(lambda pair: seen(pair[0], pair[1], size), pairs))
+        return list(pool.map(lambda pair: seen(pair[0], pair[1], size, centre), pairs))
 
 
-def seen(source: Any, draw: int, size: int) -> Tensors:
+def seen(source: Any, draw: int, size: int, centre: bool = False) -> Tensors:
     """One picture in a view."""
     picture = open_picture(source)
-    square, geometry = plain(picture, size) if draw == 0 else augmented(picture, draw, size)
+    square, geometry = plain(picture, size, centre) if draw == 0 else augmented(picture, draw, size)
     pixels = torch.from_numpy(np.array(square, dtype=np.uint8))
     return {"image": pixels.permute(2, 0, 1).contiguous(), "geometry": geometry.tensor()}
 
 
-def plain(picture: Image, size: int) -> tuple[Image, Geometry]:
-    """The picture as large as fits, at the top left, as detectors of the YOLOX family are trained and evaluated.
+def plain(picture: Image, size: int, centre: bool = False) -> tuple[Image, Geometry]:
+    """The picture as large as fits, at the top left or in the middle, as its detector was trained and evaluated.
 
     Its sides become whole numbers of pixels, and boxes go by the ratio, as they do there.
     """
@@ -78,8 +80,9 @@ def plain(picture: Image, size: int) -> tuple[Image, Geometry]:
     ratio = min(size / height, size / width)
     wide, high = max(1, int(width * ratio)), max(1, int(height * ratio))
     square = _empty(size)
-    square.paste(_part(picture, (wide, high), (width / wide, 0.0, 0.0, 0.0, height / high, 0.0)), (0, 0))
-    return square, Geometry(ratio, 0.0, ratio, 0.0, width, height)
+    left, top = ((size - wide) // 2, (size - high) // 2) if centre else (0, 0)
+    square.paste(_part(picture, (wide, high), (width / wide, 0.0, 0.0, 0.0, height / high, 0.0)), (left, top))
+    return square, Geometry(ratio, left, ratio, top, width, height)
 
 
 def augmented(picture: Image, draw: int, size: int) -> tuple[Image, Geometry]:
@@ -137,3 +140,12 @@ def moved(boxes: Tensor, geometry: Tensor, size: int) -> tuple[Tensor, Tensor]:
     sides = inside[..., 2:] - inside[..., :2]
     share = sides.prod(-1) / (high - low).prod(-1).clamp(min=1e-6)
     return inside, (share > SEEN) & (sides.amin(-1) >= LEAST)
+
+
+def in_view(target: Tensors, geometry: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Classes (rows, n), edges in the squares (rows, n, 4) and which count (rows, n): those in view stand in front."""
+    boxes, there = moved(target["boxes"], geometry, size)
+    there &= target["box_mask"] > 0
+    first = torch.argsort((~there).int(), dim=1, stable=True)
+    boxes = torch.gather(boxes, 1, first[..., None].expand_as(boxes))
+    return torch.gather(target["classes"], 1, first), boxes, torch.gather(there, 1, first)

@@ -1,0 +1,35 @@
+"""What families of detectors share: live values, and stages between them."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ukulele.types import Field, Tensors
+
+FLOOR = 0.001  # score below which nothing is an answer
+PRIOR = 0.01  # chance of a class that the last layer begins with
+LEVELS = ("p3", "p4", "p5")  # the neck's maps, the finest first
+
+
+def live(*names: str) -> dict[str, Field]:
+    """The fields behind a stage: the geometry of each picture, and maps."""
+    return {name: Field() for name in ("geometry", *names)}
+
+
+def summary(values: Tensors) -> Tensor:
+    """The means over the highest map."""
+    *_, name = (name for name in values if name not in {"geometry", "image"})
+    return values[name].float().mean((2, 3))
+
+
+class Step(nn.Module):
+    """Reads one live value, writes another; `keep` what it read, because the neck reads it, too."""
+
+    def __init__(self, body: nn.Module, source: str, result: str, keep: bool = False) -> None:
+        super().__init__()
+        self.body, self._names = body, (source, result, keep)
+
+    def forward(self, live: Tensors) -> Tensors:
+        source, result, keep = self._names
+        rest = {name: value for name, value in live.items() if keep or name != source}
+        return {**rest, result: self.body(live[source])}
