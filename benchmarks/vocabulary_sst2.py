@@ -1,4 +1,4 @@
-"""Full fine-tuning of MiniLM on sst2, one epoch: the rows of the embedding table that occur, against the whole table."""
+"""Full fine-tuning of MiniLM on sst2, one epoch: the rows of the embedding table that occur, or the whole table."""
 
 from __future__ import annotations
 
