@@ -6,7 +6,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -27,7 +27,7 @@ from ukulele.runs import RunFolder
 from ukulele.selection import changing, check, put, select, trained
 from ukulele.strategies import Facts
 from ukulele.teaching import Taught
-from ukulele.train import train
+from ukulele.train import NotFiniteError, train
 from ukulele.truth import Truth
 from ukulele.types import (
     WRITTEN,
@@ -46,6 +46,7 @@ from ukulele.types import (
 from ukulele.work import operations
 
 Track = Callable[[str, Event], None]  # hears of each event whose it is, by the candidate's name
+NAMED = 8  # rows of a step that an error names
 EMPTY: Mapping[str, float] = MappingProxyType({})
 MAKES_ITS_OWN = (*models.CLASSICAL, *models.COPYING)  # names of models that are made from the training rows
 
@@ -302,7 +303,7 @@ def attempt(candidate: Candidate, context: Context, before: Mapping[str, float] 
         feed.pooled("train")  # now, so that encoding and fitting are told apart
         meter.mark("encode")
     probing = ["probe" if phase.optimiser == "probe" else "train" for phase in candidate.plan.phases]
-    for event in train(model, heads, candidate.plan, feed, context.engine, latest[0] if latest else None):
+    for event in _told(train(model, heads, candidate.plan, feed, context.engine, latest[0] if latest else None), feed):
         meter.mark(_what(event, probing))
         _note(event, outcome)
         _note_probe(outcome)
@@ -326,6 +327,18 @@ def attempt(candidate: Candidate, context: Context, before: Mapping[str, float] 
     if context.engine.main:
         run.save_result(name, {**result, "cost": asdict(outcome.cost)})
     return outcome
+
+
+def _told(events: Iterator[Event], feed: Feed) -> Iterator[Event]:
+    """The events; where a loss becomes no number, the error says from which rows."""
+    try:
+        yield from events
+    except NotFiniteError as error:
+        rows = feed.tables["train"].rows
+        places = [str(rows[number].where) for number in error.rows[:NAMED]]
+        more = f" and {len(error.rows) - NAMED} more" if len(error.rows) > NAMED else ""
+        message = f"{error.message} The rows of that step: {', '.join(places)}{more}." if places else error.message
+        raise NotFiniteError(message, hint=error.hint) from error
 
 
 def _what(event: Event, phases: Sequence[str]) -> str:

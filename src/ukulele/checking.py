@@ -7,7 +7,7 @@ from typing import Any
 
 from ukulele import data, diagnose
 from ukulele.config import FitOptions
-from ukulele.types import Dataset, Request
+from ukulele.types import WRITTEN, Dataset, Finding, Request
 
 EVERY = 1_000_000  # examples of a finding, where all are asked for
 
@@ -23,6 +23,9 @@ def check(source: Any, options: FitOptions, *, every: bool = False) -> Dataset:
         return dataset
     from ukulele.models import DEFAULTS, counting, hub
 
+    if any(target.kind in WRITTEN for target in dataset.targets):
+        long = [] if options.model is None else _written(dataset, options)
+        return replace(dataset, findings=(*dataset.findings, *long))
     if options.model is None and not hub.offline_installed():
         return dataset
     request = Request(
@@ -34,3 +37,13 @@ def check(source: Any, options: FitOptions, *, every: bool = False) -> Dataset:
     limit, counts = counting.tokens(request, (row.inputs for rows in dataset.splits.values() for row in rows))
     long = diagnose.lengths(limit, counts, "texts")
     return replace(dataset, findings=(*dataset.findings, *long))
+
+
+def _written(dataset: Dataset, options: FitOptions) -> list[Finding]:
+    """Texts, or their answers, that are longer than a model that writes takes."""
+    from ukulele.models import counting
+
+    target = dataset.targets[0].name
+    pairs = ((row.inputs[0], row.targets[target]) for rows in dataset.splits.values() for row in rows)
+    limit, counts = counting.written(options.model or "", options.max_length, pairs)
+    return diagnose.lengths(limit, counts, "texts, or their answers,", chunks=False)

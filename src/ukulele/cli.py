@@ -211,11 +211,18 @@ def predict(
     conf: o.Confidence = None,
     iou: o.Overlap = None,
     draw: o.Draw = False,
+    beams: o.Beams = None,
+    temperature: o.Temperature = None,
+    top_p: o.TopP = None,
+    max_new_tokens: o.NewTokens = None,
+    seconds: o.Seconds = None,
+    seed: o.DrawSeed = None,
 ) -> None:
     """Answer for new texts, pictures or rows with the model of RUN, or with a pre-trained detector as it is."""
     from ukulele.answering import answer_to
 
-    given = {"confidence": conf, "overlap": iou}
+    given = {"confidence": conf, "overlap": iou, "beams": beams, "temperature": temperature, "top_p": top_p}
+    given |= {"tokens": max_new_tokens, "seconds": seconds, "seed": seed}
     decoding = {name: value for name, value in given.items() if value is not None}
     places = (_tuple(text), _tuple(task), (precision, device), (out, err))
     answer_to(run, inputs, target, *places, decoding=decoding, draw=draw)

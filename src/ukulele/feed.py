@@ -23,7 +23,7 @@ from ukulele.tools.collate import collate, widen
 from ukulele.tools.probe import Probe, Search, fit_logistic, fit_ridge
 from ukulele.train import Judgement, Part, Piece
 from ukulele.truth import Numbers, Truth
-from ukulele.types import Field, Head, Model, Plan, Split, Table, Task, Tensors
+from ukulele.types import WRITTEN, Field, Head, Metric, Model, Plan, Split, Table, Task, Tensors
 
 Decide = Callable[[str, Callable[[], Any]], Any]  # what is decided, and how where it is not decided yet
 LAST = 1024  # rows at a time where only a head is left
@@ -250,6 +250,8 @@ class Feed:
             value = metric.value(table, np.ones(len(table)))
             lower = -value if len(tasks) == 1 else 1 / (1 + max(0.0, value))
             scores[name] = value if metric.higher_is_better else lower
+            if task.kind in WRITTEN:
+                scores[name] = standing(metric, value, losses[name])
         strange = [tasks[name].metrics[0].name for name, score in scores.items() if not np.isfinite(score)]
         if strange and not self._said:
             self._said = True
@@ -317,6 +319,16 @@ class Feed:
 
     def _modules(self) -> list[nn.Module]:
         return [head for head in self.heads.values() if isinstance(head, nn.Module)]
+
+
+def standing(metric: Metric, value: float, loss: float) -> float:
+    """The score of an epoch of writing: where texts are alike by the metric that decides, the loss does.
+
+    Below one point of BLEU there is nothing to tell texts apart by.
+    """
+    if metric.name == "bleu" and value < 1:
+        return -loss
+    return (value if metric.higher_is_better else -value) - 1e-9 * loss
 
 
 def fit_probe(x: Any, task: Task, values: Sequence[Any], strength: float | None, seed: int) -> Probe:

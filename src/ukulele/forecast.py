@@ -19,13 +19,13 @@ import torch
 
 from ukulele import data, features, strategies
 from ukulele.assembly import assemble
-from ukulele.attempt import MAKES_ITS_OWN, Context, peak_memory
+from ukulele.attempt import MAKES_ITS_OWN, Context, peak_memory, untied
 from ukulele.config import FitOptions
 from ukulele.engine import Engine, choose_device, choose_precision
 from ukulele.events import Hear, Said, Stepped
 from ukulele.features.encode import Frozen, batches, encoding
 from ukulele.feed import Feed, fit_probe, pick
-from ukulele.pipeline import make_tasks, model_name, planned, refuse_for_one, rivals, survey, taps_of
+from ukulele.pipeline import make_tasks, model_name, planned, refuse_for_one, refuse_for_texts, rivals, survey, taps_of
 from ukulele.runs import RunFolder
 from ukulele.selection import check, owners, select, trained
 from ukulele.strategies import Facts
@@ -76,6 +76,7 @@ def forecast(source: Any, options: FitOptions, hear: Hear) -> str:
         hear(Said(note))
     refuse_for_one(options, dataset)
     refuse_unread(options, dataset)
+    refuse_for_texts(options, dataset)
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
     asked = make_tasks(dataset, options)
@@ -104,6 +105,7 @@ class _Sample:
     def __init__(self, candidate: Candidate, context: Context) -> None:
         self.candidate, self.context = candidate, context
         whole, self.trunk = context.load(candidate)
+        whole = untied(whole, candidate.plan)
         own = 0 if candidate.model in MAKES_ITS_OWN else context.private(candidate.plan)
         ours = assemble(whole, candidate.plan, context.tasks, own)
         self.whole, self.model, self.heads = whole, ours.model, ours.heads
@@ -114,8 +116,9 @@ class _Sample:
         wanted = max(CHEAP if self.classical else ROWS, *batches, 1)
         splits = context.data.splits
         self.counts = {split: len(splits[split]) for split in SPLITS if split in splits}
+        tables = context.tables(context.tasks, self.model)
         self.tables: dict[Split, Table] = {
-            split: Table(splits[split].take(_spread(self.counts[split], wanted)), context.tasks)
+            split: Table(tables[split].rows.take(_spread(self.counts[split], wanted)), context.tasks)
             for split in self.counts
         }
         self.tapped = context.taps and not self.classical and candidate.pretrained
@@ -171,6 +174,7 @@ class _Sample:
         tried = self.candidate.name == "scratch" and (
             self.candidate.role == "control" or self.context.options.rate is None
         )
+        tried = tried and (self.context.options.controls == "all" or not self.context.writes)
         weighed = self.context.options.weights == "tuned" and self.candidate.role == "rung"
         times = 3 * tried + (1 + len(self.context.tasks)) * weighed
         return 1 + times * max(1, phase.epochs // 3) / phase.epochs

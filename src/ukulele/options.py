@@ -216,6 +216,24 @@ Overlap = Annotated[
     float | None,
     typer.Option("--iou", help="Of a detector: boxes of a class that overlap by more are one.", min=0, max=1),
 ]
+Beams = Annotated[
+    int | None, typer.Option("--beams", help="Of a model that writes: how many texts it follows at once.", min=1)
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option("--temperature", help="Of a model that writes: draw words, the more evenly the higher it is.", min=0),
+]
+TopP = Annotated[
+    float | None,
+    typer.Option("--top-p", help="Draw from the likeliest words that together have this share.", min=0, max=1),
+]
+NewTokens = Annotated[
+    int | None, typer.Option("--max-new-tokens", help="Of a model that writes: tokens of a text at most.", min=1)
+]
+Seconds = Annotated[
+    float | None, typer.Option("--seconds", help="Of a model that writes: stop after so long, for each batch.", min=0)
+]
+DrawSeed = Annotated[int | None, typer.Option("--seed", help="Of what is drawn at a temperature.", min=0)]
 Draw = Annotated[bool, typer.Option("--draw", help="Of a detector: write the pictures with their boxes, too.")]
 Columns = Annotated[
     list[str] | None,

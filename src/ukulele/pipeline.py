@@ -217,6 +217,9 @@ def ladder(context: Context) -> list[Outcome]:
     facts = survey(model_name(context), context)
     spent = {"load": time.perf_counter() - began}  # loading and choosing belong to the first
     outcomes: list[Outcome] = []
+    if context.writes and context.options.model is None:
+        said = "a small model with a vocabulary of its own, trained from scratch (change it with --model)"
+        context.hear(Said(f"Model: {model_name(context)}, {said}."))
     if context.boxes:
         labels = sum(len(target.labels) for target in context.data.targets)
         text = f"the model knows {facts.shared} of the data's {labels} classes by name; the head is rebuilt for them"
@@ -390,7 +393,8 @@ def _gain(rungs: Sequence[Outcome], chosen: Outcome) -> Verdict | None:
 
 def _findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> list[Finding]:
     found = [*context.data.findings, *diagnose.training(chosen.history)]
-    found += diagnose.lengths(chosen.model.limit, chosen.feed.tokens("train"))
+    what = "training texts, or their answers," if context.writes else "training texts"
+    found += diagnose.lengths(chosen.model.limit, chosen.feed.tokens("train"), what, chunks=not context.writes)
     probe = rungs[0]
     if chosen is not probe and compare(chosen, probe, "validation").outcome == "hurt":
         found.append(diagnose.behind(chosen.candidate.name, probe.candidate.name, chosen.why))

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 from torch import nn
 
-from ukulele import __version__, evaluate, features, strategies
+from ukulele import __version__, evaluate, features, strategies, written
 from ukulele.attempt import Context, Outcome, peak_memory
 from ukulele.errors import DataError
 from ukulele.together import OUTCOMES, SHORT, block, signed
@@ -83,6 +83,7 @@ def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
         "layers": run.manifest.get("layers", []),
         **alone,
         **several,
+        **({"writing": written.block(chosen, story.shown, context)} if context.writes else {}),
         "quarantine": [
             {"file": bad.where.file, "line": bad.where.line, "reason": bad.reason}
             for bad in context.data.quarantine[:20]

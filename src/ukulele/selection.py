@@ -108,13 +108,14 @@ def check(model: Model, heads: Mapping[str, Head], plan: Plan) -> None:
         With all faults in one message.
     """
     names = [name for name, _ in owners(model, heads).values()]
+    known = [*names, *_tied(model, heads)]
     faults: list[str] = []
     for number, phase in enumerate(plan.phases, 1):
         if phase.epochs < 1 or phase.batch < 1:
             faults.append(f"phase {number}: {phase.epochs} epochs of batches of {phase.batch}; both must be at least 1")
         if not any(match_group(phase, name) is not None for name in names):
             faults.append(f"phase {number}: nothing is trained")
-        faults += [_unmatched(number, group.names, names) for group in phase.groups if not _matches(group.names, names)]
+        faults += [_unmatched(number, group.names, names) for group in phase.groups if not _matches(group.names, known)]
         faults += [
             f"phase {number}: a rate of {group.rate} for {group.names!r}; it must be above 0"
             for group in phase.groups
@@ -122,6 +123,15 @@ def check(model: Model, heads: Mapping[str, Head], plan: Plan) -> None:
         ]
     if faults:
         raise PlanError(f"the plan {plan.strategy!r} cannot be carried out:\n- " + "\n- ".join(faults))
+
+
+def _tied(model: Model, heads: Mapping[str, Head]) -> list[str]:
+    """The other names of parameters that belong to a lower stage: a group that names them is no mistake."""
+    modules = {stage.name: stage.module for stage in (*model.stages, *model.above)}
+    modules |= {f"head.{task}": head for task, head in heads.items() if isinstance(head, nn.Module)}
+    found = [(f"{at}.{name}", p) for at, module in modules.items() for name, p in module.named_parameters()]
+    owned = owners(model, heads)
+    return [name for name, parameter in found if owned[parameter][0] != name]
 
 
 def _matches(pattern: str, names: Sequence[str]) -> bool:

@@ -84,7 +84,9 @@ class Feed(Protocol):
 
 
 class NotFiniteError(UkuleleError):
-    """A loss that is no number: training cannot go on."""
+    """A loss that is no number: training cannot go on. `rows` are the numbers of those in the step."""
+
+    rows: Sequence[int] = ()
 
 
 class Above(nn.Module):
@@ -197,7 +199,11 @@ def _descend(run: _Run, feed: Feed, engine: Engine, start: Saved | None) -> Iter
                 few = steps[index][:: max(1, len(steps[index]) // phase.batch)]
                 yield _look(run, engine.place(feed.part(cut, epoch, few)), place, engine)
             torch.manual_seed(zlib.crc32(f"{run.seed} {place}".encode()) + engine.rank)
-            losses = _step(run, forward, part, engine, (epoch * len(steps) + index, phase.epochs * len(steps)))
+            try:
+                losses = _step(run, forward, part, engine, (epoch * len(steps) + index, phase.epochs * len(steps)))
+            except NotFiniteError as error:
+                error.rows = steps[index]
+                raise
             yield from run.news()
             yield Stepped(place, len(steps), phase.epochs, losses, len(steps[index]))
             if engine.saves_now():

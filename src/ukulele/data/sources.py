@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ukulele.data import parallel
 from ukulele.data.boxes import Boxed, read_boxes
 from ukulele.data.columnar import read_dataframe, read_list
 from ukulele.data.folders import find_pictures
@@ -111,6 +112,8 @@ def _folder(path: Path, cache: Path | None) -> Loaded:
     tabular = named or (tables if len(tables) == 1 else [])
     if len(set(found.labels)) > 1 or (found.labels and not tabular):
         return _pictures(path, found)
+    if not tabular and (pairs := parallel.find(path)):
+        return _parallel(path, pairs, cache)
     if not tabular:
         listed = ", ".join(p.name for p in sorted(path.iterdir())[:6]) or "nothing"
         raise DataError(
@@ -125,6 +128,26 @@ def _folder(path: Path, cache: Path | None) -> Loaded:
     given = _given(stored.frame, splits) if any(splits) else None
     findings = (*stored.findings, *_without_rows(stored.frame))
     return Loaded(path.resolve().name, stored.frame, given, stored.bad, tuple(notes), findings)
+
+
+def _parallel(path: Path, found: Mapping[str, parallel.Sides], cache: Path | None) -> Loaded:
+    named = {stem: sides for stem, sides in found.items() if split_name(stem)} or found
+    if named is found and len(found) > 1:
+        raise DataError(
+            f"{path}: which of {', '.join(found)} trains?", hint="Expected names such as train, val and test."
+        )
+    stamps = [
+        (str(one.resolve()), str(one), one.stat().st_size, one.stat().st_mtime_ns)
+        for both in named.values()
+        for one in both.values()
+    ]
+    sides = list(named.values())
+    files = tuple(map(parallel.name_of, sides))
+    stored = store(lambda: [parallel.read_parallel(one) for one in sides], files, ["parallel", stamps], cache)
+    splits = [split_name(stem) for stem in named]
+    notes = (f"Parallel files of {path.name}: {', '.join(Path(file).name for file in files)}.",)
+    given = _given(stored.frame, splits) if any(splits) else None
+    return Loaded(path.resolve().name, stored.frame, given, stored.bad, notes, stored.findings)
 
 
 def _without_rows(frame: Frame) -> Iterator[Finding]:

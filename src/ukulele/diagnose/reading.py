@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from ukulele.types import Finding
 
 
-def lengths(limit: int | None, tokens: Sequence[int], what: str = "training texts") -> list[Finding]:
+def lengths(
+    limit: int | None, tokens: Sequence[int], what: str = "training texts", *, chunks: bool = True
+) -> list[Finding]:
     """Texts that are longer than the model takes; `tokens` are their lengths before they are cut."""
     if limit is None or not len(tokens):
         return []
@@ -15,14 +17,17 @@ def lengths(limit: int | None, tokens: Sequence[int], what: str = "training text
     if not long:
         return []
     share = long / len(tokens)
+    lost = sum(max(0, length - limit) for length in tokens) / max(1, sum(tokens))
     return [
         Finding(
             "warning" if share > 0.05 else "info",
             "texts-cut",
-            f"{long} of {len(tokens)} {what} ({share:.1%}) are longer than the model's {limit} tokens: the rest is "
-            "not read.",
-            {"rows": long, "limit": limit},
-            "If the ends matter: --long chunk reads all, in pieces; --max-length takes more where the model can.",
+            f"{long} of {len(tokens)} {what} ({share:.1%}) are longer than the model's {limit} tokens: the rest, "
+            f"{lost:.1%} of all tokens, is not read.",
+            {"rows": long, "limit": limit, "lost": lost},
+            "If the ends matter: "
+            + "--long chunk reads all, in pieces; " * chunks
+            + "--max-length takes more where the model can.",
         )
     ]
 

@@ -39,3 +39,27 @@ def tokens(request: Request, inputs: Iterable[tuple[Any, ...]]) -> tuple[int, li
     while some := list(islice(rows, WINDOW)):
         counts += count(tokenizer, recipe["pairs"], some)
     return int(recipe["max_length"]), counts
+
+
+def written(name: str, most: int | None, pairs: Iterable[tuple[str, str]]) -> tuple[int | None, list[int]]:
+    """The most tokens that a model that writes takes at once, if it has a limit that is known without its weights, and
+    the tokens of each text or its answer, whichever has more.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model within reach, or it has no tokenizer of its own yet.
+    """
+    from ukulele.models import configs, hub, is_bundle, words
+
+    if configs.knows(name) or is_bundle(Path(name).expanduser()):
+        raise ModelError(f"{name} has no tokenizer of its own to count with.", hint="Name a hub id or a folder.")
+    folder = hub.text_folder(name)
+    config = hub.writing_config(folder)
+    tokens = words.load(folder, config)
+    limit = most or getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    rows, counts = iter(pairs), list[int]()
+    while some := list(islice(rows, WINDOW)):
+        sides = [tokens.counts(list(side)) for side in zip(*some, strict=True)]
+        counts += [max(row) + 1 for row in zip(*sides, strict=True)]  # and the end
+    return limit, counts

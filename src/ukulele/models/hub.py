@@ -17,6 +17,10 @@ from ukulele.models import attention
 
 OFFLINE = "minilm"
 OFFLINE_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+TOKENIZERS = (
+    "tokenizer.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "source.spm", "vocab.json",
+    "vocab.txt",
+)  # files that a tokenizer can be made of  # fmt: skip
 READERS = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra", "modernbert", "distilbert", "mpnet"})
 AGAIN = "Copy the file again from where the model came."
 PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md"]
@@ -181,6 +185,11 @@ def tokenizer_json(folder: Path) -> bytes:
     path = folder / "tokenizer.json"
     if path.is_file():
         return _usable(path)
+    if not any((folder / name).is_file() for name in TOKENIZERS):  # else the library makes one that knows no word
+        raise ModelError(
+            f"{folder} has no tokenizer that can be used: none of {', '.join(TOKENIZERS)} is there.",
+            hint="Put the model's tokenizer.json beside its config.json.",
+        )
     from transformers import AutoTokenizer
 
     try:

@@ -108,9 +108,8 @@ class Words:
 
     def language(self, code: str) -> int | None:
         """The token of a language, by the model's own code or by ISO 639-1: "en", "en_XX", "eng_Latn" or "__en__"."""
-        exact = self.id(code)
-        if exact is None:
-            exact = self.id(f"__{code}__")
+        added = {token.content: n for n, token in self.tokenizer.get_added_tokens_decoder().items()}
+        exact = added.get(code, added.get(f"__{code}__"))
         if exact is not None:
             return exact
         found = self.languages

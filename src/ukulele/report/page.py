@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ukulele.errors import RunError
-from ukulele.report import boxes, phrases, quality, rows, together
+from ukulele.report import boxes, phrases, quality, rows, texts, together
 from ukulele.report.phrases import table, tables
 
 FORMAT = 1
@@ -42,6 +42,7 @@ def _single(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "several": None,
         "boxes": boxes.detection(block),
+        "texts": texts.written(record),
         "hero": _hero(record),
         "quality": quality.section(quality.candidates(record), block),
         "cost": quality.cost(record, names[0] if names else ""),
@@ -55,6 +56,7 @@ def _several(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "several": together.view(record),
         "boxes": None,
+        "texts": None,
         "hero": together.hero(record) | {"figures": together.figures(record) + _figures(record)},
         "quality": None,
         "cost": quality.cost(record, ""),

@@ -26,8 +26,16 @@ METRICS = {
     "map50": "mAP50",
     "map75": "mAP75",
     "f1": "F1",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougel": "ROUGE-L",
+    "bits_per_byte": "bits per byte",
 }
-LOWER_IS_BETTER = frozenset({"log_loss", "calibration_error", "rmse", "mae", "mse", "brier", "hamming_loss"})
+LOWER_IS_BETTER = frozenset(
+    {"log_loss", "calibration_error", "rmse", "mae", "mse", "brier", "hamming_loss", "perplexity", "bits_per_byte"}
+)
 OUTCOMES = {"helped": ("▲", "Helped"), "hurt": ("▼", "Hurt"), "inconclusive": ("≈", "Inconclusive")}
 
 

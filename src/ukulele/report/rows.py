@@ -203,6 +203,9 @@ def data(record: Mapping[str, Any], asks: Sequence[tuple[str, str]]) -> dict[str
 _SPLITS = (("train", "Training"), ("val", "Validation"), ("validation", "Validation"), ("test", "Test"))
 _KINDS = {
     "classify": "one label a row",
+    "translate": "a translation",
+    "summarise": "a summary",
+    "generate": "a text",
     "multilabel": "several labels a row",
     "regress": "a number",
     "detect": "boxes and their classes",

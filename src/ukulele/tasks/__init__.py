@@ -19,6 +19,7 @@ from ukulele.tasks.write import Write
 from ukulele.types import Target, Writing
 
 AnyTask: TypeAlias = Classify | MultiLabel | Regress | Detect | Write
+MOST, MORE = 512, 16  # tokens of a text that is written, at most; and beyond those of the longest answer known
 ClassWeights: TypeAlias = Literal["balanced"] | Mapping[str, float] | None
 
 __all__ = [
@@ -78,14 +79,13 @@ def _make(target: Target, values: Sequence[Any], class_weights: ClassWeights) ->
             if not target.free:
                 texts.refuse_absent()
             first = texts.names(target.kind, target.free)[0]
-            return Write(target.kind, target.name, first, target.free, WRITING[target.kind])
+            return Write(target.kind, target.name, first, target.free, _room(values))
 
 
-WRITING: Mapping[str, Writing] = {
-    "translate": Writing(tokens=256),
-    "summarise": Writing(tokens=256),
-    "generate": Writing(tokens=128),
-}
+def _room(values: Sequence[Any]) -> Writing:
+    """Room for texts as long as the longest of the training rows: of more than three bytes a token, most are not."""
+    longest = max((len(value.encode()) for value in values if isinstance(value, str)), default=0)
+    return Writing(tokens=min(MOST, longest // 3 + MORE)) if longest else Writing()
 
 
 def _weights(target: Target, values: Sequence[Any], class_weights: ClassWeights) -> tuple[float, ...] | None:

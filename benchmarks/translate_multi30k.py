@@ -1,0 +1,119 @@
+"""Translation on multi30k, all from this project's own training.
+
+1. en→de from scratch on all pairs, in at most 15 epochs and with at most 8 M parameters: sacreBLEU on test_2016.
+2. Transfer: en→fr from scratch is the source; en→de with 2,000 pairs is the target, held against the same network from
+   scratch on the same 2,000 pairs.
+3. An epoch of the decoder over the cached encoder, beside HF Seq2SeqTrainer with the encoder frozen, at its defaults
+   and at its best settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import harness
+
+PAIRS = 2000
+SOURCE_EPOCHS, FULL_EPOCHS, EPOCHS = 10, 15, 10
+BATCH = 64
+MODEL = "config:marian-tiny"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=harness.HERE.parent.parent / "shared")
+    parser.add_argument("--quick", action="store_true", help="400 rows and two epochs: shows that all of it runs")
+    parser.add_argument("--only", choices=("scratch", "transfer", "speed"), help="one of the three questions")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        data = stage(options, home)
+        found: dict[str, Any] = {"quick": options.quick, "machine": harness.machine()}
+        if options.only in {None, "scratch"}:
+            found["scratch"] = fit(home, "de", data["all"], "de", scratch(options, FULL_EPOCHS))
+        if options.only in {None, "transfer", "speed"}:
+            found["source"] = fit(home, "fr", data["all"], "fr", scratch(options, SOURCE_EPOCHS))
+        if options.only in {None, "transfer"}:
+            found["transfer"] = transfer(home, data["few"], options)
+        if options.only in {None, "speed"}:
+            found["speed"] = speed(home, data["few"], options)
+    print(json.dumps(found, indent=1))
+
+
+def stage(options: argparse.Namespace, home: Path) -> dict[str, Path]:
+    """All pairs, and the first 2,000 to train on; validation and test are the same."""
+    source = options.shared / "data" / "multi30k"
+    sizes = {"all": 400 if options.quick else None, "few": 200 if options.quick else PAIRS}
+    found = {}
+    for name, count in sizes.items():
+        found[name] = home / f"multi30k-{name}"
+        found[name].mkdir()
+        for split in ("train", "val", "test"):
+            with (source / f"{split}.csv").open(newline="", encoding="utf-8") as file:
+                rows = list(csv.reader(file))
+            most = count if split == "train" else 40 if options.quick else None
+            with (found[name] / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows(rows if most is None else rows[: most + 1])
+    return found
+
+
+def scratch(options: argparse.Namespace, epochs: int) -> list[object]:
+    """How a source, or a model of all pairs, is trained."""
+    return ["--model", MODEL, "--strategy", "scratch", "--epochs", 2 if options.quick else epochs, "--batch", BATCH]
+
+
+def fit(home: Path, name: str, data: Path, target: str, flags: list[object]) -> dict[str, Any]:
+    """A run of `uke fit`, and what its record says."""
+    run = home / f"run-{name}"
+    asked = ["fit", data, "--task", "translate", "--source", "en", "--target", target, *flags, "--out", run]
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "ukulele.cli", *map(str, asked)]
+    subprocess.run(command, check=True, stdout=sys.stderr, env={**os.environ, "UKULELE_CACHE": str(home / "cache")})
+    record = json.loads((run / "record.json").read_text("utf-8"))
+    return {
+        "test": {metric: estimate["value"] for metric, estimate in record["test"].items()},
+        "parameters": record["model"]["parameters"],
+        "verdict": record["verdict"],
+        "candidates": [
+            {"name": c["name"], "bleu": c["test"].get("bleu"), **{k: c["cost"][k] for k in ("seconds", "phases")}}
+            for c in record["candidates"]
+        ],
+        "tokens": record["writing"]["tokens"],
+        "signature": record["writing"]["signatures"]["bleu"],
+        "wall": round(time.perf_counter() - began, 1),
+    }  # fmt: skip
+
+
+def transfer(home: Path, data: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """The source's model on the few pairs; the run's own control is the same network from scratch."""
+    flags: list[object] = ["--model", home / "run-fr", "--strategy", "full"]
+    return fit(home, "transfer", data, "de", [*flags, *(["--epochs", 2] if options.quick else [])])
+
+
+def speed(home: Path, data: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of an epoch of the decoder alone, ours from the second on, as the first fills the cache."""
+    epochs = 2 if options.quick else EPOCHS
+    flags = ["--model", home / "run-fr", "--strategy", "finetune", "--freeze", "encoder", "--controls", "none"]
+    flags += ["--epochs", epochs, "--batch", 32, "--patience", epochs, "--metric", "perplexity"]
+    ours = fit(home, "speed", data, "de", flags)
+    seconds = dict(ours["candidates"][0]["phases"])
+    found: dict[str, Any] = {"ours": {"epoch": seconds["train"] / epochs, **ours["tokens"]}}
+    for name, more in (("defaults", []), ("best", ["--best"])):
+        peer = [harness.PEERS / "hf_seq2seq.py", data, "--bundle", home / "run-fr", "--epochs", epochs, *more]
+        said = subprocess.run([sys.executable, *map(str, peer)], check=True, stdout=subprocess.PIPE, text=True).stdout
+        found[name] = harness.last_json(said)
+    found["times faster"] = {name: found[name]["epoch"] / found["ours"]["epoch"] for name in ("defaults", "best")}
+    return found
+
+
+if __name__ == "__main__":
+    main()

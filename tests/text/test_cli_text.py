@@ -1,0 +1,225 @@
+"""`uke` where texts are written: fit, predict, evaluate, bundles as models, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from text_kit import folder, pairs
+
+Uke = Callable[..., Any]
+QUICK = ("--epochs", 2, "--batch", 16)
+
+
+@pytest.fixture(scope="session")
+def sentences(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("sentences") / "pairs"
+    where.mkdir()
+    for name, count, seed in (("train", 90, 0), ("val", 12, 1), ("test", 16, 2)):
+        with (where / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("en", "de", "length"), *((a, b, len(a) // 8) for a, b in pairs(count, seed))])
+    return where
+
+
+def record_of(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "record.json").read_text("utf-8"))
+    return found
+
+
+def fit(uke: Uke, out: Path, *args: object) -> dict[str, Any]:
+    answer = uke("fit", *args, "--out", out)
+    assert answer.code == 0, answer.err
+    page = (out / "report.html").read_text("utf-8")
+    assert "Samples" in page
+    return record_of(out)
+
+
+def translate(uke: Uke, out: Path, data: Path, model: object, *args: object) -> dict[str, Any]:
+    return fit(uke, out, data, "--task", "translate", "--source", "en", "--target", "de", "--model", model, *args)
+
+
+def test_from_a_configuration_to_answers_scores_and_the_next_task(uke: Uke, tmp_path: Path, sentences: Path) -> None:
+    run = tmp_path / "one"
+    record = translate(uke, run, sentences, "config:marian-tiny", "--strategy", "scratch", *QUICK)
+    assert record["task"] | {"name": "", "labels": []} == {
+        "name": "",
+        "kind": "translate",
+        "labels": [],
+        "metric": "bleu",
+    }
+    assert set(record["test"]) == {"bleu", "chrf", "exact_match", "perplexity", "bits_per_byte"}
+    assert all(e["low"] <= e["value"] <= e["high"] and e["n"] == 16 for e in record["test"].values())
+    assert record["verdict"] is None
+    assert [control["name"] for control in record["controls"]] == ["copy"]
+    assert "tok:13a" in record["writing"]["signatures"]["bleu"]
+    assert len(record["writing"]["samples"]) == 12
+    assert record["writing"]["counts"]["rows"] == 16
+    assert record["writing"]["tokens"]["per_second"] > 0
+
+    said = [
+        uke("predict", run, "The dog sleeps here.", *more) for more in ((), ("--beams", 3), ("--max-new-tokens", 1))
+    ]
+    assert [answer.code for answer in said] == [0, 0, 0]
+    drawn = [uke("predict", run, "The dog sleeps here.", "--temperature", 2, "--seed", seed).out for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    answer = uke("predict", run, sentences / "test.csv", "--out", tmp_path / "said.jsonl")
+    assert answer.code == 0, answer.err
+    lines = [json.loads(line) for line in (tmp_path / "said.jsonl").read_text("utf-8").splitlines()]
+    assert len(lines) == 16
+    assert set(lines[0]) == {"row", "text", "output"}
+
+    scores = uke("evaluate", run, sentences, "--slice", "length", "--json")
+    assert scores.code == 0, scores.err
+    found = json.loads(scores.out)
+    assert found["test"]["bleu"]["value"] == pytest.approx(record["test"]["bleu"]["value"], rel=1e-3)
+    assert found["slices"]
+
+    record = translate(uke, tmp_path / "two", sentences, run, "--strategy", "finetune", *QUICK)
+    assert record["plan"]["cut"] == "target"
+    assert {control["name"] for control in record["controls"]} == {"copy", "zero-shot", "scratch"}
+    assert record["verdict"]["against"] in {"copy", "scratch"}
+    assert record["verdict"]["metric"] == "bleu"
+    assert record["writing"]["samples"][0]["zero_shot"] is not None
+    before, after = (load_file(path / "bundle" / "weights.safetensors") for path in (run, tmp_path / "two"))
+    encoder = [name for name in after if ".encoder." in name or ".shared." in name]
+    assert encoder
+    assert all(torch.equal(before[name], after[name]) for name in encoder if name in before)
+    assert uke("predict", tmp_path / "two", "A cat sings.").code == 0
+
+
+@pytest.mark.parametrize("strategy", ["full", "lora"])
+def test_strategies_on_a_folder_of_the_library(
+    strategy: str, uke: Uke, tmp_path: Path, sentences: Path, t5: Path
+) -> None:
+    record = translate(uke, tmp_path / "run", sentences, t5, "--strategy", strategy, "--controls", "none", *QUICK)
+    assert record["plan"]["strategy"] == strategy
+    assert record["candidates"][0]["history"][-1]["train_loss"] > 0
+    assert uke("predict", tmp_path / "run", "A cat sings.").code == 0
+
+
+def test_summaries_beside_the_first_three_sentences(uke: Uke, tmp_path: Path, t5: Path) -> None:
+    rows = []
+    for number in range(60):
+        (a, b), (c, d), (e, f), (g, h) = pairs(4, 100 + number)
+        rows.append({"article": " ".join([a, c, e, g, b, d, f, h]), "summary": f"{a} {e}"})
+    data = tmp_path / "articles.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    record = fit(
+        uke, tmp_path / "run", data, "--task", "summarise", "--text", "article", "--target", "summary", "--model", t5,
+        "--strategy", "full", *QUICK,
+    )  # fmt: skip
+    assert record["task"]["metric"] == "rouge1"
+    assert set(record["test"]) >= {"rouge1", "rouge2", "rougel", "perplexity"}
+    controls = {control["name"]: control["test"] for control in record["controls"]}
+    assert {"lead-3", "copy", "zero-shot", "scratch"} <= set(controls)
+    assert controls["lead-3"]["rouge1"]["value"] > 0.5
+    assert "perplexity" not in controls["lead-3"]
+    assert record["verdict"]["outcome"] == "hurt", "a random model of two blocks does not beat the first sentences"
+    assert record["verdict"]["against"] in {"lead-3", "copy"}
+    assert "ROUGE" in str(record["writing"]["signatures"]).upper()
+
+
+def test_without_a_model_one_is_made_and_said(uke: Uke, tmp_path: Path, sentences: Path) -> None:
+    answer = uke(
+        "fit", sentences, "--task", "translate", "--source", "en", "--target", "de", "--epochs", 1,
+        "--controls", "none", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert record_of(tmp_path / "run")["plan"]["strategy"] == "scratch"
+    assert "config:marian-tiny" in answer.err
+
+
+# ---------------------------------------------------------------- refused
+
+
+def refused(uke: Uke, *args: object) -> str:
+    answer = uke("fit", *args)
+    assert answer.code == 2, answer.err
+    return " ".join(answer.err.split())
+
+
+def asked(data: Path, model: object, *more: object) -> tuple[object, ...]:
+    return (data, "--task", "translate", "--source", "en", "--target", "de", "--model", model, *more)
+
+
+def test_an_empty_target_is_set_aside_and_listed(uke: Uke, tmp_path: Path, sentences: Path, t5: Path) -> None:
+    lines = (sentences / "train.csv").read_text("utf-8").splitlines()
+    lines[5] = "A dog waits here.,,2"
+    data = tmp_path / "pairs"
+    data.mkdir()
+    (data / "train.csv").write_text("\n".join(lines) + "\n", "utf-8")
+    answer = uke("fit", *asked(data, t5, "--epochs", 1, "--controls", "none", "--out", tmp_path / "run"))
+    assert answer.code == 0, answer.err
+    with (tmp_path / "run" / "quarantine.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["line"], row["reason"]) == ("6", "empty target 'de'")
+
+
+def test_a_text_longer_than_the_model_takes_is_a_finding_with_the_share_lost(
+    uke: Uke, tmp_path: Path, sentences: Path, t5: Path
+) -> None:
+    run = tmp_path / "run"
+    args = asked(sentences, t5, "--max-length", 8, "--epochs", 1, "--controls", "none", "--out", run)
+    assert uke("fit", *args).code == 0
+    (cut,) = [found for found in record_of(run)["findings"] if found["code"] == "texts-cut"]
+    assert 0 < cut["evidence"]["lost"] < 1
+    assert f"{cut['evidence']['lost']:.1%} of all tokens" in cut["message"]
+
+
+def test_a_folder_without_a_tokenizer(uke: Uke, tmp_path: Path, sentences: Path) -> None:
+    bare = folder(tmp_path / "bare", "t5")
+    (bare / "tokenizer.json").unlink()
+    (bare / "tokenizer_config.json").unlink()
+    said = refused(uke, *asked(sentences, bare))
+    assert "has no tokenizer that can be used" in said
+    assert "tokenizer.json" in said
+
+
+def test_a_tokenizer_without_a_token_for_padding(uke: Uke, tmp_path: Path, sentences: Path) -> None:
+    bare = folder(tmp_path / "bare", "bart", pad_token_id=None)
+    (bare / "tokenizer_config.json").write_text("{}")
+    args = asked(sentences, bare, "--epochs", 1, "--strategy", "full", "--controls", "none", "--out", tmp_path / "run")
+    answer = uke("fit", *args)
+    assert answer.code == 0, answer.err
+
+
+def test_a_loss_that_is_no_number_names_the_step_and_its_rows(
+    uke: Uke, tmp_path: Path, sentences: Path, marian: Path
+) -> None:
+    said = refused(uke, *asked(sentences, marian, "--rate", 1e30, "--strategy", "full", "--out", tmp_path / "run"))
+    assert "step" in said
+    assert "train.csv:" in said
+
+
+def test_a_model_that_only_reads(uke: Uke, tmp_path: Path, sentences: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    BertModel(BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=30)).save_pretrained(
+        tmp_path / "b"
+    )
+    assert "one that writes was expected" in refused(uke, *asked(sentences, tmp_path / "b"))
+
+
+def test_a_configuration_has_no_weights_to_transfer(uke: Uke, sentences: Path) -> None:
+    said = refused(uke, *asked(sentences, "config:t5-tiny", "--strategy", "finetune"))
+    assert "--strategy scratch" in said
+    assert "config:t5-tiny" in refused(uke, *asked(sentences, "config:t5-huge"))
+
+
+def test_what_makes_no_sense_where_texts_are_written(uke: Uke, sentences: Path, t5: Path) -> None:
+    assert "--strategy probe" in refused(uke, *asked(sentences, t5, "--strategy", "probe"))
+    assert "--long chunk" in refused(uke, *asked(sentences, t5, "--long", "chunk"))
+    assert "unknown metric" in refused(uke, *asked(sentences, t5, "--metric", "accuracy"))
+
+
+def test_a_bundle_that_writes_is_no_encoder(uke: Uke, tmp_path: Path, sentences: Path, t5: Path) -> None:
+    run = tmp_path / "run"
+    translate(uke, run, sentences, t5, "--strategy", "full", "--epochs", 1, "--controls", "none")
+    said = refused(uke, sentences, "--target", "length", "--text", "en", "--task", "classify", "--model", run)
+    assert "one that reads" in said
