@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -324,10 +325,10 @@ class Feed:
 def standing(metric: Metric, value: float, loss: float) -> float:
     """The score of an epoch of writing: where texts are alike by the metric that decides, the loss does.
 
-    Below one point of BLEU there is nothing to tell texts apart by.
+    Below one point of BLEU there is nothing to tell texts apart by: the score is 1 / perplexity there.
     """
     if metric.name == "bleu" and value < 1:
-        return -loss
+        return math.exp(-min(max(loss, 0.0), 700.0)) if loss > 0 else 0.0
     return (value if metric.higher_is_better else -value) - 1e-9 * loss
 
 

@@ -17,12 +17,12 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
     "marian-tiny": {
         "model_type": "marian", "d_model": 256, "encoder_layers": 3, "decoder_layers": 3, "encoder_ffn_dim": 1024,
         "decoder_ffn_dim": 1024, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "dropout": 0.1,
-        "activation_function": "relu", "scale_embedding": True, "max_position_embeddings": 512, "init_std": 0.02,
+        "activation_function": "relu", "scale_embedding": True, "max_position_embeddings": 512, "init_std": 0.0625,
     },
     "bart-tiny": {
         "model_type": "bart", "d_model": 192, "encoder_layers": 3, "decoder_layers": 3, "encoder_ffn_dim": 768,
         "decoder_ffn_dim": 768, "encoder_attention_heads": 6, "decoder_attention_heads": 6, "dropout": 0.1,
-        "max_position_embeddings": 1024,
+        "max_position_embeddings": 1024, "init_std": 0.07,
     },
     "gpt2-tiny": {
         "model_type": "gpt2", "n_embd": 192, "n_layer": 4, "n_head": 6, "n_positions": 512, "resid_pdrop": 0.1,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ukulele.errors import PlanError
@@ -94,6 +93,8 @@ def probe_first(facts: Facts, shrink: float = 1.0) -> tuple[Phase, ...]:
     return (Phase((Group("head.*", 1.0),), "probe", shrink=shrink),) if facts.probes else ()
 
 
-def balanced_batch(rows: int, most: Sequence[int] = (8, 16, 32)) -> int:
-    """A batch that gives small sets enough steps."""
-    return most[0] if rows < 200 else most[1] if rows < 1000 else most[2]
+def balanced_batch(facts: Facts) -> int:
+    """A batch that gives small sets enough steps; texts to be written are short, and come in larger ones."""
+    if facts.modality == "writing" and facts.rows >= 10_000:
+        return 64
+    return 8 if facts.rows < 200 else 16 if facts.rows < 1000 else 32

@@ -58,7 +58,7 @@ def tuning(facts: Facts, wishes: Wishes, frozen: int) -> Phase:
         groups=(Group("head.*", rate), *stages),
         optimiser="adamw",
         epochs=epochs,
-        batch=wishes.batch or (8 if boxes and facts.rows < MANY else balanced_batch(facts.rows)),
+        batch=wishes.batch or (8 if boxes and facts.rows < MANY else balanced_batch(facts)),
         decay=0.01,
         schedule="cosine" if boxes else "linear",
         clip=10.0 if boxes else 1.0,

@@ -26,7 +26,7 @@ def plan(facts: Facts, wishes: Wishes) -> Plan:
     phase = Phase(
         groups=(Group("*", wishes.rate or RATES[facts.modality][1]),),
         epochs=epochs,
-        batch=wishes.batch or (8 if boxes and facts.rows < 1000 else balanced_batch(facts.rows)),
+        batch=wishes.batch or (8 if boxes and facts.rows < 1000 else balanced_batch(facts)),
         decay=0.01,
         schedule="cosine" if boxes else "linear",
         clip=10.0 if boxes else 1.0,
