@@ -2,14 +2,14 @@
 
 >>> import ukulele as uke
 >>> sorted(uke.__all__)
-['Run', 'UkuleleError', '__version__', 'check', 'fit', 'load']
+['Run', 'UkuleleError', '__version__', 'check', 'choose', 'curve', 'fit', 'load']
 """
 
 from __future__ import annotations
 
 __version__ = "0.1.0"
 
-from ukulele.api import Run, check, fit, load
+from ukulele.api import Run, check, choose, curve, fit, load
 from ukulele.errors import UkuleleError
 
-__all__ = ["Run", "UkuleleError", "__version__", "check", "fit", "load"]
+__all__ = ["Run", "UkuleleError", "__version__", "check", "choose", "curve", "fit", "load"]

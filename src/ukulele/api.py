@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ukulele.config import options_from, refuse_others
+from ukulele.config import FitOptions, options_from, refuse_others
 from ukulele.errors import DataError
 from ukulele.events import Hear
 from ukulele.runs.folder import next_folder, read_manifest, read_record
@@ -147,12 +147,58 @@ def _shown(data: Any) -> str:
     return f"<{source_name(data)}>"
 
 
+def choose(data: Any, models: str | Sequence[str] = (), *, hear: Hear | None = None, **options: Any) -> dict[str, Any]:
+    """Rank pre-trained models on a data set, before one of them is trained: what `uke choose --json` prints.
+
+    Parameters
+    ----------
+    data
+        As for `fit`.
+    models
+        Names, files, folders of either, or ``"local"``: all on this machine (the default).
+    hear
+        Is called with every event.
+    **options
+        Those of `uke choose`, with underscores: `budget="5m"`, `max_latency=20` (ms), `max_size=50` (MB), `target=…`.
+    """
+    from ukulele import choosing
+
+    names = [models] if isinstance(models, str | Path) else list(models)
+    limits = {name: options.pop(name, None) for name in ("budget", "max_latency", "max_size")}
+    return choosing.answer(data, _reading(options), hear or _silent, models=list(map(str, names)), **limits)
+
+
+def diagnose(data: Any, *, against: Any = None, hear: Hear | None = None, **options: Any) -> dict[str, Any]:
+    """What one pass of a model through the data tells before training: what `uke diagnose --json` prints.
+
+    `against` is other data, labelled or not, that the rows are held against; the options are those of `uke diagnose`.
+    """
+    from ukulele import diagnosing
+
+    return diagnosing.answer(data, _reading(options), hear or _silent, against=against)
+
+
+def curve(
+    data: Any, *, gains: Sequence[float] | None = None, hear: Hear | None = None, **options: Any
+) -> dict[str, Any]:
+    """A learning curve, and what more labels would bring: what `uke curve --json` prints.
+
+    `gains` are those of `--gain`; the options are those of `uke curve`.
+    """
+    from ukulele import curving
+
+    return curving.answer(data, _reading(options), hear or _silent, gains=gains)
+
+
+def _reading(options: Mapping[str, Any]) -> FitOptions:
+    return options_from({k: [v] if k in {"target", "text"} and isinstance(v, str) else v for k, v in options.items()})
+
+
 def check(data: Any, **options: Any) -> Dataset:
     """Read and check a data set, and train nothing: splits, notes, findings and the rows set aside."""
     from ukulele.checking import check as run
 
-    plain = {k: [v] if k in {"target", "text"} and isinstance(v, str) else v for k, v in options.items()}
-    return run(data, options_from(plain))
+    return run(data, _reading(options))
 
 
 def load(path: str | Path) -> Run:
@@ -180,4 +226,4 @@ def _silent(_event: Any) -> None:
     return None
 
 
-__all__ = ["Run", "check", "fit", "load", "source_name"]
+__all__ = ["Run", "check", "choose", "curve", "diagnose", "fit", "load", "source_name"]

@@ -169,6 +169,124 @@ def check(
 
 
 @app.command()
+def choose(
+    data: o.Data,
+    models: o.Models = None,
+    budget: o.Spend = None,
+    max_latency: o.MaxLatency = None,
+    max_size: o.MaxSize = None,
+    target: o.Target = None,
+    text: o.Text = None,
+    task: o.Task = None,
+    group: o.Group = None,
+    time: o.Time = None,
+    split: o.Split = None,
+    max_bad: o.MaxBad = 0.05,
+    metric: o.Metric = None,
+    max_length: o.MaxLength = None,
+    long: o.Long = "cut",
+    seed: o.Seed = 0,
+    device: o.Device = "auto",
+    precision: o.Precision = "auto",
+    threads: o.Threads = None,
+    cache: o.CacheFolder = None,
+    cache_budget: o.CacheBudget = 20.0,
+    quiet: o.Quiet = False,
+    as_json: o.Json = False,
+) -> None:
+    """Rank pre-trained models on DATA before one of them is trained. `uke fit` reads the features that this stores."""
+    options = _options(locals())
+    _untrained(
+        "choosing", data, (out, quiet, as_json), options, models=models, budget=budget,
+        max_latency=max_latency, max_size=max_size,
+    )  # fmt: skip
+
+
+@app.command()
+def curve(
+    data: o.Data,
+    gain: o.Gain = None,
+    model: o.Model = None,
+    layer: o.Layer = "auto",
+    target: o.Target = None,
+    text: o.Text = None,
+    task: o.Task = None,
+    group: o.Group = None,
+    time: o.Time = None,
+    split: o.Split = None,
+    max_bad: o.MaxBad = 0.05,
+    metric: o.Metric = None,
+    max_length: o.MaxLength = None,
+    long: o.Long = "cut",
+    seed: o.Seed = 0,
+    device: o.Device = "auto",
+    precision: o.Precision = "auto",
+    threads: o.Threads = None,
+    cache: o.CacheFolder = None,
+    cache_budget: o.CacheBudget = 20.0,
+    quiet: o.Quiet = False,
+    as_json: o.Json = False,
+) -> None:
+    """Say what more labels would bring: a learning curve of probes on parts of DATA, extrapolated with intervals."""
+    _untrained("curving", data, (out, quiet, as_json), _options(locals()), gains=gain)
+
+
+@app.command()
+def diagnose(
+    data: o.Data,
+    against: o.Against = None,
+    model: o.Model = None,
+    target: o.Target = None,
+    text: o.Text = None,
+    task: o.Task = None,
+    group: o.Group = None,
+    time: o.Time = None,
+    split: o.Split = None,
+    max_bad: o.MaxBad = 0.05,
+    metric: o.Metric = None,
+    max_length: o.MaxLength = None,
+    long: o.Long = "cut",
+    seed: o.Seed = 0,
+    device: o.Device = "auto",
+    precision: o.Precision = "auto",
+    threads: o.Threads = None,
+    cache: o.CacheFolder = None,
+    cache_budget: o.CacheBudget = 20.0,
+    quiet: o.Quiet = False,
+    as_json: o.Json = False,
+) -> None:
+    """Say what one pass of a model through DATA tells before training: what is learnt, by which stage, how far."""
+    _untrained("diagnosing", data, (out, quiet, as_json), _options(locals()), against=against)
+
+
+def _options(given: dict[str, Any]) -> Any:
+    """The options of a run among the arguments of a command."""
+    from ukulele.config import FitOptions
+
+    names = FitOptions.__dataclass_fields__.keys() & given.keys()
+    plain: dict[str, Any] = {n: _tuple(given[n]) if n in {"target", "text"} else given[n] for n in names}
+    return FitOptions(**plain)
+
+
+def _untrained(door: str, data: list[str], ways: tuple[Console, bool, bool], options: Any, **asked: Any) -> None:
+    """What is asked before training: carried out by the module `door`, and shown in words or as JSON."""
+    import json
+    from importlib import import_module
+
+    from ukulele.data import named
+    from ukulele.show import Screen
+
+    console, quiet, as_json = ways
+    with Screen(err, quiet=quiet) as screen:
+        module = import_module(f"ukulele.{door}")
+        found = module.answer(named(data), options, screen.hear, **asked)
+    if as_json:
+        console.print_json(json.dumps(found, allow_nan=False))
+    else:
+        module.show(found, console, data)
+
+
+@app.command()
 def convert(data: o.Data, to: o.Format, folder: o.Folder) -> None:
     """Write DATA, pictures with boxes, as YOLO, COCO or VOC. Pictures are copied, and checked as by `uke check`."""
     from ukulele import data as reading
@@ -353,17 +471,18 @@ def answer(args: list[str]) -> int:
     return 0
 
 
-SPREAD = frozenset({"--text", "--source", "--target", "-t", "--languages"})  # options that may be given several words
+COMMANDS = {"fit", "check", "choose", "diagnose", "curve"}  # that have options which may be given several words
+SPREAD = frozenset({"--text", "--source", "--target", "-t", "--languages", "--models"})  # those options
 
 
 def _spread(args: list[str]) -> list[str]:
-    """`fit DATA --text a b` as `fit DATA --text a --text b`; likewise `--target`. All DATA must stand first.
+    """`fit DATA --text a b` as `fit DATA --text a --text b`; so also `--target`, `--models`. All DATA must stand first.
 
     >>> _spread(["fit", "d.csv", "--text", "a", "b", "--seed", "3"])
     ['fit', 'd.csv', '--text', 'a', '--text', 'b', '--seed', '3']
     """
     command = next((at for at, word in enumerate(args) if not word.startswith("-")), len(args))
-    if args[command : command + 1] not in (["fit"], ["check"]) or "".join(args[command + 1 : command + 2])[:1] in "-":
+    if not COMMANDS & set(args[command : command + 1]) or "".join(args[command + 1 : command + 2])[:1] in "-":
         return args
     spread: list[str] = args[: command + 2]
     option = ""

@@ -207,6 +207,23 @@ def power(sampling: str) -> float | None:
     return 1 / float(match[1]) if match[1] else {"proportional": 1.0, "sqrt": 0.5, "equal": 0.0}[sampling]
 
 
+def seconds(text: str) -> float:
+    """A stretch of time as it is typed, in seconds.
+
+    >>> seconds("90s"), seconds("5m"), seconds("1.5h"), seconds("30")
+    (90.0, 300.0, 5400.0, 30.0)
+
+    Raises
+    ------
+    PlanError
+        If it is none.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?", text.strip())
+    if match is None or not float(match[1]) > 0:
+        raise PlanError(f"--budget {text}: a time such as 90s, 5m or 1h was expected.")
+    return float(match[1]) * {"h": 3600, "m": 60, "min": 60}.get(match[2] or "s", 1)
+
+
 def refuse_others(given: Mapping[str, Any], begun: Mapping[str, Any], run: Path) -> None:
     """A run is resumed with the options that it was begun with.
 

@@ -79,6 +79,20 @@ Model = Annotated[
         "-m",
     ),
 ]
+Models = Annotated[
+    list[str] | None,
+    _option(
+        MODEL,
+        "Models to choose among: names as --model takes them, a folder of weights or runs, a text file with one a "
+        "line, or local: all on this machine (the default).",
+        "MODEL…|FILE|local",
+        "--models",
+    ),
+]
+MaxLatency = Annotated[
+    float | None, _option(MODEL, "Leave out models that take longer to answer one row here.", "MS", "--max-latency")
+]
+MaxSize = Annotated[float | None, _option(MODEL, "Leave out models with larger weights.", "MB", "--max-size")]
 Layer = Annotated[str, _option(MODEL, "The stage that the probe stands on.", "auto|last|STAGE")]
 MaxLength = Annotated[int | None, _option(MODEL, "Tokens of a text; as many as the model takes by default.", "N")]
 Languages = Annotated[
@@ -161,6 +175,19 @@ Alpha = Annotated[
 AdapterSets = Annotated[
     str, _option(TRAINING, "Of several tasks all share one set of adapters, or each has its own.", "shared|per-task")
 ]
+Gain = Annotated[
+    list[float] | None,
+    _option(
+        PROOF, "How much better: how many more labels would that take? .01, .02 and .05; may be given again.", "X",
+        "--gain",
+    ),
+]  # fmt: skip
+Against = Annotated[
+    str | None,
+    _option(
+        DATA, "Other data: how far do the rows of DATA lie from it? By default its own splits.", "DATA", "--against"
+    ),
+]
 Seed = Annotated[int, _option(TRAINING, "Of every random draw.", "N")]
 
 Metric = Annotated[
@@ -178,6 +205,10 @@ Controls = Annotated[
 ]
 Slice = Annotated[str | None, _option(PROOF, "Also give figures by the values of this column.", "COLUMN", "--slice")]
 
+Spend = Annotated[
+    str | None,
+    _option(RUN, "About how long it may take: 90s, 5m, 1h. Then fewer rows are looked at.", "TIME", "--budget"),
+]
 Out = Annotated[Path | None, _option(RUN, "Folder of the run; runs/NAME-N by default.", "DIR", "--out", "-o")]
 Resume = Annotated[Path | None, _option(RUN, "Go on with this run, with its own options.", "DIR")]
 DryRun = Annotated[

@@ -12,7 +12,19 @@ from typing import Any
 
 import torch
 
-from ukulele import __version__, balance, data, diagnose, evaluate, features, models, report, strategies, tasks
+from ukulele import (
+    __version__,
+    balance,
+    data,
+    diagnose,
+    evaluate,
+    features,
+    learning,
+    models,
+    report,
+    strategies,
+    tasks,
+)
 from ukulele.attempt import Context, Outcome, Track, attempt, facts_of
 from ukulele.config import FitOptions, options_from
 from ukulele.engine import Engine, Tracker, choose_device, choose_precision, refuse_absent
@@ -111,6 +123,7 @@ def _proven(context: Context) -> Path:
     story = Story(context, shown, chosen, parts, _verdict(shown, chosen), _gain(rungs, chosen))
     record = make_record(story, _findings(context, chosen, rungs))
     if engine.main:
+        record["learning_curve"] = learning.of_probe(rungs[0], context) if rungs[0].candidate.pretrained else {}
         record["prediction"] = {"rows_per_second": pack(run.path / "bundle", parts, context, record)}
         write_json(run.path / "record.json", record)
         report.write(record, run.path / "report.html")

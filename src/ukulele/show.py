@@ -18,7 +18,7 @@ from rich.text import Text
 from ukulele.data import input_of, places
 from ukulele.events import Event, Judged, Lookahead, Said, Saved, Stepped
 from ukulele.events import Progress as Counted
-from ukulele.types import Dataset
+from ukulele.types import Dataset, Finding
 
 EXAMPLES, LONGEST = 3, 80  # of a finding that are shown, and the letters of each
 
@@ -174,7 +174,16 @@ def checked(dataset: Dataset, console: Console) -> None:
     for note in dataset.notes:
         console.print(note, markup=False, soft_wrap=True)
     console.print(f"Rows set aside: {len(dataset.quarantine)}.", markup=False)
-    for finding in sorted(dataset.findings, key=lambda f: ("error", "warning", "info").index(f.severity)):
+    findings(dataset.findings, console)
+    for bad in dataset.quarantine[:10]:
+        console.print(f"set aside {bad.where}: {bad.reason}", style="yellow", markup=False, soft_wrap=True)
+    if len(dataset.quarantine) > 10:
+        console.print(f"and {len(dataset.quarantine) - 10} more; --quarantine FILE lists all", markup=False)
+
+
+def findings(found: Iterable[Finding], console: Console) -> None:
+    """Findings, the worst first, with the first of their examples."""
+    for finding in sorted(found, key=lambda f: ("error", "warning", "info").index(f.severity)):
         style = {"error": "red", "warning": "yellow", "info": "dim"}[finding.severity]
         console.print(f"{finding.severity}: {finding.message}", style=style, markup=False, soft_wrap=True)
         examples = () if finding.code == "bad-rows" else finding.evidence.get("examples", ())  # those follow below
@@ -186,10 +195,6 @@ def checked(dataset: Dataset, console: Console) -> None:
             console.print("    and more; --findings FILE lists all", style="dim", markup=False)
         if finding.advice:
             console.print(f"    {finding.advice}", markup=False, soft_wrap=True)
-    for bad in dataset.quarantine[:10]:
-        console.print(f"set aside {bad.where}: {bad.reason}", style="yellow", markup=False, soft_wrap=True)
-    if len(dataset.quarantine) > 10:
-        console.print(f"and {len(dataset.quarantine) - 10} more; --quarantine FILE lists all", markup=False)
 
 
 def table(console: Console, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

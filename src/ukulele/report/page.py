@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ukulele.errors import RunError
-from ukulele.report import boxes, phrases, quality, rows, texts, together
+from ukulele.report import boxes, phrases, quality, rows, scarcity, texts, together
 from ukulele.report.phrases import table, tables
 
 FORMAT = 1
@@ -29,6 +29,7 @@ def view(record: Mapping[str, Any]) -> dict[str, Any]:
         "run": _run(record),
         "findings": _findings(record),
         "layers": quality.layers(record),
+        "learning": scarcity.learning(record),
         "repeat": _repeat(record),
         "sources": _sources(record),
         **(_several(record) if together.several(record) else _single(record)),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Features: TypeAlias = "Tensor | csr_matrix"
 
-__all__ = ["Probe", "Score", "Search", "fit_logistic", "fit_ridge", "score_layers", "stratified_folds"]
+__all__ = ["Probe", "Score", "Search", "fit_logistic", "fit_ridge", "held_out", "score_layers", "stratified_folds"]
 
 LOGISTIC_STRENGTHS = tuple(10 ** (0.75 * i - 5) for i in range(9))  # 1e-5 to 10
 RIDGE_STRENGTHS = tuple(10 ** (0.75 * i - 4) for i in range(9))  # 1e-4 to 100
@@ -173,6 +173,41 @@ def score_layers(
         scores, best, _ = _logistic_path(_problem(space, x[chosen], y, weights, None, search), classes, search)
         found[name] = next(score for score in scores if score.strength == best[0])
     return found
+
+
+def held_out(
+    x: Tensor,
+    y: Tensor,
+    classes: int | None,
+    *,
+    weights: Tensor | None = None,
+    validation: tuple[Tensor, Tensor] | None = None,
+    search: Search | None = None,
+) -> tuple[Score, Tensor]:
+    """How a probe fares on rows that it has not seen, and its answers there (n, outputs); no probe is kept.
+
+    Parameters
+    ----------
+    x, y, weights, validation
+        As for `fit_logistic`, or for `fit_ridge` where `classes` is None; x is dense.
+    classes
+        Number of classes or labels; None for numbers.
+    search
+        Half of the default strengths are tried where it names none.
+
+    Returns
+    -------
+    tuple
+        The score at the best strength, and what `Probe.oof` is there.
+    """
+    search = search or Search()
+    if classes is None:
+        probe = fit_ridge(x, y, weights=weights, validation=validation, search=search)
+        return probe.score, probe.oof
+    search = replace(search, strengths=search.strengths or LOGISTIC_STRENGTHS[::2])
+    problem = _problem(principal_axes(x), x, y, weights, validation, search)
+    scores, best, answers = _logistic_path(problem, classes, search)
+    return next(score for score in scores if score.strength == best[0]), answers
 
 
 # ---------------------------------------------------------------- folds

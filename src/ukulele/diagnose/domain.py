@@ -1,0 +1,79 @@
+"""What the one pass says of data and model, as findings: what is learnt, by which stage, and how far rows lie apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ukulele.types import Finding
+
+CERTAIN = 0.01  # p of a permutation test
+TOLD = 0.8  # proxy A-distance from which most rows are told apart: seven of ten
+
+
+def nothing_learnt(name: str, task: Mapping[str, Any]) -> Finding:
+    """A probe does no better than the same answer for every row."""
+    probe, same = task.get("probe") or {}, task.get("same for every row") or {}
+    return Finding(
+        "warning",
+        "nothing-to-learn",
+        f"Nothing to learn for {name!r}: a probe on the features does no better than the same answer for every row.",
+        {"probe": probe.get("value"), "same": same.get("value"), "metric": task.get("metric")},
+        "Look at some rows: are the labels right, and is what they rest on in the input? Another model may see it.",
+    )
+
+
+def cannot_tell(name: str) -> Finding:
+    """Too few rows of each class to hold any out."""
+    return Finding(
+        "warning",
+        "one-row-a-class",
+        f"Most classes of {name!r} have a single training row: held-out probes cannot tell what would be learnt.",
+        {},
+        "Label more rows of each class.",
+    )
+
+
+def far_domain(best: str, at_best: Mapping[str, Any], last: str, at_last: Mapping[str, Any]) -> Finding:
+    """An inner stage serves the task better than the last one."""
+    return Finding(
+        "warning",
+        "far-domain",
+        f"Far from what the model was trained for: behind stage {best} a probe reaches {at_best['value']:.3f}, behind "
+        f"the last ({last}) {at_last['value']:.3f}, more than two standard errors less.",
+        {"stage": best, "value": at_best["value"], "last": at_last["value"]},
+        "uke fit stands its probe there by itself; training upper stages (--strategy finetune) has most to give here.",
+    )
+
+
+def apart(distance: Mapping[str, Any] | None) -> list[Finding]:
+    """Rows that differ clearly from those they are held against."""
+    if distance is None or distance["mmd_p"] > CERTAIN or distance["proxy_a"] < TOLD:
+        return []
+    return [
+        Finding(
+            "info",
+            "rows-differ",
+            f"{_capital(distance['of'])} differ from {distance['from']}: a probe tells them apart (proxy A-distance "
+            f"{distance['proxy_a']:.2f} of 2), and no random division is as uneven (p = {distance['mmd_p']:.3f}).",
+            dict(distance),
+            "Such distances predict transfer poorly. Look at what differs: scores on one may not hold on the other.",
+        )
+    ]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def apart_in_words(distance: Mapping[str, Any]) -> list[str]:
+    """The distances as lines, with what they are worth."""
+    d = distance
+    return [
+        f"How far {d['of']} lie from {d['from']} ({d['rows'][0]:,} and {d['rows'][1]:,} rows), as the model sees them",
+        f"  Fréchet distance   {d['frechet']:.4g}   ({d['frechet_of_halves']:.4g} between halves of {d['of']})",
+        f"  MMD²               {d['mmd']:.4g}   (p = {d['mmd_p']:.3f} that random divisions are as uneven)",
+        f"  proxy A-distance   {d['proxy_a']:.2f}   (0: a probe cannot tell them apart; 2: it always can)",
+        f"  CKA of features    {d['cka']:.3f}   ({d['cka_of_halves']:.3f} between halves; 1: they vary alike)",
+        "  Evidence that rows differ, not that a model fails on them: such distances predict transfer poorly.",
+    ]

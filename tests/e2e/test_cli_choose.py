@@ -1,0 +1,227 @@
+"""`uke choose`: models ranked, their features kept for `uke fit`, limits, and data with nothing to learn."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e_kit import Answer, rows_of, write_csv
+
+import ukulele
+
+Uke = Callable[..., Answer]
+
+
+@pytest.fixture(scope="session")
+def other(encoder_folder: Callable[..., Path]) -> Path:
+    """A second text encoder, narrower than the first."""
+    return encoder_folder("bert", hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+
+
+def chosen(uke: Uke, *args: object) -> dict[str, Any]:
+    answer = uke("choose", *args, "--json", "--quiet")
+    assert answer.code == 0, answer.err
+    found: dict[str, Any] = json.loads(answer.out)
+    return found
+
+
+def test_table_and_json(uke: Uke, tables: Path, bert: Path, other: Path) -> None:
+    answer = uke("choose", tables / "reviews.csv", "--models", bert, other)
+    assert answer.code == 0, answer.err
+    assert f"--model {bert}" in answer.flat or f"--model {other}" in answer.flat
+    assert "regret" in answer.out
+    found = chosen(uke, tables / "reviews.csv", "--models", bert, other)
+    assert [one["rank"] for one in found["models"]] == [1, 2]
+    assert found["metric"] == {"label": "accuracy"}
+    assert found["learnt"]["label"]["something"]
+    regrets = [one["regret"] for one in found["models"]]
+    assert regrets == sorted(regrets)
+    for one in found["models"]:
+        expected = one["expected"]["label"]
+        assert expected["low"] <= expected["value"] <= expected["high"]
+        assert one["layer"] in [layer["stage"] for layer in one["layers"]]
+        assert one["latency_seconds"] > 0
+        assert one["size_bytes"] == 4 * one["parameters"]
+        assert {"probe", "kNN", "LogME", "H-score", "prior"} <= one["scores"].keys()
+
+
+def test_fit_reads_what_choose_stored(
+    uke: Uke, tables: Path, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The training rows are encoded once, by whichever comes first; a second question encodes nothing."""
+    from ukulele.features import blocks
+
+    wrote: list[Path] = []
+    real = blocks.write
+
+    def write(path: Path, *args: Any) -> None:
+        wrote.append(path)
+        real(path, *args)
+
+    monkeypatch.setattr(blocks, "write", write)
+    chosen(uke, tables / "reviews.csv", "--models", bert)
+    first = list(wrote)
+    assert len(first) == 1
+    chosen(uke, tables / "reviews.csv", "--models", bert)
+    assert wrote == first
+    options = ("--model", bert, "--strategy", "probe", "--controls", "none", "--out", tmp_path / "run")
+    assert uke("fit", tables / "reviews.csv", *options).code == 0
+    assert first[0] not in wrote[1:]
+    assert len(wrote) == 3  # validation and test rows, which choosing does not look at
+
+
+@pytest.mark.parametrize(
+    ("data", "metric"), [("scores.csv", "r2"), ("marks.csv", "micro_f1"), ("pairs.csv", "accuracy")]
+)
+def test_other_tasks(data: str, metric: str, uke: Uke, tables: Path, bert: Path, other: Path) -> None:
+    found = chosen(uke, tables / data, "--models", bert, other)
+    assert list(found["metric"].values()) == [metric]
+    assert all(one["status"] == "ranked" for one in found["models"])
+
+
+def test_several_tasks(uke: Uke, tables: Path, bert: Path, other: Path) -> None:
+    found = chosen(uke, tables / "reviews.csv", "--target", "label", "shop", "--models", bert, other)
+    assert set(found["metric"]) == {"label", "shop"}
+    assert set(found["models"][0]["expected"]) == {"label", "shop"}
+    assert found["learnt"]["label"]["something"]
+
+
+def test_pictures_and_a_folder_of_weights(uke: Uke, pictures: Path, network: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for name in ("one", "two"):
+        shutil.copy(network, folder / f"{name}.safetensors")
+    found = chosen(uke, pictures, "--models", folder)
+    assert {Path(one["model"]).stem for one in found["models"]} == {"one", "two"}
+    assert found["models"][0]["fused"] == pytest.approx(found["models"][1]["fused"])
+    assert found["models"][0]["licence"] == "CC0-1.0"
+
+
+def test_a_list_of_names_and_one_that_is_no_model(uke: Uke, tables: Path, bert: Path, tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text(f"{bert}  # the one\n\n{tmp_path / 'absent'}\n")
+    found = chosen(uke, tables / "reviews.csv", "--models", names)
+    assert [one["status"] for one in found["models"]] == ["ranked", "refused"]
+    assert "absent" in found["models"][1]["why"]
+    refused = uke("choose", tables / "reviews.csv", "--models", tmp_path / "absent")
+    assert refused.code == 2
+    assert "no candidate can be used" in refused.flat
+    empty = tmp_path / "empty.txt"
+    empty.write_text("# none\n")
+    assert "names no model" in uke("choose", tables / "reviews.csv", "--models", empty).flat
+
+
+def test_local_models(
+    uke: Uke, tables: Path, fitted: Path, pictures: Path, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finished runs in runs/ and weights in the folder, each for the kind of data that it reads."""
+    from ukulele.models import hub
+
+    monkeypatch.setattr(hub, "offline_installed", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(fitted, tmp_path / "runs" / "before")
+    shutil.copy(network, tmp_path / "net.safetensors")
+    found = chosen(uke, tables / "reviews.csv")
+    assert [one["model"] for one in found["models"]] == ["runs/before"]
+    assert found["models"][0]["scores"]["LEEP"] <= 0  # the run's own classifier
+    assert [one["model"] for one in chosen(uke, pictures, "--models", "local")["models"]] == ["net.safetensors"]
+    (tmp_path / "net.safetensors").unlink()
+    nothing = uke("choose", pictures)
+    assert nothing.code == 2
+    assert "no model for image data" in nothing.flat
+
+
+def test_limits(uke: Uke, tables: Path, bert: Path, other: Path) -> None:
+    found = chosen(uke, tables / "reviews.csv", "--models", bert, other, "--max-size", "0.02")
+    assert [(one["model"], one["status"]) for one in found["models"]] == [
+        (str(other), "ranked"), (str(bert), "over the limit"),
+    ]  # fmt: skip
+    none = uke("choose", tables / "reviews.csv", "--models", bert, other, "--max-latency", "0.000001")
+    assert none.code == 2
+    assert "ms for a row" in none.flat
+    for option, value in (("--max-size", "0"), ("--budget", "soon")):
+        refused = uke("choose", tables / "reviews.csv", "--models", bert, option, value)
+        assert refused.code == 2, option
+        assert option in refused.flat
+
+
+def test_halving(uke: Uke, bert: Path, tmp_path: Path, encoder_folder: Callable[..., Path]) -> None:
+    """More candidates than are worth all rows: few rows first, and the better half goes on."""
+    data = write_csv(tmp_path / "many.csv", rows_of(2400), ["text", "label"])
+    names = [bert, *(encoder_folder("bert", hidden_size=8, intermediate_size=size) for size in range(8, 16))]
+    found = chosen(uke, data, "--models", *names)
+    assert [len(step["models"]) for step in found["rounds"]] == [9, 5, 3]
+    rows = [step["rows"] for step in found["rounds"]]
+    assert rows[:1] == [500]
+    assert rows == sorted(rows)
+    assert [one["status"] for one in found["models"]] == ["ranked"] * 3 + ["dropped"] * 6
+    assert all(one["rows"] == 500 for one in found["models"][-4:])
+
+
+def test_a_short_budget_means_fewer_rows(uke: Uke, tables: Path, bert: Path, other: Path) -> None:
+    found = chosen(uke, tables / "reviews.csv", "--models", bert, other, "--budget", "0.01s")
+    assert found["rounds"][-1]["rows"] < found["rows"]
+    assert found["models"][0]["status"] == "ranked"
+
+
+def test_from_python(tables: Path, bert: Path, other: Path) -> None:
+    found = ukulele.choose(tables / "reviews.csv", [bert, other], target="label", max_size=100)
+    assert found["chosen"] in {str(bert), str(other)}
+    with pytest.raises(ukulele.UkuleleError, match="unknown options"):
+        ukulele.choose(tables / "reviews.csv", bert, colour="red")
+
+
+# ---------------------------------------------------------------- hostile
+
+
+def test_shuffled_labels_are_nothing_to_learn(uke: Uke, bert: Path, other: Path, tmp_path: Path) -> None:
+    rows = rows_of(300)
+    labels = [row["label"] for row in rows]
+    random.Random(4).shuffle(labels)
+    data = write_csv(
+        tmp_path / "noise.csv",
+        [{**row, "label": label} for row, label in zip(rows, labels, strict=True)],
+        ["text", "label"],
+    )
+    answer = uke("choose", data, "--models", bert, other)
+    assert answer.code == 0
+    assert "Nothing to learn for 'label'" in answer.flat
+    assert not chosen(uke, data, "--models", bert, other)["learnt"]["label"]["something"]
+
+
+def test_twenty_rows(uke: Uke, bert: Path, other: Path, tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "few.csv", rows_of(20), ["text", "label"])
+    found = chosen(uke, data, "--models", bert, other)
+    assert found["rows"] < 20
+    expected = found["models"][0]["expected"]["label"]
+    assert 0 <= expected["low"] <= expected["value"] <= expected["high"] <= 1
+
+
+def test_five_hundred_classes(uke: Uke, bert: Path, tmp_path: Path) -> None:
+    """Three rows of each, one a split: no row of a class is left to learn it from when another is held out."""
+    draw = random.Random(0)
+    rows = [
+        {"text": f"w{label % 40} w{label // 40} song w{draw.randrange(40)} {copy}", "label": f"c{label}"}
+        for label in range(500) for copy in range(3)
+    ]  # fmt: skip
+    data = write_csv(tmp_path / "wide.csv", rows, ["text", "label"])
+    found = chosen(uke, data, "--models", bert)
+    assert found["models"][0]["status"] == "ranked"
+    assert found["learnt"]["label"]["something"] is None
+    answer = uke("choose", data, "--models", bert)
+    assert "have a single training row" in answer.flat
+    assert "Nothing to learn" not in answer.flat
+
+
+def test_one_class(uke: Uke, bert: Path, tmp_path: Path) -> None:
+    data = write_csv(
+        tmp_path / "one.csv", [{"text": row["text"], "label": "good"} for row in rows_of(40)], ["text", "label"]
+    )
+    answer = uke("choose", data, "--target", "label", "--models", bert)
+    assert answer.code == 2
+    assert "label" in answer.flat

@@ -1,0 +1,153 @@
+"""`uke diagnose` and `uke curve`: what one pass tells before training, on screen, as JSON and of hostile data."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from e2e_kit import Answer, rows_of, sentence, write_csv
+from PIL import Image
+
+Uke = Callable[..., Answer]
+
+
+def asked(uke: Uke, command: str, *args: object) -> dict[str, Any]:
+    answer = uke(command, *args, "--json", "--quiet")
+    assert answer.code == 0, answer.err
+    found: dict[str, Any] = json.loads(answer.out)
+    return found
+
+
+def codes(found: dict[str, Any]) -> set[str]:
+    return {finding["code"] for finding in found["findings"]}
+
+
+def shuffled(path: Path, count: int) -> Path:
+    rows = rows_of(count)
+    labels = [row["label"] for row in rows]
+    random.Random(4).shuffle(labels)
+    return write_csv(path, [{**r, "label": label} for r, label in zip(rows, labels, strict=True)], ["text", "label"])
+
+
+# ---------------------------------------------------------------- diagnose
+
+
+def test_diagnose(uke: Uke, bert: Path, tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "data.csv", rows_of(200), ["text", "label"])
+    answer = uke("diagnose", data, "--model", bert)
+    assert answer.code == 0, answer.err
+    assert "predict transfer poorly" in answer.flat
+    found = asked(uke, "diagnose", data, "--model", bert)
+    assert [layer["stage"] for layer in found["layers"]] == ["embed", "block0", "block1", "pool", "average"]
+    task = found["tasks"]["label"]
+    assert task["learnt"]
+    assert task["probe"]["value"] > task["same for every row"]["high"]
+    assert {"1 nearest", "5 nearest", "20 nearest"} <= task.keys()
+    assert "nothing-to-learn" not in codes(found)
+
+
+def test_nothing_to_learn(uke: Uke, bert: Path, tmp_path: Path) -> None:
+    found = asked(uke, "diagnose", shuffled(tmp_path / "noise.csv", 300), "--model", bert)
+    assert found["tasks"]["label"]["learnt"] is False
+    assert "nothing-to-learn" in codes(found)
+    assert "far-domain" not in codes(found)
+
+
+def test_against_the_same_and_against_other_data(uke: Uke, bert: Path, tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "data.csv", rows_of(200), ["text", "label"])
+    alike = write_csv(tmp_path / "alike.csv", rows_of(150, 9), ["text", "label"])
+    draw = random.Random(1)
+    other = [{"text": " ".join(["tea rain", sentence(draw, True, 3), "tea tea"])} for _ in range(120)]
+    apart = write_csv(tmp_path / "other.csv", other, ["text"])
+    same = asked(uke, "diagnose", data, "--model", bert, "--against", alike)
+    far = asked(uke, "diagnose", data, "--model", bert, "--against", apart)
+    assert "rows-differ" not in codes(same)
+    assert "rows-differ" in codes(far)
+    assert same["distance"]["mmd_p"] > 0.01 >= far["distance"]["mmd_p"]
+    assert far["distance"]["proxy_a"] > 1 > same["distance"]["proxy_a"]
+    assert far["distance"]["frechet"] > 3 * same["distance"]["frechet"]
+    assert far["distance"]["cka"] < same["distance"]["cka"]
+    assert far["distance"]["from"] == str(apart)
+
+
+def test_against_pictures_is_refused(uke: Uke, tables: Path, bert: Path, pictures: Path) -> None:
+    answer = uke("diagnose", tables / "reviews.csv", "--model", bert, "--against", pictures)
+    assert answer.code == 2
+    assert "image" in answer.flat
+
+
+def test_a_far_domain(uke: Uke, network: Path, tmp_path: Path) -> None:
+    """Textures that differ in their grain alone, which stages behind the first blur away."""
+    generator = np.random.default_rng(0)
+    for label in ("fine", "coarse"):
+        (tmp_path / "far" / label).mkdir(parents=True)
+        for number in range(30):
+            small = generator.integers(0, 256, (32 if label == "fine" else 16,) * 2, dtype=np.uint8)
+            picture = Image.fromarray(small).resize((32, 32), Image.Resampling.NEAREST)
+            picture.save(tmp_path / "far" / label / f"{number}.png")
+    found = asked(uke, "diagnose", tmp_path / "far", "--model", network)
+    assert found["tasks"]["label"]["metric"] == "accuracy"
+    assert ("far-domain" in codes(found)) == found["far"]
+    assert found["stage"] == max(found["layers"], key=lambda one: one["value"])["stage"] or not found["far"]
+
+
+def test_twenty_rows_and_pairs(uke: Uke, bert: Path, tmp_path: Path, tables: Path) -> None:
+    data = write_csv(tmp_path / "few.csv", rows_of(20), ["text", "label"])
+    found = asked(uke, "diagnose", data, "--model", bert)
+    assert found["distance"] is None
+    for name in ("scores.csv", "marks.csv", "pairs.csv"):
+        assert asked(uke, "diagnose", tables / name, "--model", bert)["tasks"]
+
+
+# ---------------------------------------------------------------- curve
+
+
+def test_curve(uke: Uke, bert: Path, tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "data.csv", rows_of(300), ["text", "label", "score"])
+    found = asked(uke, "curve", data, "--model", bert, "--target", "label")
+    curve = found["tasks"]["label"]
+    assert curve["learnt"]
+    sizes = [point["rows"] for point in curve["points"]]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] <= curve["rows"]
+    assert all(b / a == pytest.approx(2**0.5, rel=0.1) for a, b in pairwise(sizes))
+    assert [one["rows"] for one in curve["expected"]] == [2 * curve["rows"], 4 * curve["rows"]]
+    for one in (*curve["expected"], *curve["line"]):
+        assert one["low"] <= one["value"] <= one["high"] <= 1
+    assert [one["gain"] for one in curve["more"]] == [0.01, 0.02, 0.05]
+    assert curve["bottleneck"] in {"labels", "model", "unclear"}
+    answer = uke("curve", data, "--model", bert, "--target", "label", "--gain", "0.03")
+    assert answer.code == 0
+    assert "Without any further gain" in answer.flat
+    assert "+0.03 accuracy" in answer.flat
+
+
+def test_curve_of_a_number_and_of_a_loss(uke: Uke, bert: Path, tmp_path: Path) -> None:
+    """A metric of which less is better is shown as it is, and a gain is still positive."""
+    data = write_csv(tmp_path / "data.csv", rows_of(200), ["text", "score"])
+    curve = asked(uke, "curve", data, "--model", bert, "--metric", "rmse")["tasks"]["score"]
+    assert not curve["higher_is_better"]
+    assert all(point["low"] <= point["value"] <= point["high"] for point in curve["points"])
+    assert all(one["value"] > 0 for one in curve["points"])
+    assert all(one["gain"]["low"] >= -1e-9 for one in curve["expected"])
+
+
+def test_curve_of_noise_and_of_few_rows(uke: Uke, bert: Path, tmp_path: Path) -> None:
+    curve = asked(uke, "curve", shuffled(tmp_path / "noise.csv", 300), "--model", bert)["tasks"]["label"]
+    assert curve["bottleneck"] == "nothing-learnt"
+    data = write_csv(tmp_path / "few.csv", rows_of(20), ["text", "label"])
+    answer = uke("curve", data, "--model", bert)
+    assert answer.code == 0
+    assert "too few" in answer.flat
+    assert uke("curve", data, "--model", bert, "--gain", "0").code == 2
+
+
+def test_curve_of_several_labels(uke: Uke, bert: Path, tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "data.csv", rows_of(200), ["text", "marks"])
+    assert asked(uke, "curve", data, "--model", bert)["tasks"]["marks"]["metric"] == "micro_f1"
