@@ -17,7 +17,7 @@ def listing(pattern: str = "") -> list[tuple[str, str, str, str]]:
     """(model, kind, where, licence) of all that can be named, filtered by part of a name or a shell pattern;
     or the files of weights in a folder.
     """
-    from ukulele.models import detectors, images
+    from ukulele.models import configs, detectors, images
     from ukulele.models.hub import OFFLINE, cached, offline_installed
 
     if pattern and Path(pattern).expanduser().is_dir():
@@ -25,6 +25,7 @@ def listing(pattern: str = "") -> list[tuple[str, str, str, str]]:
     where = "here" if offline_installed() else "pip install 'ukulele[offline]'"
     rows = [(OFFLINE, "text", where, "apache-2.0")]
     others = ("timm/", f"{detectors.OWNER}/")
+    rows += [(f"{configs.PREFIX}{name}", "writes", "here, without weights", "none needed") for name in configs.CONFIGS]
     rows += [(name, "text", "here (hub cache)", "see its card") for name in cached() if not name.startswith(others)]
     rows += [(d.name, "boxes", "here (hub cache)" if d.here else "hub", d.licence) for d in detectors.available()]
     rows += [(m.name, "image", "here" if m.where == "local" else "hub", m.licence) for m in images.available("")]

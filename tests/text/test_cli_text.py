@@ -135,6 +135,24 @@ def test_without_a_model_one_is_made_and_said(uke: Uke, tmp_path: Path, sentence
     assert "config:marian-tiny" in answer.err
 
 
+def test_the_plans_are_shown_before_anything_is_trained(uke: Uke, sentences: Path, t5: Path) -> None:
+    answer = uke("fit", *asked(sentences, t5, "--dry-run"))
+    assert answer.code == 0, answer.err
+    assert "control: zero-shot" in answer.out
+    assert "below target" in " ".join(answer.out.split())
+
+
+def test_check_counts_texts_and_answers(uke: Uke, tmp_path: Path, sentences: Path) -> None:
+    short = folder(tmp_path / "short", "bart", max_position_embeddings=9)
+    answer = uke("check", *asked(sentences, short))
+    assert answer.code == 0, answer.err
+    assert "longer than the model's 9 tokens" in answer.out
+
+
+def test_models_that_can_be_made_are_listed(uke: Uke) -> None:
+    assert "config:marian-tiny" in uke("models", "config:").out
+
+
 # ---------------------------------------------------------------- refused
 
 

@@ -269,14 +269,14 @@ class Encoder:
 
     def _taught(self, texts: Sequence[str]) -> list[tuple[list[int], int]]:
         before, after = self.target
-        taught = self.words.taught(texts, self.most - len(before) - len(after)) if texts else []
+        taught = self.words.answers.taught(texts, self.most - len(before) - len(after)) if texts else []
         return [([*before, *ids, *after], size) for ids, size in taught]
 
     def lengths(self, inputs: Sequence[tuple[Any, ...]]) -> list[int]:
         """The tokens of each row before it is cut: of the source or the answer, whichever has more."""
         around = sum(map(len, self.source))
         sides = [self.words.counts([self.prefix + texts[0] for texts in inputs])]
-        sides.append(self.words.counts([texts[1] if len(texts) == 2 else "" for texts in inputs]))
+        sides.append(self.words.answers.counts([texts[1] if len(texts) == 2 else "" for texts in inputs]))
         return [max(row) + around for row in zip(*sides, strict=True)]
 
 
@@ -323,7 +323,7 @@ class Speaker(nn.Module):
         self._last = None
         tokens = loss.counts.tolist()
         sums = [total if count else float("nan") for total, count in zip(loss.sums.tolist(), tokens, strict=True)]
-        texts = [self._words.text(ids) for ids in self._written(live, decoding)]
+        texts = [self._words.answers.text(ids) for ids in self._written(live, decoding)]
         return list(map(Written, texts, sums, tokens, live["bytes"].tolist()))
 
     def _written(self, live: Tensors, decoding: Writing) -> list[list[int]]:

@@ -19,10 +19,12 @@ from ukulele.types import Rows
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-FILE, MARKS = "tokenizer.json", "marks.json"
+FILE, MARKS, ANSWERS = "tokenizer.json", "marks.json", "tokenizer-answers.json"
 SPECIAL = {"pad": "<pad>", "eos": "</s>", "bos": "<s>", "unk": "<unk>"}  # of a tokenizer that is learned
 SIZE = 8000  # tokens of a vocabulary that is learned, at most
 ROWS_A_TOKEN = 4  # a vocabulary has at most one token for so many rows' texts, beside bytes and special ones
+PAIR = ("source.spm", "target.spm")
+CODED = re.compile(r">>\w+<<")  # what tells a Marian model of several targets which
 CODE = re.compile(r"[a-z]{2,3}_[A-Z][A-Za-z]{1,3}|__[a-z]{2,3}__")  # of a language
 LANGUAGES = {
     "ar": "arb", "bg": "bul", "cs": "ces", "da": "dan", "de": "deu", "el": "ell", "en": "eng", "es": "spa",
@@ -39,6 +41,7 @@ class Words:
 
     content: bytes  # tokenizer.json
     marks: Mapping[str, int | None]  # "pad", "eos", "bos", "unk"
+    other: bytes | None = None  # tokenizer.json of the answers, where they have one of their own
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -49,6 +52,11 @@ class Words:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return tokenizer
+
+    @cached_property
+    def answers(self) -> Words:
+        """The tokenizer of the answers: mostly the same."""
+        return self if self.other is None else Words(self.other, self.marks)
 
     @property
     def pad(self) -> int:
@@ -73,7 +81,8 @@ class Words:
     @property
     def assets(self) -> dict[str, bytes]:
         """What a bundle has to carry."""
-        return {FILE: self.content, MARKS: json.dumps(dict(self.marks)).encode()}
+        own = {} if self.other is None else {ANSWERS: self.other}
+        return {FILE: self.content, MARKS: json.dumps(dict(self.marks)).encode(), **own}
 
     def id(self, token: str) -> int | None:
         """The number of a token."""
@@ -136,7 +145,7 @@ class Words:
 
 def from_assets(assets: Mapping[str, bytes]) -> Words:
     """Those that a bundle carries."""
-    return Words(assets[FILE], json.loads(assets[MARKS]))
+    return Words(assets[FILE], json.loads(assets[MARKS]), assets.get(ANSWERS))
 
 
 def load(folder: Path, config: Any) -> Words:
@@ -149,6 +158,8 @@ def load(folder: Path, config: Any) -> Words:
     """
     from ukulele.models import hub
 
+    if (folder / PAIR[0]).is_file() and not (folder / FILE).is_file():
+        return _pair(folder, config)
     content = hub.tokenizer_json(folder)
     bare = Words(content, {})
     told = {**hub.settings(folder / "special_tokens_map.json"), **hub.settings(folder / "tokenizer_config.json")}
@@ -162,6 +173,25 @@ def load(folder: Path, config: Any) -> Words:
         return given if isinstance(given, int) and role != "unk" else found
 
     return Words(content, {role: number(role) for role in SPECIAL})
+
+
+def _pair(folder: Path, config: Any) -> Words:
+    """The two tokenizers of a Marian model: its words have their numbers in vocab.json, or in one for each side."""
+    from ukulele.models import hub, pieces
+
+    missing = [name for name in (PAIR[1], "vocab.json") if not (folder / name).is_file()]
+    if missing:
+        raise ModelError(f"{folder} has {PAIR[0]} but not {', '.join(missing)}.", hint="Copy the folder again.")
+    numbers = hub.settings(folder / "vocab.json")
+    theirs = hub.settings(folder / "target_vocab.json") or numbers
+    special = tuple(word for word in {**numbers, **theirs} if word in SPECIAL.values() or CODED.fullmatch(word))
+    source, target = (
+        pieces.tokenizer(pieces.read(folder / name), known, special)
+        for name, known in zip(PAIR, (numbers, theirs), strict=True)
+    )
+    roles = {"pad": numbers.get("<pad>"), "eos": numbers.get("</s>"), "bos": None, "unk": numbers.get("<unk>")}
+    told = {"pad": config.pad_token_id, "eos": config.eos_token_id}
+    return Words(source, {role: told.get(role) if roles[role] is None else roles[role] for role in roles}, target)
 
 
 def learn(rows: Rows, size: int | None = None) -> Words:

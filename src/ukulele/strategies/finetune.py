@@ -14,6 +14,7 @@ from ukulele.types import Group, Phase, Plan
 RATE = {"text": 2e-4, "pair": 2e-4, "image": 3e-4, "boxes": 1e-3, "writing": 3e-4}
 AVERAGE = 0.9998  # YOLOX's; over fewer than 50,000 steps it is lower, see Average
 LARGE, LARGE_RATE = 60_000_000, 2e-5  # text encoders of the size of BERT-base want a lower rate
+SMALL, SMALL_RATE = 20_000_000, 1e-3  # models that write and are as small go on at the rate they were made at
 PICTURES = ("image", "boxes")
 VIEWS, MANY = 4, 5000  # views of a picture; from so many pictures on the plain one alone
 # the top block alone, from the whole optimum of a head, finds less than from a third of it: .819 and .833 on sst2's
@@ -50,7 +51,8 @@ def views_of(facts: Facts, wishes: Wishes) -> int:
 def tuning(facts: Facts, wishes: Wishes, frozen: int) -> Phase:
     """The phase that trains the stages above `frozen`, starting from the head that is there."""
     large = facts.modality not in PICTURES and facts.parameters > LARGE
-    rate = wishes.rate or (LARGE_RATE if large else RATE[facts.modality])
+    small = facts.modality == "writing" and facts.parameters < SMALL
+    rate = wishes.rate or (LARGE_RATE if large else SMALL_RATE if small else RATE[facts.modality])
     stages = falling(facts, frozen, rate, wishes.layer_decay or LAYER_DECAY[facts.modality])
     epochs = wishes.epochs or epochs_of(facts)
     boxes = facts.modality == "boxes"
