@@ -177,6 +177,7 @@ class Outcome:
     strength: float | None = None
     cross_validation: tuple[float, float] | None = None
     why: str = ""
+    held: dict[str, torch.Tensor] = field(default_factory=dict)  # by task, a probe's answers on training rows, unseen
     figures: dict[tuple[Split, str], Mapping[str, Estimate]] = field(default_factory=dict)
 
     def answers(self, split: Split, task: str) -> list[Any]:
@@ -381,6 +382,8 @@ def _note_probe(outcome: Outcome) -> None:
     if not probes:
         return
     outcome.strength = float(probes[0].strength) if len(probes) == 1 else None
+    if outcome.still and outcome.candidate.role == "rung":
+        outcome.held = {task: probe.oof for task, probe in outcome.feed.probes.items()}
     mean = sum(probe.score.mean for probe in probes) / len(probes)
     outcome.cross_validation = (mean, math.sqrt(sum(probe.score.error**2 for probe in probes)) / len(probes))
 
@@ -391,12 +394,13 @@ def _particulars(outcome: Outcome) -> dict[str, Any]:
         "looks": outcome.looks,
         "strength": outcome.strength,
         "cross_validation": outcome.cross_validation,
+        "held": outcome.held,
     }
 
 
 def _recall(outcome: Outcome, kept: Mapping[str, Any]) -> None:
     outcome.history, outcome.strength = list(kept["history"]), kept["strength"]
-    outcome.looks = list(kept.get("looks", ()))
+    outcome.looks, outcome.held = list(kept.get("looks", ())), dict(kept.get("held", {}))
     outcome.cross_validation = tuple(kept["cross_validation"]) if kept["cross_validation"] else None
 
 

@@ -34,6 +34,7 @@ from ukulele.layers import best_layer
 from ukulele.pack import pack
 from ukulele.record import Story, make_record
 from ukulele.runs import RunFolder, read_manifest
+from ukulele.scrutiny import scrutinise
 from ukulele.strategies import Facts, Wishes, controls, scratch
 from ukulele.together import alone, best_rival, compare, gained, regroup
 from ukulele.tools.files import write_json
@@ -121,7 +122,8 @@ def _proven(context: Context) -> Path:
     shown += fitted
     tell(Said("scoring on the test rows"))
     story = Story(context, shown, chosen, parts, _verdict(shown, chosen), _gain(rungs, chosen))
-    record = make_record(story, _findings(context, chosen, rungs))
+    rows = scrutinise(rungs[0], context)
+    record = make_record(story, [*_findings(context, chosen, rungs), *rows.findings]) | rows.blocks
     if engine.main:
         record["learning_curve"] = learning.of_probe(rungs[0], context) if rungs[0].candidate.pretrained else {}
         record["prediction"] = {"rows_per_second": pack(run.path / "bundle", parts, context, record)}

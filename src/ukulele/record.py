@@ -250,12 +250,13 @@ def _mistakes(chosen: Outcome, context: Context, name: str) -> list[dict[str, An
     )
     side = PICTURE if task.kind == "detect" else THUMBNAIL
     return [
-        {"where": str(row.where), "input": _shown(row, side), **{k: v for k, v in mistake.items() if k != "row"}}
+        {"where": str(row.where), "input": shown(row, side), **{k: v for k, v in mistake.items() if k != "row"}}
         for mistake, row in ((mistake, rows[int(numbers[mistake["row"]])]) for mistake in found)
     ]
 
 
-def _shown(row: Row, side: int) -> Any:
+def shown(row: Row, side: int) -> Any:
+    """A row's input as plain JSON: its texts, or a small picture."""
     if all(isinstance(value, str) for value in row.inputs):
         texts = [value if len(value) <= 600 else value[:599] + "…" for value in row.inputs]
         return texts[0] if len(texts) == 1 else texts

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ukulele.errors import RunError
-from ukulele.report import boxes, phrases, quality, rows, scarcity, texts, together
+from ukulele.report import boxes, looked, phrases, quality, rows, scarcity, texts, together
 from ukulele.report.phrases import table, tables
 
 FORMAT = 1
@@ -28,6 +28,7 @@ def view(record: Mapping[str, Any]) -> dict[str, Any]:
         "ukulele": phrases.plain(record.get("ukulele")),
         "run": _run(record),
         "findings": _findings(record),
+        "suspects": looked.suspects(record),
         "layers": quality.layers(record),
         "learning": scarcity.learning(record),
         "repeat": _repeat(record),

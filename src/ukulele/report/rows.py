@@ -110,7 +110,7 @@ def mistakes(block: Mapping[str, Any]) -> dict[str, Any] | None:
     lines = [
         {
             "where": phrases.plain(m.get("where")),
-            **_input(m.get("input")),
+            **input_of(m.get("input")),
             "truth": phrases.plain(m.get("truth")),
             "answer": phrases.plain(m.get("answer")),
             "confidence": phrases.share(m.get("confidence"), 1)
@@ -122,7 +122,7 @@ def mistakes(block: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"rows": lines, "number": number, "pictures": any(line["picture"] for line in lines)}
 
 
-def _input(value: object) -> dict[str, Any]:
+def input_of(value: object) -> dict[str, Any]:
     """A row's input to show: texts, or a picture whose address is a plain inline one and nothing else."""
     if isinstance(value, Mapping):
         address = str(value.get("thumbnail") or "")
