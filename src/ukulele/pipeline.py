@@ -27,6 +27,7 @@ from ukulele import (
 )
 from ukulele.attempt import Context, Outcome, Track, attempt, facts_of
 from ukulele.config import FitOptions, options_from
+from ukulele.drawn import look_at_boxes
 from ukulele.engine import Engine, Tracker, choose_device, choose_precision, refuse_absent
 from ukulele.errors import PlanError, RunError, UkuleleError
 from ukulele.events import Event, Hear, Judged, Said, Stepped
@@ -43,7 +44,6 @@ from ukulele.types import WRITTEN, Candidate, Dataset, Finding, Task, Verdict
 from ukulele.unread import refuse_unread
 from ukulele.weighing import tuned_weights
 
-SURE = 0.7  # score of a detection from which it is held against the labels
 TAPPED_ROWS = 20_000  # up to here every stage's summary of every row is stored
 
 
@@ -122,8 +122,8 @@ def _proven(context: Context) -> Path:
     shown += fitted
     tell(Said("scoring on the test rows"))
     story = Story(context, shown, chosen, parts, _verdict(shown, chosen), _gain(rungs, chosen))
-    rows = scrutinise(rungs[0], context)
-    record = make_record(story, [*_findings(context, chosen, rungs), *rows.findings]) | rows.blocks
+    looked = look_at_boxes(chosen, context) if context.boxes else scrutinise(rungs[0], context)
+    record = make_record(story, [*_findings(context, chosen, rungs), *looked.findings]) | looked.blocks
     if engine.main:
         record["learning_curve"] = learning.of_probe(rungs[0], context) if rungs[0].candidate.pretrained else {}
         record["prediction"] = {"rows_per_second": pack(run.path / "bundle", parts, context, record)}
@@ -416,8 +416,6 @@ def _findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> li
     if context.cache.damaged:
         found.append(diagnose.damaged_cache(len(context.cache.damaged)))
     for name, task in chosen.tasks.items():
-        if task.kind == "detect":
-            found += _label_suspects(context, chosen, name)
         if task.kind in WRITTEN:  # its training rows are not written anew
             continue
         train, validation = (evaluate.decisive(task, chosen.table(s, name)) for s in ("train", "validation"))
@@ -425,22 +423,6 @@ def _findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> li
             metric = task.metrics[0].name
             found += diagnose.gap(metric if len(chosen.tasks) == 1 else f"{name}: {metric}", train, validation)
     return found
-
-
-def _label_suspects(context: Context, chosen: Outcome, name: str) -> list[Finding]:
-    """Boxes that may be missing or of the wrong class, in pictures that were not trained on."""
-    task: Any = chosen.tasks[name]
-    seen, pictures = [], 0
-    for split in ("validation", "test"):
-        rows, numbers, values = (
-            context.data.splits[split],
-            context.truth(split).numbers(name),
-            chosen.feed.values(split, name),
-        )
-        pictures += len(values)
-        for row, said in task.suspects(chosen.answers(split, name), values, SURE):
-            seen.append(f"{rows[int(numbers[row])].where}: {said}")
-    return diagnose.box_labels(seen, pictures)
 
 
 def _telling(run: RunFolder, hear: Hear) -> Hear:

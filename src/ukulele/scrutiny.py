@@ -17,6 +17,7 @@ from ukulele.tools.files import write_csv
 from ukulele.types import SPLITS, Finding, Row, Rows, Split, Task
 
 SUSPECTS = "suspects.csv"
+HEADER = ("file", "line", "split", "task", "input", "given", "suggested", "score")
 SHOWN = 12  # rows that the report shows
 THUMBNAIL = 160  # pixels
 
@@ -55,8 +56,7 @@ def _labels(probe: Outcome, context: Context, found: Scrutiny) -> None:
         lines += [_line(name, one, pool) for one in doubted]
         block += [_told(name, one, pool) for one in doubted[:SHOWN]]
     if context.engine.main:
-        header = ("file", "line", "split", "task", "input", "given", "suggested", "score")
-        write_csv(context.run.path / SUSPECTS, header, lines)
+        write_csv(context.run.path / SUSPECTS, HEADER, lines)
     found.blocks["suspects"] = block
 
 

@@ -9,6 +9,7 @@ import pytest
 from ukulele.errors import DataError, ModelError, PlanError
 from ukulele.evaluate import compare, estimates
 from ukulele.tasks import Detect, dump, load
+from ukulele.tasks.found import Doubt
 from ukulele.tasks.matching import AREAS, Ranked
 from ukulele.types import Box
 
@@ -167,14 +168,21 @@ def test_the_confidence_is_tuned_on_what_is_found():
 
 def test_likely_faults_of_the_labels_are_named():
     task = Detect("objects", LABELS)
-    truth = [(Box("a", 0, 0, 10, 10), Box("b", 50, 50, 90, 90)), ()]
+    boxes = [Box("a", 20 * at, 100, 20 * at + 10, 110) for at in range(5)]
+    truth = [(Box("a", 0, 0, 10, 10), Box("b", 50, 50, 90, 90)), (), tuple(boxes)]
+    seen = np.array([[*box[1:5], 0.6, 0] for box in boxes])
     found = [
         np.array([[0, 0, 10, 10, 0.9, 0], [50, 50, 91, 90, 0.8, 2], [60, 0, 80, 20, 0.3, 0]]),
         np.array([[5, 5, 30, 30, 0.95, 1]]),
+        seen[:4],
     ]
-    first, second = task.suspects(found, truth, 0.7)
-    assert first == (1, "no box where b is seen (0.95) at 5,5,30,30")
-    assert second == (0, "b, seen as c (0.80), at 50,50,91,90")
+    missing, other, unseen = task.suspects(found, truth, 0.7)[:3]
+    assert missing == Doubt(2, 1.0, "a", "", (80.0, 100.0, 90.0, 110.0))
+    assert other == Doubt(1, 0.95, "", "b", (5.0, 5.0, 30.0, 30.0))
+    assert unseen == Doubt(0, 0.8, "b", "c", (50.0, 50.0, 91.0, 90.0))
+    few = task.suspects([*found[:2], seen[:2]], truth, 0.7)  # of this class much is not seen: the model is at fault
+    assert [doubt.seen for doubt in few] == ["b", "c"]
+    assert task.suspects([np.zeros((0, 6))] * 3, truth, 0.7) == []
 
 
 def test_the_pictures_with_most_mistakes_come_first():

@@ -70,6 +70,42 @@ def test_a_run_is_told_whole(run):
         assert mistake["missed"] == sum(not box["right"] for box in mistake["truth"])
 
 
+def test_boxes_that_may_be_wrong_are_listed_and_shown(weights, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("ukulele.models.yolox.FLOOR", 1e-6)  # so little training makes nothing likely
+    monkeypatch.setattr("ukulele.drawn.SURE", 1e-5)
+    run, common = tmp_path / "run", ["--model", str(weights), "--cache", str(tmp_path / "c"), "--controls", "none"]
+    assert answer(["fit", str(folder), *common, "--epochs", "1", "--freeze", "all", "--out", str(run), "--quiet"]) == 0
+    with (run / "suspects.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert list(lines[0]) == ["file", "line", "split", "task", "input", "given", "suggested", "score"]
+    assert [float(line["score"]) for line in lines] == sorted((float(line["score"]) for line in lines), reverse=True)
+    assert {line["split"] for line in lines} == {"train", "validation", "test"}
+    for line in lines:
+        assert line["file"].startswith(str(folder))
+        assert line["given"] != line["suggested"]
+        left, top, right, bottom = map(int, line["input"].split(","))
+        assert 0 <= left <= right <= 96
+        assert 0 <= top <= bottom <= 64
+    record = json.loads((run / "record.json").read_text())
+    shown = record["doubted"]
+    assert [one["score"] for one in shown] == pytest.approx([float(line["score"]) for line in lines[:12]], abs=1e-4)
+    finding = next(one for one in record["findings"] if one["code"] == "label-suspects")
+    assert finding["evidence"]["count"] == sum(bool(line["suggested"]) for line in lines)
+    page = (run / "report.html").read_text()
+    assert page.count('<img src="data:image/jpeg;base64,') >= len(shown)
+    assert 'id="doubted"' in page
+
+
+def test_sizes_and_places_of_the_boxes_are_counted(run, folder):
+    record = json.loads((run / "record.json").read_text())
+    boxes = record["boxes"]
+    total = sum(sum(counts.values()) for counts in record["data"]["classes"].values())
+    assert boxes["pictures"] == 28
+    assert sum(boxes["sizes"]["counts"]) == sum(map(sum, boxes["places"])) == total
+    assert sum(boxes["sizes"]["counts"][-3:-1]) == total  # sides of 16 to 25 pixels of 96
+    assert 'id="layout"' in (run / "report.html").read_text()
+
+
 def test_the_frozen_part_is_as_it_was(run, weights):
     from safetensors.torch import load_file
 

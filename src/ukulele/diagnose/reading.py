@@ -32,20 +32,36 @@ def lengths(
     ]
 
 
-def box_labels(seen: Sequence[str], pictures: int) -> list[Finding]:
-    """Boxes that may be missing or of the wrong class; `seen` says where and what, the surest first."""
-    if not seen:
-        return []
-    return [
-        Finding(
-            "info",
-            "label-suspects",
-            f"In {pictures} pictures that were not trained on, {len(seen)} sure detections lie on no box or on "
-            f"one of another class. The first: {seen[0]}.",
-            {"count": len(seen), "examples": list(seen[:20])},
-            "Look at them: some are faults of the model, some of the labels.",
+def box_labels(seen: Sequence[str], unseen: Sequence[str], pictures: int, file: str) -> list[Finding]:
+    """Boxes that may be missing or of the wrong class, and boxes where nothing is seen.
+
+    Both say where and what, the surest first; `file` lists them all.
+    """
+    found = []
+    if seen:
+        found.append(
+            Finding(
+                "info",
+                "label-suspects",
+                f"In {pictures:,} pictures {len(seen):,} sure detections lie on no box or on one of another class. "
+                f"The first: {seen[0]}.",
+                {"count": len(seen), "examples": list(seen[:20])},
+                f"Look at them, they are listed in {file}: some are faults of the model, some of the labels.",
+            )
         )
-    ]
+    if unseen:
+        found.append(
+            Finding(
+                "info",
+                "boxes-never-found",
+                f"At {len(unseen):,} boxes nothing at all is seen, though nearly all others of their class are found. "
+                f"The first: {unseen[0]}.",
+                {"count": len(unseen), "examples": list(unseen[:20])},
+                f"Look at them, they are listed in {file}: boxes in the wrong place or of the wrong class, or objects "
+                "that are hidden, tiny or unlike the others.",
+            )
+        )
+    return found
 
 
 def damaged_cache(blocks: int) -> Finding:

@@ -33,7 +33,62 @@ def detection(block: Mapping[str, Any]) -> dict[str, Any] | None:
         "curves": _curves(tables(block.get("curves"))),
         "pictures": [_pair(mistake) for mistake in tables(block.get("mistakes"))],
         "confidence": phrases.number(confidence),
+        "doubted": [_doubt(doubt) for doubt in tables(block.get("doubted"))],
+        "layout": _layout(table(block.get("boxes"))),
     }
+
+
+def _doubt(doubt: Mapping[str, Any]) -> dict[str, str]:
+    """A box that may be wrong, cut out of its picture."""
+    address = str(doubt.get("picture") or "")
+    given, seen = (phrases.plain(doubt.get(key) or none) for key, none in (("given", "no box"), ("seen", "nothing")))
+    return {
+        "picture": address if PICTURE.fullmatch(address) else "",
+        "said": f"{given}, seen as {seen}",
+        "score": phrases.number(doubt.get("score")),
+        "where": f"{phrases.plain(doubt.get('where'))} at {phrases.plain(doubt.get('place'))}",
+        "split": phrases.plain(doubt.get("split")),
+    }
+
+
+def _layout(boxes: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How large the boxes are, and where their centres lie."""
+    sizes = table(boxes.get("sizes"))
+    edges, counts = phrases.listed(sizes.get("edges")), phrases.listed(sizes.get("counts"))
+    places = [
+        [phrases.real(value) or 0.0 for value in phrases.listed(line)] for line in phrases.listed(boxes.get("places"))
+    ]
+    if not counts or len(edges) != len(counts) + 1 or not places:
+        return None
+    most = max(counts)
+    bars = [
+        {"size": f"{_part(low)} to {_part(high)}", "n": phrases.count(count), "bar": charts.bar(count, most)}
+        for low, high, count in zip(edges, edges[1:], counts, strict=False)
+    ]
+    return {"bars": bars, "places": _grid(places), "pictures": phrases.count(boxes.get("pictures"))}
+
+
+def _part(share: float) -> str:
+    """A share of a power of two.
+
+    >>> _part(0.25), _part(1.0)
+    ('1/4', '1')
+    """
+    return f"1/{round(1 / share)}" if share < 1 else "1"
+
+
+def _grid(places: Sequence[Sequence[float]]) -> Markup:
+    """Cells of a picture, the darker the more boxes have their centre there."""
+    high, wide = len(places), max(map(len, places))
+    most = max((value for line in places for value in line), default=0.0) or 1.0
+    cells = [
+        tag("rect", x=f"{x}", y=f"{y}", width="1", height="1", fill_opacity=f"{value / most:.3f}")
+        for y, line in enumerate(places)
+        for x, value in enumerate(line)
+        if value
+    ]
+    said = f"Centres of the boxes on a grid of {wide} by {high}; the fullest cell has {most:,.0f}"
+    return tag("svg", *cells, viewBox=f"0 0 {wide} {high}", class_="places", role="img", aria_label=said)
 
 
 def _classes(block: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from ukulele.errors import DataError, ModelError, PlanError
 from ukulele.tasks import resampled
 from ukulele.tasks.averaged import at_confidence, average
 from ukulele.tasks.decoding import Suppression
-from ukulele.tasks.found import particulars, suspects, worst
+from ukulele.tasks.found import Doubt, particulars, suspects, worst
 from ukulele.tasks.matching import Ranked, match, rows
 from ukulele.types import Field, Head, Metric, Model, Tensors
 
@@ -119,8 +119,8 @@ class Detect:
         shown = [found[found[:, 4] >= self.decoding.confidence] for found in self.decode(answers)]
         return worst(shown, values, self.labels, limit)
 
-    def suspects(self, answers: Sequence[Any], values: Sequence[Any], confidence: float) -> list[tuple[int, str]]:
-        """Likely faults of the labels, the surest first: the row, and what was seen there."""
+    def suspects(self, answers: Sequence[Any], values: Sequence[Any], confidence: float) -> list[Doubt]:
+        """Likely faults of the labels, the surest first."""
         return suspects(self.decode(answers), values, self.labels, confidence)
 
     def _number(self, label: str) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from ukulele.types import Box
 Floats = NDArray[np.float64]
 SIZES = ("small", "medium", "large")  # sides below 32 pixels, up to 96, above
 NEAR = 0.1  # overlap below which a detection lies on no box
+BLIND = 0.05  # score below which nothing is seen at a place
+RARE = 0.2  # share of a class's boxes up to which those where nothing is seen are odd
 STEP = 2  # of 101 points of a curve every so many are kept
 
 
@@ -79,30 +83,60 @@ def paired(found: Floats, boxes: Sequence[Box], labels: Sequence[str]) -> tuple[
     return right, taken
 
 
-def suspects(
-    answers: Sequence[Floats], values: Sequence[Any], labels: Sequence[str], confidence: float
-) -> list[tuple[int, str]]:
-    """Likely faults of the labels, the surest first: (row, what was seen there), from detections as sure as that
-    which lie on no box, or on one of another class.
+@dataclass(frozen=True)
+class Doubt:
+    """A box whose label may be wrong, with what stands there and what was seen; "" for no box, and for nothing."""
+
+    row: int
+    score: float  # how sure the answer is, from 0 to 1
+    given: str
+    seen: str
+    box: tuple[float, float, float, float]  # left, top, right, bottom in pixels
+
+
+def suspects(answers: Sequence[Floats], values: Sequence[Any], labels: Sequence[str], confidence: float) -> list[Doubt]:
+    """Likely faults of the labels, the surest first.
+
+    These are detections as sure as `confidence` which lie on no box, or on one of another class; and boxes where
+    nothing at all is seen, of classes whose boxes nearly always are.
     """
-    seen: list[tuple[float, int, str]] = []
+    doubts: list[Doubt] = []
+    unseen: dict[str, list[Doubt]] = {label: [] for label in labels}
+    counts: Counter[str] = Counter()
     for row, (found, boxes) in enumerate(zip(answers, values, strict=True)):
-        sure = found[found[:, 4] >= confidence]
-        if boxes is None or not len(sure):
+        if boxes is None:
             continue
-        right, _ = paired(sure, boxes, labels)
         corners = np.array([box[1:5] for box in boxes], np.float64).reshape(-1, 4)
-        shares = overlap(sure, corners, np.array([box.crowd for box in boxes], bool))
-        for line, hit, share in zip(sure, right, shares, strict=True):
-            if hit:
+        shares = overlap(found, corners, np.array([box.crowd for box in boxes], bool))
+        doubts += _unlabelled(row, found, boxes, (labels, confidence), shares)
+        best = (found[:, 4, None] * (shares >= THRESHOLDS[0])).max(0, initial=0.0)
+        for box, score in zip(boxes, best.tolist(), strict=True):
+            if box.crowd or box.label not in unseen:
                 continue
-            label, place = labels[int(line[5])], ",".join(f"{edge:.0f}" for edge in line[:4])
-            near = int(share.argmax()) if len(boxes) else 0
-            if not len(boxes) or share[near] < NEAR:
-                seen.append((line[4], row, f"no box where {label} is seen ({line[4]:.2f}) at {place}"))
-            elif boxes[near].label != label and share[near] >= THRESHOLDS[0]:
-                seen.append((line[4], row, f"{boxes[near].label}, seen as {label} ({line[4]:.2f}), at {place}"))
-    return [(row, said) for _, row, said in sorted(seen, key=lambda one: -one[0])]
+            counts[box.label] += 1
+            if score < BLIND:
+                unseen[box.label].append(Doubt(row, 1 - score, box.label, "", tuple(map(float, box[1:5]))))  # type: ignore[arg-type]
+    for label, some in unseen.items():
+        doubts += some if len(some) <= RARE * counts[label] else []
+    return sorted(doubts, key=lambda one: -one.score)
+
+
+def _unlabelled(
+    row: int, found: Floats, boxes: Sequence[Box], sure: tuple[Sequence[str], float], shares: Floats
+) -> Iterator[Doubt]:
+    """Sure detections on no box, or on one of another class."""
+    labels, confidence = sure
+    at = np.flatnonzero(found[:, 4] >= confidence)
+    right, _ = paired(found[at], boxes, labels)
+    for line, hit, share in zip(found[at], right, shares[at], strict=True):
+        if hit:
+            continue
+        label, near = labels[int(line[5])], int(share.argmax()) if len(boxes) else 0
+        left, top, right_edge, bottom = line[:4].tolist()
+        if not len(boxes) or share[near] < NEAR:
+            yield Doubt(row, float(line[4]), "", label, (left, top, right_edge, bottom))
+        elif boxes[near].label != label and share[near] >= THRESHOLDS[0]:
+            yield Doubt(row, float(line[4]), boxes[near].label, label, (left, top, right_edge, bottom))
 
 
 def worst(answers: Sequence[Floats], values: Sequence[Any], labels: Sequence[str], limit: int) -> list[dict[str, Any]]:
