@@ -21,7 +21,7 @@ from ukulele.errors import DataError
 from ukulele.predict import WINDOW, Grouped, Predictor, load_model
 from ukulele.tools.files import disk_error
 from ukulele.tools.pictures import open_picture, with_boxes
-from ukulele.types import BadRow, Joined, Kind, Row, Rows, Target, Task, Where
+from ukulele.types import BadRow, Joined, Kind, Row, Rows, Target, Task, Where, with_answer
 
 TABLES = {".csv", ".tsv", ".jsonl", ".json", ".parquet", ".ndjson"}
 PICTURES = 256  # in memory at a time
@@ -314,7 +314,13 @@ def evaluate_on(
     predictor = load_model(run)
     asked = predictor.about.get("asked", {})
     targets = [
-        Target(name, kind_of(task), tuple(getattr(task, "labels", ())), asked.get(name, {}).get("column", ""))
+        Target(
+            name,
+            kind_of(task),
+            tuple(getattr(task, "labels", ())),
+            asked.get(name, {}).get("column", ""),
+            free=bool(getattr(task, "free", False)),
+        )
         for name, task in predictor.tasks.items()
     ]
     joined = [Joined(name, tuple(told["inputs"]), (name,)) for name, told in asked.items()]
@@ -325,6 +331,7 @@ def evaluate_on(
         data.write_quarantine(quarantine, dataset.quarantine, "--quarantine")
     for said in (*dataset.notes, *(f.message for f in dataset.findings if f.code == "file-without-rows")):
         err.print(said, markup=False, soft_wrap=True)
+    dataset = predictor.windowed(dataset)
     rows = dataset.splits["test"]
     tasks = {name: task for name, task in predictor.tasks.items() if name in {t.name for t in dataset.targets}}
     raw, values, numbers = _raw(predictor, rows, tasks)
@@ -381,7 +388,8 @@ def _raw(
     size = PICTURES if predictor.modality == "image" else WINDOW
     for start in range(0, len(rows), size):
         some = list(rows.take(range(start, min(start + size, len(rows)))))
-        found = predictor.raw([row.inputs for row in some])
+        taught = next(iter(tasks)) if predictor.teaches else None
+        found = predictor.raw([row.inputs if taught is None else with_answer(row, taught) for row in some])
         for name in tasks:
             mine = [i for i, row in enumerate(some) if row.targets[name] is not None]
             raw[name] += [found[name][i] for i in mine]

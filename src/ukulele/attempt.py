@@ -15,7 +15,7 @@ import psutil
 import torch
 from torch import nn
 
-from ukulele import evaluate, features, models
+from ukulele import data, evaluate, features, models
 from ukulele.assembly import Assembled, assemble, finished
 from ukulele.config import FitOptions
 from ukulele.engine import Engine
@@ -48,7 +48,11 @@ from ukulele.work import operations
 Track = Callable[[str, Event], None]  # hears of each event whose it is, by the candidate's name
 NAMED = 8  # rows of a step that an error names
 EMPTY: Mapping[str, float] = MappingProxyType({})
-MAKES_ITS_OWN = (*models.CLASSICAL, *models.COPYING)  # names of models that are made from the training rows
+MAKES_ITS_OWN = (
+    *models.CLASSICAL,
+    *models.COPYING,
+    *models.COUNTING,
+)  # names of models that are made from the training rows
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class Context:
     track: Track = lambda _candidate, _event: None
     pristine: dict[str, Model] = field(default_factory=dict)  # by name; shared by candidates that train no stage
     truths: dict[Split, Truth] = field(default_factory=dict)  # shared by all
+    vocabulary: Mapping[str, bytes] = field(default_factory=dict)  # of the model that plain text was cut for
 
     @property
     def boxes(self) -> bool:
@@ -122,6 +127,8 @@ class Context:
             long=self.options.long,
             rows=rows,
             writes=self.writes,
+            chat=self.data.columns == (data.MESSAGES,),
+            vocabulary=self.vocabulary,
             languages=self.languages,
         )
         still = candidate.pretrained and is_still(candidate.plan)

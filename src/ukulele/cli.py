@@ -335,6 +335,7 @@ def predict(
     max_new_tokens: o.NewTokens = None,
     seconds: o.Seconds = None,
     seed: o.DrawSeed = None,
+    stream: o.Stream = False,
 ) -> None:
     """Answer for new texts, pictures or rows with the model of RUN, or with a pre-trained detector as it is."""
     from ukulele.answering import answer_to
@@ -342,6 +343,11 @@ def predict(
     given = {"confidence": conf, "overlap": iou, "beams": beams, "temperature": temperature, "top_p": top_p}
     given |= {"tokens": max_new_tokens, "seconds": seconds, "seed": seed}
     decoding = {name: value for name, value in given.items() if value is not None}
+    if stream:
+        from ukulele.streaming import stream_to
+
+        stream_to(run, inputs, (precision, device), err, decoding)
+        return
     places = (_tuple(text), _tuple(task), (precision, device), (out, err))
     answer_to(run, inputs, target, *places, decoding=decoding, draw=draw)
 
@@ -472,7 +478,7 @@ def answer(args: list[str]) -> int:
 
 
 COMMANDS = {"fit", "check", "choose", "diagnose", "curve"}  # that have options which may be given several words
-SPREAD = frozenset({"--text", "--source", "--target", "-t", "--languages", "--models"})  # those options
+SPREAD = frozenset({"--text", "--source", "--prompt", "--target", "-t", "--languages", "--models"})  # those options
 
 
 def _spread(args: list[str]) -> list[str]:

@@ -21,6 +21,7 @@ from ukulele.features.encode import by_length
 from ukulele.models.adapters import written_in
 from ukulele.sampling import batches, pieces
 from ukulele.tools.collate import collate, widen
+from ukulele.tools.packing import packed
 from ukulele.tools.probe import Probe, Search, fit_logistic, fit_ridge
 from ukulele.train import Judgement, Part, Piece
 from ukulele.truth import Numbers, Truth
@@ -170,10 +171,13 @@ class Feed:
         self._phase = phase
 
     def part(self, cut: int, epoch: int, numbers: Sequence[int]) -> Part:
-        """Those rows of the training set as a batch, in pieces of like length where a part of the trunk is trained."""
+        """Those rows of the training set as a batch: packed into lines, or in pieces of like length where a part of the
+        trunk is trained.
+        """
         source, at = self.source("train", cut, self._view(epoch)), np.asarray(numbers)
         ragged = cut < len(self.model.stages) and any(field.axis for field in self.model.live(cut).values())
-        groups = pieces(source.lengths()[at]) if ragged and self.engine.device == "cpu" else [np.arange(len(at))]
+        apart = ragged and self.engine.device == "cpu" and not self.model.packs
+        groups = pieces(source.lengths()[at]) if apart else [np.arange(len(at))]
         return tuple(self._piece(source, cut, at[group].tolist()) for group in groups)
 
     def reads(self, cut: int, epoch: int) -> bool:
@@ -195,7 +199,8 @@ class Feed:
             name: collate([task.target(truth.cells(name)[i]) for i in numbers], task.fields)
             for name, task in self.tables["train"].tasks.items()
         }
-        return Piece(source.collated(numbers, self.model.live(cut)), targets)
+        live = source.collated(numbers, self.model.live(cut))
+        return Piece(packed(live, self.model.live(cut), "token") if self.model.packs else live, targets)
 
     def _view(self, epoch: int) -> int:
         phase = self.plan.phases[self._phase] if self.plan.phases else None
@@ -292,7 +297,7 @@ class Feed:
                 target = {k: v.to(self.engine.device) for k, v in target.items()}
                 with torch.inference_mode():
                     loss = self.heads[name].loss(seen, target)
-                    asked = getattr(task, "judged", task) if judging else task
+                    asked = getattr(task, "judged", task) if judging or getattr(task, "free", False) else task
                     answers = self.heads[name].predict(seen, asked.decoding)
                 sums[name] += float(loss.sums.sum())
                 counts[name] += float(loss.counts.sum())

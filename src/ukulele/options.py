@@ -45,7 +45,7 @@ Target = Annotated[
 ]
 Text = Annotated[
     list[str] | None,
-    _option(DATA, "Column with the text; two columns for pairs of texts.", "COLUMN…", "--text", "--source"),
+    _option(DATA, "Column with the text; two columns for pairs of texts.", "COLUMN…", "--text", "--source", "--prompt"),
 ]
 Task = Annotated[
     str | None,
@@ -265,6 +265,9 @@ Seconds = Annotated[
     float | None, typer.Option("--seconds", help="Of a model that writes: stop after so long, for each batch.", min=0)
 ]
 DrawSeed = Annotated[int | None, typer.Option("--seed", help="Of what is drawn at a temperature.", min=0)]
+Stream = Annotated[
+    bool, typer.Option("--stream", help="Of a model that continues texts: show each text as it is written.")
+]
 Draw = Annotated[bool, typer.Option("--draw", help="Of a detector: write the pictures with their boxes, too.")]
 Columns = Annotated[
     list[str] | None,

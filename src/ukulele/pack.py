@@ -18,9 +18,11 @@ from ukulele.models.bundle import GROUPS, write_bundle
 from ukulele.predict import Predictor
 from ukulele.tools.files import write_json
 from ukulele.tools.pictures import open_picture
+from ukulele.types import Row
 
 EXAMPLES = 4
 TIMED = 64  # rows that show the throughput
+PROMPT = 60  # letters of plain text
 PICTURE = 256  # pixels, of an example's shorter side
 
 
@@ -57,16 +59,22 @@ def _pack(folder: Path, chosen: Outcome, context: Context, record: Mapping[str, 
     }
     heads = {name: head for name, head in chosen.heads.items() if isinstance(head, nn.Module)}
     rows = context.data.splits["test"] if len(context.data.splits["test"]) else context.data.splits["train"]
-    inputs = [portable(rows[i].inputs) for i in range(min(EXAMPLES, len(rows)))]
+    inputs = [portable(_asked(rows[i], context)) for i in range(min(EXAMPLES, len(rows)))]
     predictor = Predictor(chosen.model, chosen.heads, chosen.tasks, about)
     golden = {"inputs": inputs, "answers": predictor.answer([raw(given) for given in inputs])}
     write_bundle(folder, chosen.model, heads, about, golden)
-    some = [rows[i].inputs for i in range(min(TIMED, len(rows)))]
+    some = [_asked(rows[i], context) for i in range(min(TIMED, len(rows)))]
     quick = Predictor(chosen.model, chosen.heads, chosen.tasks, about, context.dtype, context.engine.device)
     quick.answer(some[:2])
     began = time.perf_counter()
     quick.answer(some)
     return len(some) / max(time.perf_counter() - began, 1e-9)
+
+
+def _asked(row: Row, context: Context) -> tuple[Any, ...]:
+    """What is asked in an example: a row's inputs; of plain text, which has none, its begin."""
+    free = [target.name for target in context.data.targets if target.free]
+    return (str(row.targets[free[0]])[:PROMPT],) if free else row.inputs
 
 
 def _inputs(task: str, context: Context) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ from ukulele.strategies import Facts, Wishes, controls, scratch
 from ukulele.together import alone, best_rival, compare, gained, regroup
 from ukulele.tools.files import write_json
 from ukulele.truth import Truth
-from ukulele.types import WRITTEN, Candidate, Dataset, Finding, Task, Verdict
+from ukulele.types import WRITTEN, Candidate, Dataset, Finding, Model, Task, Verdict
 from ukulele.unread import refuse_unread
 from ukulele.weighing import tuned_weights
 
@@ -109,7 +109,7 @@ def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear:
     cache = features.Cache(options.cache_folder, int(options.cache_budget * 2**30))
     asked, taps = make_tasks(dataset, options), taps_of(dataset, options)
     with tracking(run, options, engine) as track:
-        return _proven(Context(options, dataset, asked, cache, engine, dtype, run, tell, taps, track))
+        return _proven(windowed(Context(options, dataset, asked, cache, engine, dtype, run, tell, taps, track)))
 
 
 def _proven(context: Context) -> Path:
@@ -153,6 +153,20 @@ def read(source: Any, options: FitOptions, run: RunFolder, hear: Hear) -> Datase
             hint="Begin a new run, or bring the old data back.",
         )
     return dataset
+
+
+def windowed(context: Context) -> Context:
+    """Plain text in rows that are as long as the model takes; other data as they are."""
+    if not any(target.free for target in context.data.targets):
+        return context
+    name = model_name(context)
+    model = survey_model(name, context)
+    if model.windows is None or model.limit is None:
+        raise PlanError(f"{name} does not continue texts.", hint="Name a decoder, such as config:gpt2-tiny.")
+    cut = data.windows(context.data, model.windows, model.limit)
+    for note in cut.notes[len(context.data.notes) :]:
+        context.hear(Said(note))
+    return replace(context, data=cut, vocabulary=model.assets)
 
 
 def refuse_for_one(options: FitOptions, dataset: Dataset) -> None:
@@ -280,10 +294,14 @@ def is_made(context: Context) -> bool:
 
 def survey(name: str, context: Context) -> Facts:
     """The facts that strategies look at."""
+    return facts_of(survey_model(name, context), context)
+
+
+def survey_model(name: str, context: Context) -> Model:
+    """The model before anything is trained."""
     plan, weights = strategies.Plan("survey", seed=context.options.seed), not is_made(context)
     weights = weights and context.options.strategy != "scratch"
-    model, _ = context.load(Candidate("survey", name, plan, pretrained=weights))
-    return facts_of(model, context)
+    return context.load(Candidate("survey", name, plan, pretrained=weights))[0]
 
 
 def wishes_of(options: FitOptions, dataset: Dataset) -> Wishes:

@@ -13,14 +13,14 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from ukulele import models, tasks
+from ukulele import data, models, tasks
 from ukulele.engine import choose_device, choose_precision
 from ukulele.errors import ModelError, PlanError, RunError
 from ukulele.features.encode import Frozen, Pass, by_length, longest
 from ukulele.models.bundle import GROUPS, fill, read_bundle
 from ukulele.private import shared, with_tops
 from ukulele.tools.collate import collate
-from ukulele.types import Head, Modality, Model, Request, Task, Writing
+from ukulele.types import Dataset, Head, Modality, Model, Request, Task, Writing
 
 WINDOW = 2048  # rows among which texts of like length are put together
 TOLERANCE = 2e-3  # of a golden example's numbers: libraries and processors differ in the last bits
@@ -80,6 +80,18 @@ class Predictor:
     def columns(self) -> tuple[str, ...]:
         """The columns that were the input in training."""
         return tuple(self.about["columns"])
+
+    @property
+    def teaches(self) -> bool:
+        """Whether a reference is scored by going in with the inputs."""
+        return self.model.teaches
+
+    def windowed(self, dataset: Dataset) -> Dataset:
+        """Plain text in rows as long as the model takes, of which nothing but the loss is asked; others as they are."""
+        if self.model.windows is None or not any(target.free for target in dataset.targets):
+            return dataset
+        self.decoding(tokens=0)
+        return data.windows(dataset, self.model.windows, int(self.model.limit or 0))
 
     def only(self, names: Collection[str]) -> Self:
         """The same model asked for some of its tasks; all where none is named.
@@ -172,6 +184,15 @@ class Grouped:
     def columns(self) -> tuple[str, ...]:
         """The columns that were the input in training."""
         return self.members[0].columns
+
+    @property
+    def teaches(self) -> bool:
+        """Never: models that write have one task."""
+        return False
+
+    def windowed(self, dataset: Dataset) -> Dataset:
+        """The data as they are."""
+        return dataset
 
     def only(self, names: Collection[str]) -> Grouped:
         """Those members alone that have some of the tasks."""

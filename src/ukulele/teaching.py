@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ukulele.types import Row, Rows
+from ukulele.types import Row, Rows, with_answer
 
 
 @dataclass(frozen=True)
@@ -34,5 +34,4 @@ class Taught:
         return self.rows.column(name)
 
     def _with(self, row: Row) -> Row:
-        answer = row.targets.get(self.task)
-        return row if answer is None else replace(row, inputs=(*row.inputs, answer))
+        return replace(row, inputs=with_answer(row, self.task))

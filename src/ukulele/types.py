@@ -72,6 +72,15 @@ class Writing:
     seed: int = 0
 
 
+GOES_ON = "…"  # given to `encode` behind an answer that does not end there
+
+
+class GoesOn(str):
+    """An answer whose text goes on behind it, such as a window of a document: no end is taught."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One example, raw: one text, two texts, or one picture (a path, the file's bytes, or a PIL image)."""
@@ -79,6 +88,14 @@ class Row:
     inputs: tuple[Any, ...]
     targets: Mapping[str, Any]  # by task; an empty cell is None; labels are a tuple of str, objects one of Box
     where: Where
+
+
+def with_answer(row: Row, task: str) -> tuple[Any, ...]:
+    """A row's inputs with its answer behind them, where it has one, as a model that writes is taught."""
+    answer = row.targets.get(task)
+    if answer is None:
+        return row.inputs
+    return (*row.inputs, answer, GOES_ON) if isinstance(answer, GoesOn) else (*row.inputs, answer)
 
 
 class Rows(Protocol):
@@ -232,6 +249,8 @@ class Model:
     above: tuple[Stage, ...] = ()  # of the trunk, behind its last stage: run by each head in a form of its own
     lookup: tuple[str, nn.Embedding] | None = None  # a field of `encode`, and the table whose rows it alone names
     teaches: bool = False  # the answer goes in with the inputs: `encode` is given (*inputs, answer) where it is known
+    packs: bool = False  # whether several rows may stand in one line: see tools/packing.py
+    windows: Callable[[str], Sequence[tuple[int, int]]] | None = None  # a text to spans of characters, a row each
     untie: Callable[[int], Model] | None = None  # the same with weights tied across a cut made two: see models/tied.py
 
     def live(self, cut: int) -> Mapping[str, Field]:
@@ -270,6 +289,8 @@ class Request:
     long: Literal["cut", "chunk"] = "cut"  # texts longer than that
     rows: Rows | None = None
     writes: str | None = None  # the kind of task, where the answer is a text
+    chat: bool = False  # its rows are conversations
+    vocabulary: Mapping[str, bytes] = field(default_factory=dict)  # assets of a tokenizer, where that is known already
     languages: tuple[str, ...] = ()  # of the input and of the answer, where a model wants to be told
 
 

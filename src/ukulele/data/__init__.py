@@ -1,6 +1,8 @@
 """Data sets: read from anything, checked, split, and handed on as rows that are read when touched."""
 
 from ukulele.data.boxes import write as convert
+from ukulele.data.conversations import MESSAGES
+from ukulele.data.documents import windows
 from ukulele.data.entries import is_several, named
 from ukulele.data.labelled import read_labelled
 from ukulele.data.listing import input_of, places, write_findings
@@ -10,6 +12,7 @@ from ukulele.data.read import read, read_inputs
 from ukulele.data.several import mixed
 
 __all__ = [
+    "MESSAGES",
     "ReadOptions",
     "convert",
     "input_of",
@@ -20,6 +23,7 @@ __all__ = [
     "read",
     "read_inputs",
     "read_labelled",
+    "windows",
     "write_findings",
     "write_quarantine",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ukulele.data.conversations import MESSAGES
 from ukulele.data.frame import Frame, require
 from ukulele.data.options import Asked, ReadOptions
 from ukulele.data.plain import STRINGS
@@ -85,6 +86,10 @@ def infer(frame: Frame, options: ReadOptions, folder: bool) -> Guess:
         if name is not None:
             require(frame, name)
     notes: list[str] = []
+    named = {*options.target, *columns, *options.inputs}
+    if options.task == "generate" and MESSAGES in frame.fields and named <= {MESSAGES}:
+        told = "Task: conversations, by the column 'messages'; what the assistant says is learned."
+        return Guess("text", (MESSAGES,), (Target(MESSAGES, "generate"),), (told,))
     if folder:
         notes.append("Input: pictures; the target is the folder each lies in.")
         return Guess("image", ("path",), (_of_folder(options),), tuple(notes))

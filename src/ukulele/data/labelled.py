@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ukulele.data.conversations import MESSAGES, conversations
+from ukulele.data.documents import read_text
 from ukulele.data.entries import is_several, listed, named_errors, sources
 from ukulele.data.frame import require
 from ukulele.data.join import JoinedRows
@@ -63,10 +65,12 @@ def read_labelled(
     DataError
         If the source cannot be read, lacks a column, or has too many bad rows.
     """
+    if len(targets) == 1 and targets[0].free:
+        return read_text(source)
     if not is_several(source):
         loaded = load(source, cache)
         inputs = _inputs(loaded, columns, joined)
-        return _plain(loaded, Known(inputs, targets, _kind(modality, inputs), max_bad), cache)
+        return conversations(_plain(loaded, Known(inputs, targets, _kind(modality, inputs), max_bad), cache))
     by_name = {target.name: target for target in targets}
     trained = {task: one.columns for one in joined for task in one.targets}
     parts: dict[str, Dataset] = {}
@@ -124,6 +128,8 @@ def _found(loaded: Loaded, targets: Sequence[Target], inputs: Sequence[str]) -> 
     DataError
         If it has none of them, or a column may be that of several.
     """
+    if tuple(inputs) == (MESSAGES,) and [column_of(target) for target in targets] == [MESSAGES]:
+        return tuple(targets)  # an answer and what it answers stand in one conversation
     shared = Counter(column_of(target) for target in targets)
     fields = loaded.frame.fields.keys() - set(inputs)
     found: list[Target] = []

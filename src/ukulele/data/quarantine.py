@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ukulele.data.answers import Answers
 from ukulele.data.arrays import flags, numbers
+from ukulele.data.conversations import MESSAGES, fault
 from ukulele.data.decoded import Decoded
 from ukulele.data.frame import Frame, Indices
 from ukulele.data.rows import Shape, column_of, columns_of, labels_of, number
@@ -146,6 +147,8 @@ def _target_check(target: Target) -> Check:
         return f"missing target {name!r}" if _blank(cells[0]) else ""
 
     def write(cells: Sequence[Any]) -> str:
+        if name == MESSAGES:
+            return fault(cells[0])
         return f"empty target {name!r}" if _blank(cells[0]) else ""
 
     checks = {"classify": classify, "regress": regress, "multilabel": multilabel, "detect": detect}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ukulele.data.conversations import conversations
+from ukulele.data.documents import is_plain_text, read_documents
 from ukulele.data.entries import is_several
 from ukulele.data.options import ReadOptions
 from ukulele.data.rows import Shape, TableRows
@@ -20,8 +22,8 @@ def read(source: Any, options: ReadOptions, cache: Path) -> Dataset:
     Parameters
     ----------
     source
-        A CSV, TSV, JSONL or Parquet file, a folder of split files, a folder of pictures by class, a
-        Hugging Face data set (saved folder or hub id), a DataFrame, or a list of (text, label) or dicts.
+        A CSV, TSV, JSONL or Parquet file, a folder of split files, plain text to be continued, a folder of pictures
+        by class, a Hugging Face data set (saved folder or hub id), a DataFrame, or a list of (text, label) or dicts.
         A mapping of names to such sources, or a .yaml file that lists them, has a task for each name.
     options
         What is known already; the rest is inferred and said in `Dataset.notes`.
@@ -35,7 +37,9 @@ def read(source: Any, options: ReadOptions, cache: Path) -> Dataset:
     """
     if is_several(source):
         return read_several(source, options, cache)
-    return read_loaded(load(source, cache), options, cache).dataset
+    if is_plain_text(source, options):
+        return read_documents(source)
+    return conversations(read_loaded(load(source, cache), options, cache).dataset)
 
 
 def read_inputs(

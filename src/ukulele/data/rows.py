@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ukulele.data import boxes
+from ukulele.data.conversations import MESSAGES, fault
 from ukulele.data.frame import FILE, LINE, Frame, Indices, require
 from ukulele.types import Box, Row, Target, Where
 
@@ -115,6 +116,8 @@ def value_of(target: Target) -> Callable[[tuple[Any, ...]], Any]:
         return cells[0].strip() or None if isinstance(cells[0], str) else None
 
     def continued(cells: tuple[Any, ...]) -> str | None:
+        if column_of(target) == MESSAGES and fault(cells[0]):
+            return None
         return cells[0] if isinstance(cells[0], str) and cells[0].strip() else None
 
     def drawn(cells: tuple[Any, ...]) -> tuple[Box, ...] | None:

@@ -13,7 +13,8 @@ from ukulele.types import Card, Field, Model, Request, Stage, Tensors
 
 CLASSICAL = ("majority", "tfidf", "histogram")
 COPYING = ("copy", "lead-3")  # controls of texts that are written
-WRITERS = frozenset({"seq2seq"})  # families that write
+COUNTING = ("unigram", "5-gram")  # controls of texts that are continued
+WRITERS = frozenset({"seq2seq", "causal"})  # families that write
 DEFAULTS: Mapping[str, str] = {"text": "minilm", "pair": "minilm", "image": "mobilenetv3_small_100"} | {
     "translate": "config:marian-tiny", "summarise": "config:t5-tiny", "generate": "config:gpt2-tiny",
 }  # fmt: skip
@@ -23,6 +24,7 @@ __all__ = [
     "BUNDLE_FILE",
     "CLASSICAL",
     "COPYING",
+    "COUNTING",
     "DEFAULTS",
     "DETECTOR",
     "build",
@@ -49,6 +51,10 @@ def load(request: Request, modality: str) -> Model:
         from ukulele.models import copying
 
         return copying.load(request)
+    if request.name in COUNTING and request.writes:
+        from ukulele.models import ngram
+
+        return ngram.load(request)
     path = Path(request.name).expanduser()
     if is_bundle(path):
         return _from_bundle(path, request, modality)
@@ -114,6 +120,10 @@ def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0)
             from ukulele.models import seq2seq
 
             return seq2seq.build(recipe, assets, seed)
+        case "causal":
+            from ukulele.models import causal
+
+            return causal.build(recipe, assets, seed)
         case "copying":
             from ukulele.models import copying
 
@@ -163,6 +173,10 @@ def _from_bundle(path: Path, request: Request, modality: str) -> Model:
         stop = model.recipe.get("stop")
         model = encoders.resize(model, request)
         model = _stopped(model, stop["stage"], model.width) if stop else model
+    if family == "causal":
+        from ukulele.models import causal
+
+        model = causal.resize(model, request)
     if family == "seq2seq":
         from ukulele.models import seq2seq
 

@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import copy
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
 from ukulele.errors import PlanError
 from ukulele.types import Adapters, Stage
+
+
+def transposed(part: nn.Module) -> bool:
+    """Whether it is a linear layer that holds its weight the other way round, as GPT-2's do."""
+    return type(part).__name__ == "Conv1D" and getattr(part, "weight", torch.empty(0)).ndim == 2
 
 
 def places(module: nn.Module) -> list[str]:
@@ -26,7 +33,8 @@ def places(module: nn.Module) -> list[str]:
     return [
         name
         for name, part in module.named_modules()
-        if name and (isinstance(part, nn.Linear) or (isinstance(part, nn.Conv2d) and part.groups == 1))
+        if name
+        and (isinstance(part, nn.Linear) or transposed(part) or (isinstance(part, nn.Conv2d) and part.groups == 1))
     ]
 
 
@@ -66,7 +74,9 @@ def _inject(modules: nn.ModuleList, adapters: Adapters) -> None:
     config = LoraConfig(
         r=adapters.rank, lora_alpha=adapters.alpha, target_modules=names, use_dora=adapters.kind == "dora"
     )
-    inject_adapter_in_model(config, modules)
+    with warnings.catch_warnings():  # that a layer holds its weight the other way round, which is then seen to
+        warnings.filterwarnings("ignore", message="fan_in_fan_out")
+        inject_adapter_in_model(config, modules)
 
 
 @contextmanager

@@ -25,8 +25,13 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
         "max_position_embeddings": 1024, "init_std": 0.07,
     },
     "gpt2-tiny": {
-        "model_type": "gpt2", "n_embd": 192, "n_layer": 4, "n_head": 6, "n_positions": 512, "resid_pdrop": 0.1,
+        "model_type": "gpt2", "n_embd": 256, "n_layer": 6, "n_head": 8, "n_positions": 256, "resid_pdrop": 0.1,
         "embd_pdrop": 0.1, "attn_pdrop": 0.1,
+    },
+    "llama-tiny": {
+        "model_type": "llama", "hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 6,
+        "num_attention_heads": 8, "num_key_value_heads": 4, "max_position_embeddings": 256,
+        "tie_word_embeddings": True,
     },
 }  # fmt: skip
 

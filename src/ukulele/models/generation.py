@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ def generate(  # noqa: PLR0913 - what a family knows of its beginnings and ends
     first: int | None = None,
     start: int | None = None,
     streamer: Any = None,
+    stops: Sequence[int] = (),
 ) -> list[list[int]]:
     """What a network writes for some rows, as tokens; each row ends where it said so.
 
@@ -45,6 +46,8 @@ def generate(  # noqa: PLR0913 - what a family knows of its beginnings and ends
         What a decoder is given before its first token.
     streamer
         With `put(tokens)` and `end()`: is given each token as it is written; for one row, without beams.
+    stops
+        Tokens that end a text; by default the one that `words` has for that.
     """
     from transformers import GenerationConfig
 
@@ -52,7 +55,7 @@ def generate(  # noqa: PLR0913 - what a family knows of its beginnings and ends
     mask = given["attention_mask"]
     if tokens < 1:
         return [[] for _ in range(len(mask))]
-    drawn = decoding.temperature > 0
+    drawn, ends = decoding.temperature > 0, tuple(stops) or (words.eos,)
     config = GenerationConfig(
         max_new_tokens=tokens,
         num_beams=decoding.beams,
@@ -60,7 +63,7 @@ def generate(  # noqa: PLR0913 - what a family knows of its beginnings and ends
         early_stopping=decoding.beams > 1,
         max_time=decoding.seconds,
         pad_token_id=words.pad,
-        eos_token_id=words.eos,
+        eos_token_id=list(ends),
         bos_token_id=words.bos,
         decoder_start_token_id=start,
         forced_bos_token_id=first,
@@ -71,9 +74,9 @@ def generate(  # noqa: PLR0913 - what a family knows of its beginnings and ends
     with torch.random.fork_rng(), torch.inference_mode():
         torch.manual_seed(decoding.seed)
         found = net.generate(**given, generation_config=config, streamer=streamer)
-    return [_ended(row, words) for row in found[:, prompt:].tolist()]
+    return [_ended(row, ends) for row in found[:, prompt:].tolist()]
 
 
-def _ended(row: list[int], words: Words) -> list[int]:
+def _ended(row: list[int], ends: Sequence[int]) -> list[int]:
     """Without the end of the text, and what follows it."""
-    return row[: row.index(words.eos)] if words.eos in row else row
+    return row[: next((at for at, token in enumerate(row) if token in ends), len(row))]

@@ -28,9 +28,7 @@ def load(request: Request) -> Model:
             raise ModelError(
                 f"{request.name} is a configuration: it has no weights to transfer.", hint="Add --strategy scratch."
             )
-        if request.rows is None:
-            raise ModelError(f"{request.name} learns its vocabulary from the training rows, and was given none.")
-        tokens = words.learn(request.rows)
+        tokens = _learned(request)
         config, licence = configs.make(request.name, tokens), "none needed"
     else:
         folder = hub.text_folder(request.name)
@@ -39,14 +37,22 @@ def load(request: Request) -> Model:
     card = Card(request.name if request.pretrained else f"{request.name}, random weights", "unknown", licence)
     if not request.pretrained:
         card = replace(card, source_task="none")
-    return _made(
-        request, folder if request.pretrained else None, config, (tokens, hub.display_name(request.name), card)
-    )
+    return _made(request, folder, config, (tokens, hub.display_name(request.name), card))
+
+
+def _learned(request: Request) -> words.Words:
+    if request.vocabulary:
+        return words.from_assets(request.vocabulary)
+    if request.rows is None:
+        raise ModelError(f"{request.name} learns its vocabulary from the training rows, and was given none.")
+    return words.learn(request.rows)
 
 
 def _made(request: Request, folder: Path | None, config: Any, rest: tuple[words.Words, str, Card]) -> Model:
     if not config.is_encoder_decoder:
-        raise ModelError(f"{request.name} continues texts; only models with an encoder and a decoder are known yet.")
+        from ukulele.models import causal
+
+        return causal.load(request, folder, config, *rest)
     from ukulele.models import seq2seq
 
-    return seq2seq.load(request, folder, config, *rest)
+    return seq2seq.load(request, folder if request.pretrained else None, config, *rest)

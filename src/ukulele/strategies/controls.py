@@ -22,11 +22,12 @@ def detectors(facts: Facts, wishes: Wishes, name: str) -> tuple[Candidate, ...]:
 
 
 def writers(facts: Facts, wishes: Wishes, name: str, kind: str, made: bool) -> tuple[Candidate, ...]:
-    """Of texts that are written: a copy of the source, its beginning as a summary, the model as it is, and scratch.
+    """Of texts that are written: a copy of the source, its beginning as a summary, counts of tokens, the model as it
+    is, and scratch.
 
     The copies are there to show that a score is not for nothing. `made`: the model has no weights of before.
     """
-    copies = {"translate": ("copy",), "summarise": ("lead-3", "copy")}.get(kind, ())
+    copies = {"translate": ("copy",), "summarise": ("lead-3", "copy"), "generate": ("unigram", "5-gram")}[kind]
     still = Plan("copy", seed=wishes.seed)
     found = [Candidate(copy, copy, still, "control", pretrained=False) for copy in copies]
     if made:

@@ -79,7 +79,7 @@ def _make(target: Target, values: Sequence[Any], class_weights: ClassWeights) ->
             if not target.free:
                 texts.refuse_absent()
             first = texts.names(target.kind, target.free)[0]
-            return Write(target.kind, target.name, first, target.free, _room(values))
+            return Write(target.kind, target.name, first, target.free, Writing() if target.free else _room(values))
 
 
 def _room(values: Sequence[Any]) -> Writing:

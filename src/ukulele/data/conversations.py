@@ -1,0 +1,82 @@
+"""Conversations: rows of a column `messages`, whose last answer of the assistant is the target."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ukulele.types import Dataset, Row, Rows
+
+MESSAGES = "messages"
+ROLES = ("system", "user", "assistant", "tool")
+EXPECTED = '[{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
+
+
+def parted(cell: str) -> tuple[str, str]:
+    """A conversation as what was said before the last answer, as JSON, and that answer.
+
+    >>> parted('[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]')
+    ('[{"role": "user", "content": "Hi"}]', 'Hello!')
+    """
+    messages = json.loads(cell)
+    last = max(at for at, message in enumerate(messages) if message["role"] == "assistant")
+    return json.dumps(messages[:last], ensure_ascii=False), str(messages[last]["content"])
+
+
+def fault(cell: Any) -> str:
+    """What is wrong with a cell; nothing if it is a conversation that can be learned from."""
+    try:
+        messages = json.loads(cell or "")
+    except (TypeError, ValueError):
+        return f"{MESSAGES} is not JSON; expected {EXPECTED}"
+    if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
+        return f"{MESSAGES} is no list of messages; expected {EXPECTED}"
+    for number, message in enumerate(messages, 1):
+        if message.get("role") not in ROLES:
+            return f"message {number} has the role {message.get('role')!r}; expected one of {', '.join(ROLES)}"
+        if not isinstance(message.get("content"), str):
+            return f"message {number} has no content that is text"
+    said = [message["content"] for message in messages if message["role"] == "assistant"]
+    if not said or not said[-1].strip():
+        return "no answer of the assistant in it" if not said else "the assistant's last answer is empty"
+    return ""
+
+
+@dataclass(frozen=True)
+class Conversations:
+    """Rows whose only input is a conversation, parted when touched."""
+
+    rows: Rows
+    task: str
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Row:
+        return self._parted(self.rows[index])
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(self._parted, self.rows)
+
+    def take(self, indices: Sequence[int]) -> Conversations:
+        """The rows at `indices`, in that order."""
+        return replace(self, rows=self.rows.take(indices))
+
+    def column(self, name: str) -> list[Any]:
+        """One column of the source for every row."""
+        return self.rows.column(name)
+
+    def _parted(self, row: Row) -> Row:
+        before, answer = parted(row.inputs[0])
+        return replace(row, inputs=(before,), targets={self.task: answer})
+
+
+def conversations(dataset: Dataset) -> Dataset:
+    """A data set of conversations with its rows parted; any other as it is."""
+    if dataset.columns != (MESSAGES,) or [target.kind for target in dataset.targets] != ["generate"]:
+        return dataset
+    name = dataset.targets[0].name
+    splits = {split: Conversations(rows, name) for split, rows in dataset.splits.items()}
+    return replace(dataset, splits=splits)

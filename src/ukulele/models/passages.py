@@ -1,0 +1,173 @@
+"""How a decoder reads a row: a prompt, what is taught behind it, or a conversation, as tokens each marked if taught."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from ukulele.errors import ModelError
+from ukulele.models.words import Words
+from ukulele.types import Tensors
+
+TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\n\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)  # of conversations, where the model has none of its own
+Piece = tuple[list[int], bool]  # token ids, and whether they are taught
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Rows to tokens for a model that takes `limit` of them.
+
+    A row is (prompt,), or (prompt, answer), or (prompt, answer, GOES_ON) where the answer is not ended by the token
+    `end`. Every row begins with `start`. With a `chat` template a prompt is a conversation: its messages as JSON, or
+    what the user says first.
+    """
+
+    words: Words
+    start: int
+    end: int
+    limit: int
+    chat: str | None = None
+
+    def encode(self, inputs: Sequence[tuple[Any, ...]], draws: Sequence[int]) -> list[Tensors]:
+        """`ids` and `taught` of each row, (tokens,). Text has no augmentation: `draws` are not looked at."""
+        del draws
+        return [self._row(pieces) for pieces in self._pieces(inputs)]
+
+    def lengths(self, inputs: Sequence[tuple[Any, ...]]) -> list[int]:
+        """The tokens of each row before any is cut."""
+        return [1 + sum(len(ids) for ids, _ in pieces) for pieces in self._pieces(inputs)]
+
+    def _pieces(self, inputs: Sequence[tuple[Any, ...]]) -> list[list[Piece]]:
+        drafts = [list(self._drafts(row)) for row in inputs]
+        ids = iter(self.words.ids([text for draft in drafts for text, _ in draft], None))
+        found = []
+        for row, draft in zip(inputs, drafts, strict=True):
+            pieces = [(next(ids), taught) for _, taught in draft]
+            ended = self.chat is not None and pieces and pieces[-1][1] and self.end in pieces[-1][0][-2:]
+            if len(row) == 2 and not ended:
+                pieces.append(([self.end], True))
+            found.append(pieces)
+        return found
+
+    def _drafts(self, row: tuple[Any, ...]) -> Iterator[tuple[str, bool]]:
+        """A row's texts in their order, and which are taught."""
+        if self.chat is None:
+            yield str(row[0]), False
+            if len(row) > 1:
+                yield str(row[1]), True
+            return
+        messages = conversation(str(row[0]))
+        if len(row) > 1:
+            messages.append({"role": "assistant", "content": str(row[1])})
+        names = {
+            "bos_token": "",
+            "eos_token": self.words.tokenizer.id_to_token(self.end) or "",
+        }  # every row begins with `start` anyway
+        yield from rendered(self.chat, messages, asks=len(row) == 1, names=names)
+
+    def _row(self, pieces: Sequence[Piece]) -> Tensors:
+        """What does not fit is cut: a prompt on its left, down to half of the room; then the end of all."""
+        ids = [token for piece, _ in pieces for token in piece]
+        taught = [mark for piece, mark in pieces for _ in piece]
+        over = 1 + len(ids) - self.limit
+        if over > 0:
+            prompt = taught.index(True) if True in taught else len(ids)
+            spare = prompt if prompt == len(ids) else max(0, prompt - self.limit // 2)
+            cut = min(over, spare)
+            ids, taught = ids[cut:][: self.limit - 1], taught[cut:][: self.limit - 1]
+        return {"ids": torch.tensor([self.start, *ids]), "taught": torch.tensor([False, *taught]).to(torch.uint8)}
+
+
+def windows(words: Words, room: int, text: str) -> list[tuple[int, int]]:
+    """A text in spans of characters that follow each other, each of at most `room` tokens where it is read alone.
+
+    They are cut between words, where a word alone does not fill one.
+    """
+    (read,) = words.encodings([text])
+    begins, word = [begin for begin, _ in read.offsets], read.word_ids
+    edges, at = [0], 0
+    while at + room < len(begins):
+        stop = at + room
+        while stop > at and word[stop] is not None and word[stop] == word[stop - 1]:
+            stop -= 1
+        at = stop if stop > at else at + room
+        if begins[at] > edges[-1]:
+            edges.append(begins[at])
+    found: list[tuple[int, int]] = []
+    spans = list(pairwise([*edges, len(text)])) if text else []
+    counts = words.counts([text[begin:end] for begin, end in spans])
+    for (begin, end), count in zip(spans, counts, strict=True):
+        if count <= room or end - begin < 2:
+            found.append((begin, end))
+            continue
+        middle = (begin + end) // 2  # a few families read a text otherwise at its begin than within another
+        for start, part in ((begin, text[begin:middle]), (middle, text[middle:end])):
+            found += [(start + first, start + second) for first, second in windows(words, room, part)]
+    return found
+
+
+def conversation(given: str) -> list[dict[str, str]]:
+    """The messages of a conversation from their JSON; any other text is what the user says first."""
+    try:
+        found = json.loads(given) if given.lstrip().startswith("[") else None
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not all(isinstance(one, dict) and "content" in one for one in found):
+        return [{"role": "user", "content": given}]
+    return [{"role": str(one.get("role", "user")), "content": str(one["content"] or "")} for one in found]
+
+
+def rendered(
+    template: str, messages: Sequence[Mapping[str, str]], *, asks: bool, names: Mapping[str, str]
+) -> Iterator[tuple[str, bool]]:
+    """A conversation by its template, in texts that are taught (what the assistant says) and texts that are not.
+
+    `asks` adds what the template puts before the next answer. Where a template shows earlier messages otherwise once
+    later ones are there, those are not taught.
+
+    Raises
+    ------
+    ModelError
+        If the template refuses the messages.
+    """
+    whole = _render(template, messages, asks, names)
+    edges = [0]
+    for at, message in enumerate(messages):
+        if message["role"] == "assistant":
+            before = _render(template, messages[:at], True, names)
+            after = _render(template, messages[: at + 1], False, names)
+            if whole.startswith(after) and after.startswith(before) and len(before) >= edges[-1]:
+                edges += [len(before), len(after)]
+    for place, (begin, end) in enumerate(zip(edges, [*edges[1:], len(whole)], strict=True)):
+        if end > begin:
+            yield whole[begin:end], place % 2 == 1
+
+
+def _render(template: str, messages: Sequence[Mapping[str, str]], asks: bool, names: Mapping[str, str]) -> str:
+    from jinja2 import TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def refuse(message: str) -> None:
+        raise TemplateError(message)
+
+    made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    made.globals["raise_exception"] = refuse
+    made.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
+    try:
+        found: str = made.from_string(template).render(
+            messages=list(messages), add_generation_prompt=asks, tools=None, **names
+        )
+    except (TemplateError, TypeError, KeyError) as error:
+        raise ModelError(
+            f"the model's chat template refuses a conversation: {error}",
+            hint="Look at the roles and their order; many templates want user and assistant in turn.",
+        ) from error
+    return found

@@ -1,0 +1,119 @@
+"""Plain text as rows: in order, whole, in windows, with its faults told."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from language_kit import prose
+
+from ukulele.data import documents
+from ukulele.data.options import ReadOptions
+from ukulele.errors import DataError
+from ukulele.models import words
+from ukulele.models.passages import Reader, windows
+from ukulele.types import Dataset, GoesOn, with_answer
+
+GENERATE = ReadOptions(task="generate")
+LIMIT = 32
+
+
+def texts(dataset: Dataset, split: str) -> list[str]:
+    return [row.targets["text"] for row in dataset.splits[split]]  # type: ignore[index]
+
+
+def cut(dataset: Dataset) -> tuple[Dataset, Reader]:
+    found = words.learn(dataset.splits["train"], 300)
+    return documents.windows(dataset, partial(windows, found, LIMIT - 2), LIMIT), Reader(found, 1, 2, LIMIT)
+
+
+def test_one_file_is_split_in_order_and_nothing_is_lost(tmp_path: Path) -> None:
+    text = prose(1500) + "naïve café — ŵ\n" * 40
+    (tmp_path / "a.txt").write_text(text, "utf-8")
+    dataset, reader = cut(documents.read_documents(tmp_path / "a.txt"))
+    parts = {split: "".join(texts(dataset, split)) for split in ("train", "validation", "test")}
+    assert "".join(parts.values()) == text
+    assert 0.85 < len(parts["train"]) / len(text) < 0.95
+    last = [row for split in dataset.splits.values() for row in split if not isinstance(row.targets["text"], GoesOn)]
+    assert [row.targets["text"] for row in last] == [texts(dataset, "test")[-1]]
+    for split in dataset.splits.values():
+        lengths = reader.lengths([with_answer(row, "text") for row in split])
+        assert max(lengths) <= LIMIT
+        assert sorted(lengths)[len(lengths) // 2] >= LIMIT - 6  # packed densely
+    for row in dataset.splits["test"]:
+        assert row.targets["text"].split("\n")[0] in text.split("\n")[row.where.line - 1]  # type: ignore[operator]
+
+
+def test_names_of_files_tell_splits(tmp_path: Path) -> None:
+    for name, seed in {"train": 0, "valid": 1, "test": 2, "notes": 3}.items():
+        (tmp_path / f"{name}.txt").write_text(prose(300, seed), "utf-8")
+    dataset = documents.read_documents(tmp_path)
+    assert "".join(texts(dataset, "validation")) == prose(300, 1)
+    assert "".join(texts(dataset, "test")) == prose(300, 2)
+    assert any("notes.txt" in note for note in dataset.notes)
+    assert "".join(texts(documents.read_text(tmp_path), "test")) == prose(300, 2)
+
+
+def test_documents_do_not_run_into_each_other(tmp_path: Path) -> None:
+    for number in range(40):
+        (tmp_path / f"{number:02}.txt").write_text(prose(30, number), "utf-8")
+    dataset, _ = cut(documents.read_documents(tmp_path))
+    whole = {prose(30, number) for number in range(40)}
+    found: list[str] = []
+    held = ""
+    for row in dataset.splits["train"]:
+        held += row.targets["text"]
+        if not isinstance(row.targets["text"], GoesOn):
+            found.append(held)
+            held = ""
+    assert set(found) <= whole
+    assert len(found) > 30
+
+
+def test_other_encodings(tmp_path: Path) -> None:
+    text = "Le café était fermé à midi.\n" * 1500
+    (tmp_path / "old.txt").write_bytes(text.encode("cp1252"))
+    (tmp_path / "wide.txt").write_bytes(b"\xff\xfe" + text.encode("utf-16-le"))
+    (tmp_path / "marked.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    for name in ("old", "wide", "marked"):
+        dataset = documents.read_documents(tmp_path / f"{name}.txt")
+        assert "".join("".join(texts(dataset, split)) for split in dataset.splits).lstrip("\ufeff") == text, name
+
+
+def test_damage_is_a_finding(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(("naïve text\n" * 4000).encode() + b"\xff\xfe bad \xe9\n" + prose(200).encode())
+    (finding,) = documents.read_documents(tmp_path / "a.txt").findings
+    assert finding.code == "damaged-text"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "is empty"), (b" \n \n", "is empty"), (b"ab\x00cd" * 4000, "no text"), (b"Short.", "too little text")],
+)
+def test_what_is_no_text_to_learn_from_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        documents.read_documents(tmp_path / "a.txt")
+
+
+def test_what_is_plain_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a", "utf-8")
+    (tmp_path / "b.csv").write_text("a", "utf-8")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "c.txt").write_text("c", "utf-8")
+    assert documents.is_plain_text(tmp_path / "a.txt", GENERATE)
+    assert documents.is_plain_text(str(tmp_path / "sub"), GENERATE)
+    assert not documents.is_plain_text(tmp_path / "b.csv", GENERATE)
+    assert not documents.is_plain_text(tmp_path, GENERATE)  # the table in it is read
+    assert not documents.is_plain_text(tmp_path / "a.txt", ReadOptions())
+    assert not documents.is_plain_text(tmp_path / "a.txt", ReadOptions(task="generate", target=("label",)))
+
+
+def test_a_word_longer_than_a_window_is_cut() -> None:
+    found = words.learn(documents.TextRows(documents.Files(()), np.zeros((0, 5), np.int64)), 260)
+    text = "a" * 100 + " b"
+    spans = windows(found, 30, text)
+    assert "".join(text[begin:end] for begin, end in spans) == text
+    assert max(found.counts([text[begin:end] for begin, end in spans])) <= 30
