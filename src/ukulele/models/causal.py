@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from ukulele.models.tied import untie
 from ukulele.models.words import Words, from_assets
 from ukulele.types import Card, Field, Model, Request, Stage, Tensors
 
-FAMILY = "causal"
+FAMILY: Final = "causal"
 INPUTS: Mapping[str, Field] = {"ids": Field("token"), "taught": Field("token")}
 LIVE: Mapping[str, Field] = {**INPUTS, "x": Field("token")}  # ids and what is taught are a few bytes a token
 

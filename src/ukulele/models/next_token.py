@@ -79,9 +79,9 @@ def token_losses(lm_head: nn.Module, states: Tensor, labels: Tensor) -> Tensor:
     weight: Any = lm_head.weight
     if not torch.is_grad_enabled() and len(states) * len(weight) > ROOM:
         size = max(1, ROOM // len(weight))
-        parts = zip(states.split(size), labels.split(size), strict=True)
+        parts = zip(torch.split(states, size), torch.split(labels, size), strict=True)
         return torch.cat([token_losses(lm_head, some, theirs) for some, theirs in parts])
-    return CrossEntropy.apply(lm_head(states).float(), labels)  # type: ignore[no-any-return, no-untyped-call]
+    return CrossEntropy.apply(lm_head(states).float(), labels)  # type: ignore[no-any-return]
 
 
 class CrossEntropy(torch.autograd.Function):
