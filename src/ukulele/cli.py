@@ -14,6 +14,7 @@ from rich.console import Console
 
 from ukulele import __version__
 from ukulele import options as o
+from ukulele.beforehand import choose, curve, diagnose
 from ukulele.errors import ModelError, RunError, UkuleleError
 from ukulele.tools.process import collect_seldom, keep_freed_memory, leave
 
@@ -168,122 +169,8 @@ def check(
     checked(dataset, out)
 
 
-@app.command()
-def choose(
-    data: o.Data,
-    models: o.Models = None,
-    budget: o.Spend = None,
-    max_latency: o.MaxLatency = None,
-    max_size: o.MaxSize = None,
-    target: o.Target = None,
-    text: o.Text = None,
-    task: o.Task = None,
-    group: o.Group = None,
-    time: o.Time = None,
-    split: o.Split = None,
-    max_bad: o.MaxBad = 0.05,
-    metric: o.Metric = None,
-    max_length: o.MaxLength = None,
-    long: o.Long = "cut",
-    seed: o.Seed = 0,
-    device: o.Device = "auto",
-    precision: o.Precision = "auto",
-    threads: o.Threads = None,
-    cache: o.CacheFolder = None,
-    cache_budget: o.CacheBudget = 20.0,
-    quiet: o.Quiet = False,
-    as_json: o.Json = False,
-) -> None:
-    """Rank pre-trained models on DATA before one of them is trained. `uke fit` reads the features that this stores."""
-    options = _options(locals())
-    _untrained(
-        "choosing", data, (out, quiet, as_json), options, models=models, budget=budget,
-        max_latency=max_latency, max_size=max_size,
-    )  # fmt: skip
-
-
-@app.command()
-def curve(
-    data: o.Data,
-    gain: o.Gain = None,
-    model: o.Model = None,
-    layer: o.Layer = "auto",
-    target: o.Target = None,
-    text: o.Text = None,
-    task: o.Task = None,
-    group: o.Group = None,
-    time: o.Time = None,
-    split: o.Split = None,
-    max_bad: o.MaxBad = 0.05,
-    metric: o.Metric = None,
-    max_length: o.MaxLength = None,
-    long: o.Long = "cut",
-    seed: o.Seed = 0,
-    device: o.Device = "auto",
-    precision: o.Precision = "auto",
-    threads: o.Threads = None,
-    cache: o.CacheFolder = None,
-    cache_budget: o.CacheBudget = 20.0,
-    quiet: o.Quiet = False,
-    as_json: o.Json = False,
-) -> None:
-    """Say what more labels would bring: a learning curve of probes on parts of DATA, extrapolated with intervals."""
-    _untrained("curving", data, (out, quiet, as_json), _options(locals()), gains=gain)
-
-
-@app.command()
-def diagnose(
-    data: o.Data,
-    against: o.Against = None,
-    model: o.Model = None,
-    target: o.Target = None,
-    text: o.Text = None,
-    task: o.Task = None,
-    group: o.Group = None,
-    time: o.Time = None,
-    split: o.Split = None,
-    max_bad: o.MaxBad = 0.05,
-    metric: o.Metric = None,
-    max_length: o.MaxLength = None,
-    long: o.Long = "cut",
-    seed: o.Seed = 0,
-    device: o.Device = "auto",
-    precision: o.Precision = "auto",
-    threads: o.Threads = None,
-    cache: o.CacheFolder = None,
-    cache_budget: o.CacheBudget = 20.0,
-    quiet: o.Quiet = False,
-    as_json: o.Json = False,
-) -> None:
-    """Say what one pass of a model through DATA tells before training: what is learnt, by which stage, how far."""
-    _untrained("diagnosing", data, (out, quiet, as_json), _options(locals()), against=against)
-
-
-def _options(given: dict[str, Any]) -> Any:
-    """The options of a run among the arguments of a command."""
-    from ukulele.config import FitOptions
-
-    names = FitOptions.__dataclass_fields__.keys() & given.keys()
-    plain: dict[str, Any] = {n: _tuple(given[n]) if n in {"target", "text"} else given[n] for n in names}
-    return FitOptions(**plain)
-
-
-def _untrained(door: str, data: list[str], ways: tuple[Console, bool, bool], options: Any, **asked: Any) -> None:
-    """What is asked before training: carried out by the module `door`, and shown in words or as JSON."""
-    import json
-    from importlib import import_module
-
-    from ukulele.data import named
-    from ukulele.show import Screen
-
-    console, quiet, as_json = ways
-    with Screen(err, quiet=quiet) as screen:
-        module = import_module(f"ukulele.{door}")
-        found = module.answer(named(data), options, screen.hear, **asked)
-    if as_json:
-        console.print_json(json.dumps(found, allow_nan=False))
-    else:
-        module.show(found, console, data)
+for command in (choose, diagnose, curve):
+    app.command()(command)
 
 
 @app.command()

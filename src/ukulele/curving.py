@@ -12,7 +12,7 @@ from ukulele.attempt import Context
 from ukulele.config import FitOptions
 from ukulele.errors import PlanError
 from ukulele.events import Hear, Said
-from ukulele.evidence import clearly_best, look, spread_rows, stage_scores
+from ukulele.evidence import clearly_best, look, refuse_unprobed, spread_rows, stage_scores
 from ukulele.learning import GAINS, measure, told
 from ukulele.preview import preview
 from ukulele.show import table
@@ -36,8 +36,7 @@ def answer(
         If the data or the model cannot be used.
     """
     context = preview(source, options, hear)
-    if context.boxes:
-        raise PlanError("pictures with boxes: a detector has no probe whose curve could be measured.")
+    refuse_unprobed(context)
     wanted = tuple(gains or GAINS)
     if strange := [gain for gain in wanted if not gain > 0]:
         raise PlanError(f"--gain {strange[0]:g}: a number above 0 was expected.")

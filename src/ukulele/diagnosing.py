@@ -16,9 +16,21 @@ from ukulele import data, diagnose, evaluate, models
 from ukulele.attempt import Context
 from ukulele.config import FitOptions
 from ukulele.data import ReadOptions
-from ukulele.errors import DataError, PlanError
+from ukulele.errors import DataError
 from ukulele.events import Hear, Said
-from ukulele.evidence import AVERAGE, PROBED, Seen, clearly_best, look, probed, spread_rows, stage_scores, summaries
+from ukulele.evidence import (
+    AVERAGE,
+    PROBED,
+    Seen,
+    clearly_best,
+    enough,
+    look,
+    probed,
+    refuse_unprobed,
+    spread_rows,
+    stage_scores,
+    summaries,
+)
 from ukulele.neighbourhood import nearest
 from ukulele.preview import preview
 from ukulele.show import findings as show_findings
@@ -46,8 +58,7 @@ def answer(source: Any, options: FitOptions, hear: Hear, *, against: Any = None)
         If the data or the model cannot be used.
     """
     context = preview(source, options, hear)
-    if context.boxes:
-        raise PlanError("pictures with boxes: there is no probe of a detector to look at. Try `uke check`.")
+    refuse_unprobed(context)
     name = options.model or models.DEFAULTS[context.data.modality]
     every = len(context.data.splits["train"])
     seen = look(name, context, None if every <= data_limit() else _sample(context))
@@ -84,17 +95,13 @@ def _sample(context: Context) -> Any:
 
 def _task(seen: Seen, stage: str, context: Context, name: str) -> dict[str, Any]:
     """What a probe and the neighbours make of a task, held out, and what the same answer for every row makes."""
-    numbers, values, seed = seen.truth.numbers(name), seen.truth.values(name), context.options.seed
-    task = context.tasks[name]
-    if len(numbers) > PROBED:
-        some = np.sort(spread_rows([v if isinstance(v, str | tuple) else "" for v in values], seed)[:PROBED])
-        numbers, values = numbers[some], [values[i] for i in some]
+    task, seed = context.tasks[name], context.options.seed
+    numbers, values = enough(seen.truth.numbers(name), task, seen.truth.values(name), seed)
     x = seen.stages[stage][numbers].float()
     held = probed(x, task, values, seed)
     near = {f"{k} nearest": _estimate(held.task, found) for k, found in nearest(x, task, values).items()}
-    told = None if held.gain is None else held.gain[0] > 2 * held.gain[1]
     return {
-        "metric": task.metrics[0].name, "rows": len(numbers), "learnt": told,
+        "metric": task.metrics[0].name, "rows": len(numbers), "learnt": held.learnt,
         "probe": _estimate(held.task, held.table), **near, "same for every row": _estimate(held.task, held.plain),
     }  # fmt: skip
 

@@ -17,16 +17,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ukulele.attempt import Context
-from ukulele.errors import InternalError
+from ukulele.errors import InternalError, ModelError, PlanError
 from ukulele.features import TAP
 from ukulele.feed import Feed, pick, probe_search, probe_targets
+from ukulele.models import CLASSICAL
 from ukulele.strategies import Plan
 from ukulele.tools.probe import Score, held_out, score_layers
 from ukulele.truth import Numbers, Truth
 from ukulele.types import Candidate, Model, Rows, Split, Table, Task
 
 ROWS, FOLDS = 2000, 3  # enough to tell stages apart, and quick with many classes
-PROBED = 5000  # rows that a probe's held-out answers are computed for, at most
+PROBED, LEAST_PROBED = 5000, 1000  # rows that a probe's held-out answers are computed for: at most, and
+ANSWERS = 150_000  # with many classes so many that their answers are no more than this, but not fewer than the least
 AVERAGE = "average"  # of all blocks of a text encoder: one more summary
 Floats = NDArray[np.float64]
 
@@ -59,14 +61,41 @@ def _axes(model: Model) -> set[str | None]:
     return {field.axis for field in model.inputs.values()}
 
 
+def refuse_unprobed(context: Context) -> None:
+    """What has no probe cannot be looked at without training.
+
+    Raises
+    ------
+    PlanError
+        If the data are pictures with boxes, or their answers are texts.
+    """
+    if context.boxes or context.writes:
+        what = "pictures with boxes" if context.boxes else "answers that are texts"
+        raise PlanError(
+            f"{context.data.name}: {what} cannot be probed on frozen features.", hint="Fit models, and `uke compare`."
+        )
+
+
 def look(name: str, context: Context, rows: Numbers | None = None, split: Split = "train") -> Seen:
     """Rows of a split through a model; all of them where `rows` is None, and then what a run stored is read."""
     return through(load(name, context), context, rows, split)
 
 
 def load(name: str, context: Context) -> Model:
-    """The model as a probe uses it."""
+    """The model as a probe uses it.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or it is none that was trained before.
+    """
+    if name in CLASSICAL:
+        raise ModelError(
+            f"{name} was never trained: it is a control.", hint="`uke fit` holds every model against it by itself."
+        )
     model, _ = context.load(Candidate("look", name, Plan("probe", seed=context.options.seed)))
+    if "pooled" not in model.live(len(model.stages)):
+        raise ModelError(f"{name} is made to find boxes or to write texts: no probe can stand on it.")
     return model
 
 
@@ -130,15 +159,35 @@ def clearly_best(scores: Mapping[str, Mapping[str, Any]], last: str) -> str | No
 class Held:
     """A probe's answers on rows held out of it, as row statistics, and how much they tell.
 
-    `gain` is by how much its loss lies below that of answering the same for every row, the mean over rows with its
-    standard error: nothing is learnt where it is not clearly above 0. Rows whose class has no other row count for
-    nothing; it is None where those are most.
+    `gains` are by how much its loss lies below that of answering the same for every row and, of classes, by how much
+    more often it is right: means over rows with standard errors. Nothing is learnt where none is clearly above 0. Rows
+    whose class has no other row count for nothing; it is empty where those are most.
     """
 
     task: Task  # its decoding tuned on those answers
     table: Floats
     plain: Floats  # row statistics of answering the same for every row
-    gain: tuple[float, float] | None
+    gains: tuple[tuple[float, float], ...]
+
+    @property
+    def learnt(self) -> bool | None:
+        """Whether anything is; None where the rows cannot tell."""
+        return learns([self.gains])
+
+
+def learns(gains: Sequence[tuple[tuple[float, float], ...]], looks: int = 1) -> bool | None:
+    """Whether any of some gains is above 0, at a level of 2.5 % shared among all looks; None where there are none.
+
+    The best of many looks at noise is better than nothing by chance. `looks` counts more than the gains, where those
+    were picked.
+    """
+    from scipy.stats import norm
+
+    every = [one for some in gains for one in some]
+    if not every:
+        return None
+    z = float(norm.isf(0.025 / max(looks, len(every))))
+    return any(mean > z * error for mean, error in every)
 
 
 def probed(x: Tensor, task: Task, values: Sequence[Any], seed: int) -> Held:
@@ -152,18 +201,19 @@ def probed(x: Tensor, task: Task, values: Sequence[Any], seed: int) -> Held:
     _, answers = held_out(x, y, classes, weights=weights, search=search)
     same = constant(task, y, classes)
     tuned, table = tabled(task, answers, values)
-    return Held(tuned, table, tabled(task, same, values)[1], gain_over(same, answers, y))
+    return Held(tuned, table, tabled(task, same, values)[1], gains_over(same, answers, y))
 
 
-def gain_over(same: Tensor, answers: Tensor, y: Tensor) -> tuple[float, float] | None:
-    """See `Held.gain`."""
-    less = losses(same, y) - losses(answers, y)
+def gains_over(same: Tensor, answers: Tensor, y: Tensor) -> tuple[tuple[float, float], ...]:
+    """See `Held.gains`."""
+    found = [losses(same, y) - losses(answers, y)]
     if y.dim() == 1 and not y.is_floating_point():
         told = np.asarray((torch.bincount(y)[y] > 1).numpy())
         if told.sum() < max(2, len(y) / 2):
-            return None
-        less = less[told]
-    return float(less.mean()), float(less.std()) / math.sqrt(max(len(less) - 1, 1))
+            return ()
+        right = (answers.argmax(1) == y).double() - (same.argmax(1) == y).double()
+        found = [found[0][told], np.asarray(right.numpy())[told]]
+    return tuple((float(one.mean()), float(one.std()) / math.sqrt(max(len(one) - 1, 1))) for one in found)
 
 
 def tabled(task: Task, answers: Tensor, values: Sequence[Any]) -> tuple[Task, Floats]:
@@ -206,6 +256,21 @@ def losses(answers: Tensor, y: Tensor) -> Floats:
     else:
         found = -answers.gather(1, y[:, None])[:, 0]
     return np.asarray(found.numpy())
+
+
+def outputs(task: Task) -> int:
+    """How many numbers a probe of the task gives for a row."""
+    labels = len(getattr(task, "labels", ()))
+    return 1 if labels <= 2 else labels
+
+
+def enough(numbers: Numbers, task: Task, values: Sequence[Any], seed: int) -> tuple[Numbers, list[Any]]:
+    """As many of some rows as are looked at, and their targets: the same rows for every model."""
+    most = min(PROBED, max(LEAST_PROBED, ANSWERS // outputs(task)))
+    if len(numbers) <= most:
+        return numbers, list(values)
+    some = np.sort(spread_rows([value if isinstance(value, str | tuple) else "" for value in values], seed)[:most])
+    return numbers[some], [values[i] for i in some.tolist()]
 
 
 def spread_rows(values: Sequence[Any], seed: int) -> Numbers:

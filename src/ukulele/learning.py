@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ukulele.attempt import Context, Outcome
 from ukulele.diagnose.curve import LEVEL, Fit, between, fit_curve, rows_for
-from ukulele.evidence import Floats, probed, spread_rows, tabled
+from ukulele.evidence import Floats, outputs, probed, spread_rows, tabled
 from ukulele.feed import pick, probe_search, probe_targets
 from ukulele.tools.bootstrap import resamples, together
 from ukulele.tools.bootstrap import values as many
@@ -20,15 +20,17 @@ from ukulele.tools.probe import held_out
 from ukulele.types import Metric, Task
 
 POINTS = 10  # sizes at most: from the largest down, each by a factor of √2
+QUICK = 6  # sizes of a quick curve, each by a factor of 2
 SMALLEST = 8  # rows
 FOLDS, DRAWS = 5, 200
-FEW, MANY = 1000, 10_000  # rows: up to which every fold is scored; up to which a run measures a curve
+ANSWERS, QUICK_ANSWERS = 150_000, 3000  # rows times outputs up to which every fold is scored
+MANY = 10_000  # rows up to which a run measures a curve
 LEARNT = 2000  # rows that show whether anything is learnt
 WORK = 4_000_000  # rows times features times outputs, up to which it does
 SMALL = 0.01  # of a metric between 0 and 1: less is no gain worth labels
 AHEAD = (2, 4)  # times the rows
 GAINS = (0.01, 0.02, 0.05)
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 
 
 @dataclass(frozen=True)
@@ -38,29 +40,32 @@ class Curve:
     sizes: tuple[int, ...]
     scores: tuple[float, ...]
     draws: Floats
-    gain: tuple[float, float] | None  # over the same answer for every row, of some of the rows; see `Held.gain`
+    learnt: bool | None  # whether some of the rows tell more than nothing; see `Held.learnt`
     rows: int  # labelled rows that there are
+    scored: int  # on how many of them each score rests
 
 
-def measure(x: Tensor, task: Task, values: Sequence[Any], seed: int, folds: int = FOLDS) -> Curve:
+def measure(x: Tensor, task: Task, values: Sequence[Any], seed: int, *, quick: bool = False) -> Curve:
     """Probes on nested subsets of the rows, each scored on the fold held out of it, so that every row is scored once.
 
     Parameters
     ----------
     x
         Features (n, d) of rows that all have a target.
-    folds
-        Fewer take less time, and then a part of the rows is never scored.
+    quick
+        Half as many sizes, and of many rows only a part is scored: a fold or some of the five.
     """
     y, weights, classes = probe_targets(task, values)
     order = torch.from_numpy(spread_rows(values, seed))
     fold = torch.empty(len(y), dtype=torch.long)
     fold[order] = torch.arange(len(y)) % FOLDS
+    room = (QUICK_ANSWERS if quick else ANSWERS) / (len(y) * outputs(task))
+    folds = min(FOLDS, max(1, round(FOLDS * room)))
     search = replace(probe_search(task, None, seed), metric="log_loss")
     search = replace(search, strengths=None if classes is None else STRENGTHS)
     held = [order[fold[order] == f] for f in range(folds)]
     rest = [order[fold[order] != f] for f in range(folds)]  # any beginning of it has its share of every class
-    sizes = sizes_of(min(len(r) for r in rest))
+    sizes = sizes_of(min(len(r) for r in rest), quick=quick)
     scored = torch.cat(held)
     answered = [values[i] for i in scored.tolist()]
     tables: list[Floats] = []
@@ -76,18 +81,18 @@ def measure(x: Tensor, task: Task, values: Sequence[Any], seed: int, folds: int 
         tables.append(tabled(task, torch.cat(answers), answered)[1])
     metric = task.metrics[0]
     scores = [_signed(metric, table) for table in tables]
-    gain = probed(x[order[:LEARNT]], task, [values[i] for i in order[:LEARNT].tolist()], seed).gain
-    return Curve(tuple(sizes), tuple(scores), _draws(metric, tables), gain, len(y))
+    learnt = probed(x[order[:LEARNT]], task, [values[i] for i in order[:LEARNT].tolist()], seed).learnt
+    return Curve(tuple(sizes), tuple(scores), _draws(metric, tables), learnt, len(y), len(scored))
 
 
-def sizes_of(most: int) -> list[int]:
-    """The rows of the subsets, 2^(k/2) apart from the largest down.
+def sizes_of(most: int, *, quick: bool = False) -> list[int]:
+    """The rows of the subsets, 2^(k/2) apart from the largest down; 2^k where it is to be quick.
 
-    >>> sizes_of(64)
-    [8, 11, 16, 23, 32, 45, 64]
+    >>> sizes_of(64), sizes_of(64, quick=True)
+    ([8, 11, 16, 23, 32, 45, 64], [8, 16, 32, 64])
     """
-    found = [round(most / 2 ** (k / 2)) for k in range(POINTS)]
-    return sorted({size for size in found if size >= min(SMALLEST, most)})
+    steps = [float(k) for k in range(QUICK)] if quick else [k / 2 for k in range(POINTS)]
+    return sorted({size for k in steps if (size := round(most / 2**k)) >= min(SMALLEST, most)})
 
 
 def _signed(metric: Metric, table: Floats) -> float:
@@ -115,16 +120,13 @@ def of_probe(probe: Outcome, context: Context) -> dict[str, Any]:
         x = pick(probe.feed.design("train"), numbers)
         if not isinstance(x, Tensor):  # counted words: a control that was asked for as a model
             continue
-        folds = FOLDS if len(values) <= FEW else 1
-        found[name] = told(measure(x.float(), task, values, context.options.seed, folds), task)
+        found[name] = told(measure(x.float(), task, values, context.options.seed, quick=True), task)
     return found
 
 
 def cheap(rows: int, width: int, task: Task) -> bool:
     """Whether a curve takes no more than a moment beside a run."""
-    labels = len(getattr(task, "labels", ()))
-    outputs = 1 if labels <= 2 else labels
-    return min(rows, FOLDS * FEW) * min(rows, width) * outputs <= WORK and rows <= MANY
+    return rows <= MANY and rows * min(rows, width) * outputs(task) <= WORK
 
 
 # ---------------------------------------------------------------- what it says
@@ -142,12 +144,11 @@ def told(curve: Curve, task: Task, gains: Sequence[float] = GAINS) -> dict[str, 
     for at, (size, score) in enumerate(zip(curve.sizes, curve.scores, strict=True)):
         ends = {} if spread is None else _ends(sign, float(spread[0][at]), float(spread[1][at]))
         points.append({"rows": size, "value": sign * score, **ends})
-    learnt = curve.gain is None or curve.gain[0] > 2 * curve.gain[1]
     found: dict[str, Any] = {
         "metric": metric.name, "higher_is_better": metric.higher_is_better, "rows": curve.rows, "level": LEVEL,
-        "points": points, "no_further_gain": sign * curve.scores[-1], "learnt": learnt,
+        "points": points, "no_further_gain": sign * curve.scores[-1], "learnt": curve.learnt,
     }  # fmt: skip
-    fit = fit_curve(curve.sizes, curve.draws, curve.scores, 1.0 if metric.higher_is_better else 0.0)
+    fit = fit_curve(curve.sizes, curve.draws, curve.scores, 1.0 if metric.higher_is_better else 0.0, curve.scored)
     if fit is None:
         return {**found, "expected": [], "more": [], "advice": _too_few(curve)}
     n = curve.rows
@@ -180,7 +181,7 @@ def _advice(found: Mapping[str, Any], fit: Fit, metric: Metric) -> dict[str, str
     small = SMALL if metric.higher_is_better else 0.02 * abs(float(np.median(fit.at(found["rows"]))))
     rows = f"four times the labels ({4 * found['rows']:,} rows)"
     by = f"{gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
-    if not found["learnt"]:
+    if found["learnt"] is False:
         text = (
             "The probe tells nothing of the target: neither labels nor a larger model are the first thing to look at."
         )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ukulele import models, rank
 from ukulele.errors import RunError
-from ukulele.evidence import PROBED, Floats, tabled
+from ukulele.evidence import Floats, tabled
 from ukulele.feed import probe_targets
 from ukulele.models.bundle import is_bundle, read_bundle
 from ukulele.types import Task
@@ -52,14 +52,13 @@ def source_scores(
     `source` is the model's name, and what such a classifier would read of the same rows.
     """
     columns, y = marks(task, values)
-    some = slice(None, None, -(-len(x) // PROBED))
-    features, columns = x[some].double().numpy(), columns[some]
+    features = x.double().numpy()
     found = {"LogME": rank.logme(features, columns)}
     if task.kind != "classify":
         return found
-    classes = y[some].numpy()
+    classes = y.numpy()
     found["H-score"] = rank.h_score(features, classes, shrunk=True)
-    p = source_answers(source[0], source[1][some])
+    p = source_answers(source[0], source[1])
     if p is not None:
         found |= {"LEEP": rank.leep(p, classes), "NCE": rank.nce(p.argmax(1), classes)}
     return found

@@ -16,9 +16,23 @@ import numpy as np
 
 from ukulele import evaluate, rank
 from ukulele.attempt import Context
-from ukulele.errors import ModelError, PlanError, UkuleleError
+from ukulele.errors import ModelError, UkuleleError
 from ukulele.events import Progress, Said
-from ukulele.evidence import AVERAGE, Floats, Held, Seen, clearly_best, load, probed, spread_rows, stage_scores, through
+from ukulele.evidence import (
+    AVERAGE,
+    Floats,
+    Held,
+    Seen,
+    clearly_best,
+    enough,
+    learns,
+    load,
+    probed,
+    refuse_unprobed,
+    spread_rows,
+    stage_scores,
+    through,
+)
 from ukulele.glimpse import Glimpse, Limits, glimpse
 from ukulele.neighbourhood import nearest, source_scores
 from ukulele.rank import Scores
@@ -94,10 +108,7 @@ def rank_models(names: Sequence[str], context: Context, limits: Limits | None = 
     ModelError
         If no candidate can be used.
     """
-    if context.boxes:
-        raise PlanError(
-            "pictures with boxes: detectors cannot be ranked by their features.", hint="Fit each, and `uke compare`."
-        )
+    refuse_unprobed(context)
     began, limits = time.perf_counter(), limits or Limits()
     candidates = [Candidacy(name) for name in dict.fromkeys(names)]
     running = _seen_once(candidates, context, limits)
@@ -106,8 +117,9 @@ def rank_models(names: Sequence[str], context: Context, limits: Limits | None = 
         raise ModelError(f"no candidate can be used:\n- {reasons}", hint="`uke models` lists what is here.")
     rounds: list[dict[str, Any]] = []
     dropped: list[Candidacy] = []
-    for number, rows in enumerate(schedule := _schedule(running, context, limits)):
-        rows = _affordable(rows, running, context, limits, (began, len(schedule) - number))  # noqa: PLW2901
+    rows = 0
+    for number, wanted in enumerate(schedule := _schedule(running, context, limits)):
+        rows = max(rows, _affordable(wanted, running, context, limits, (began, len(schedule) - number)))
         running = _round(running, rows, context)
         rounds.append({"rows": len(_rows(context, rows)), "models": [one.name for one in running]})
         if number + 1 < len(schedule):
@@ -224,7 +236,7 @@ def _score(one: Candidacy, seen: Seen, context: Context) -> None:
     whole = x if seen.average is None else seen.average  # of texts, scores without training like all layers better
     one.held, one.near, found = {}, {}, []
     for name, task in tasks.items():
-        numbers, values = seen.truth.numbers(name), seen.truth.values(name)
+        numbers, values = enough(seen.truth.numbers(name), task, seen.truth.values(name), seed)
         one.held[name] = probed(x[numbers], task, values, seed)
         one.near[name] = nearest(whole[numbers], task, values)
         found.append(source_scores(whole[numbers], task, values, (one.name, seen.stages[seen.last][numbers])))
@@ -286,7 +298,7 @@ def _drawn(one: Candidacy, tables: Mapping[str, Floats]) -> tuple[float, Floats]
 
 def plain(ranking: Ranking, context: Context) -> dict[str, Any]:
     """The ranking as plain JSON."""
-    looks = sum(len(one.layers) for one in ranking.ranked)
+    looks = 2 * sum(len(one.layers) for one in ranking.ranked)
     learnt = {name: _learnt(ranking, name, looks) for name in context.tasks}
     return {
         "data": context.data.name,
@@ -301,19 +313,11 @@ def plain(ranking: Ranking, context: Context) -> dict[str, Any]:
 
 
 def _learnt(ranking: Ranking, name: str, looks: int) -> dict[str, Any]:
-    """Whether any candidate tells more of a task than answering the same for every row: see `Held.gain`; None where
-    the rows cannot tell.
-
-    The best of many looks at noise is better than nothing by chance, so the level is shared among them.
-    """
-    from scipy.stats import norm
-
-    z = float(norm.isf(0.025 / max(looks, 1)))
-    gains = [gain for one in ranking.ranked if (gain := one.held[name].gain) is not None]
+    """Whether any candidate tells more of a task than answering the same for every row; None: the rows cannot tell."""
     held = ranking.best.held[name]
     same = evaluate.decisive(held.task, held.plain)
     return {
-        "something": any(mean > z * error for mean, error in gains) if gains else None,
+        "something": learns([one.held[name].gains for one in ranking.ranked], looks),
         "same_for_all": None if same is None else asdict(same),
     }
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from e2e_kit import Answer, rows_of, sentence, write_csv
+from e2e_kit import Answer, record_of, rows_of, sentence, write_csv
 from PIL import Image
 
 Uke = Callable[..., Answer]
@@ -151,3 +151,31 @@ def test_curve_of_noise_and_of_few_rows(uke: Uke, bert: Path, tmp_path: Path) ->
 def test_curve_of_several_labels(uke: Uke, bert: Path, tmp_path: Path) -> None:
     data = write_csv(tmp_path / "data.csv", rows_of(200), ["text", "marks"])
     assert asked(uke, "curve", data, "--model", bert)["tasks"]["marks"]["metric"] == "micro_f1"
+
+
+def test_a_run_shows_its_curve(uke: Uke, bert: Path, tmp_path: Path) -> None:
+    """Measured on what is stored, in the record and drawn in the report."""
+    data = write_csv(tmp_path / "data.csv", rows_of(300), ["text", "label"])
+    out = tmp_path / "run"
+    options = ("--model", bert, "--strategy", "probe", "--controls", "none", "--out", out)
+    assert uke("fit", data, *options).code == 0
+    curve = record_of(out)["learning_curve"]["label"]
+    assert len(curve["points"]) >= 4
+    assert curve["expected"][-1]["rows"] == 4 * curve["rows"]
+    page = (out / "report.html").read_text("utf-8")
+    assert 'id="learning"' in page
+    assert "by labelled rows. Measured" in page
+
+
+def test_a_run_that_would_take_long_shows_none(
+    uke: Uke, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ukulele import learning
+
+    monkeypatch.setattr(learning, "WORK", 10)
+    data = write_csv(tmp_path / "data.csv", rows_of(90), ["text", "label"])
+    out = tmp_path / "run"
+    options = ("--model", bert, "--strategy", "probe", "--controls", "none", "--out", out)
+    assert uke("fit", data, *options).code == 0
+    assert record_of(out)["learning_curve"] == {}
+    assert 'id="learning"' not in (out / "report.html").read_text("utf-8")

@@ -4,7 +4,8 @@ Scores rise with the rows n as MMF4, (a b + c nᵈ) / (b + nᵈ), or POW4, a - b
 extrapolate best (Viering, Loog: The Shape of Learning Curves, 2023; Mohr et al.: LCDB 1.0, 2022). Both are
 A - B u(n), linear in A and B once two parameters that bend u are given. So every start on a grid of those two is solved
 in closed form, and all of them answer together, each by its likelihood: one best curve would hide that others fit as
-well. The last score, as if nothing more were gained, stands beside them: it is hard to beat.
+well. Few rows leave nearly all open; then it counts that curves rise by a good part of the way from their first score
+to the best there can be. The last score, as if nothing more were gained, stands beside them: it is hard to beat.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ Floats = NDArray[np.float64]
 
 SAMPLES = 2000
 LEVEL = 0.90
-FEWEST = 4  # points
+FEWEST, FEWEST_DRAWS = 4, 20  # points, and draws in which all of them are defined
 FARTHEST = 64  # times the rows: no further is looked for a gain
 STEPS = 8  # to a doubling, where it is
 JITTER = 1e-3  # of a score: what no bootstrap of the test rows sees
+TRAINED = 2.0  # the variance of scores, over that of the test rows alone
+RISE = (0.6, 0.3)  # of the way from the first score to the best: mean and deviation of what curves rise by in the end
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,9 @@ class Fit:
         return np.asarray(found[:, 0] if np.ndim(rows) == 0 else found)
 
 
-def fit_curve(sizes: Sequence[int], draws: Floats, scores: Sequence[float], most: float, seed: int = 0) -> Fit | None:
+def fit_curve(
+    sizes: Sequence[int], draws: Floats, scores: Sequence[float], most: float, rows: int, seed: int = 0
+) -> Fit | None:
     """Fit the curves to measured scores.
 
     Parameters
@@ -55,30 +60,33 @@ def fit_curve(sizes: Sequence[int], draws: Floats, scores: Sequence[float], most
         points go together.
     most
         The best score there can be.
+    rows
+        On how many rows each score rests.
 
     Returns
     -------
     Fit or None
-        None where there are too few points.
+        None where there are too few points, or the score is not defined on them.
 
     Examples
     --------
     >>> sizes = np.array([16, 32, 64, 128, 256])
     >>> scores = 0.9 - 0.8 * sizes ** -0.5
     >>> draws = scores + 0.002 * np.random.default_rng(0).standard_normal((200, 5))
-    >>> fit = fit_curve(sizes, draws, scores, 1.0)
+    >>> fit = fit_curve(sizes, draws, scores, 1.0, 2000)
     >>> round(float(np.median(fit.at(1024))), 2)
     0.87
     """
     s = np.asarray(scores, np.float64)
-    if len(s) < FEWEST or not np.isfinite(s).all():
+    if len(s) < FEWEST or not np.isfinite(s).all() or len(draws) < FEWEST_DRAWS:
         return None
     n = np.asarray(sizes, np.float64) / sizes[0]
     bends, mmf = _grid(float(n[-1]))
     u = np.where(mmf[:, None], _mmf(n, bends), _pow(n, bends))  # (grid, sizes)
-    covariance = np.cov(np.asarray(draws, np.float64), rowvar=False) + JITTER**2 * np.eye(len(s))
+    s, covariance = _careful(s, np.asarray(np.cov(np.asarray(draws, np.float64), rowvar=False)), most, rows)
     root = np.linalg.inv(np.linalg.cholesky(covariance))
-    solved = _solve(u @ root.T, root @ s, root @ np.ones(len(s)), most)
+    way = max(most - float(s[0]), 0.05)
+    solved = _solve((u @ root.T, root @ s, root @ np.ones(len(s))), most, (RISE[0] * way, RISE[1] * way))
     least = float(solved[2].min())
     excess = max(1.0, least / max(len(s) - 3, 1))  # points that scatter more than the test rows explain
     generator = np.random.default_rng(seed)
@@ -86,6 +94,20 @@ def fit_curve(sizes: Sequence[int], draws: Floats, scores: Sequence[float], most
     picked = generator.choice(len(weights), SAMPLES, p=weights / weights.sum())
     top, drop = _drawn(solved, picked, most, excess, generator)
     return Fit(top, drop, bends[picked], mmf[picked], float(sizes[0]))
+
+
+def _careful(s: Floats, covariance: Floats, most: float, rows: int) -> tuple[Floats, Floats]:
+    """Scores and how they err, where few rows say little: of resampled rows that are all right none is ever wrong.
+
+    Shares are those of two rows more, one right and one wrong, and vary at least as shares do (Agresti, Coull, 1998).
+    Other training rows would have given other scores: that is about as much again, and goes together for subsets that
+    share their rows.
+    """
+    if most == 1 and (s >= 0).all():
+        s = (rows * s + 1) / (rows + 2)
+        lack = np.sqrt(np.maximum(s * (1 - s) / (rows + 2) - np.diag(covariance), 0))
+        covariance = covariance + 0.5 * (np.outer(lack, lack) + np.diag(lack**2))
+    return s, TRAINED * covariance + JITTER**2 * np.eye(len(s))
 
 
 def _grid(range_: float) -> tuple[Floats, NDArray[np.bool_]]:
@@ -106,23 +128,28 @@ def _mmf(n: Floats, bends: Floats) -> Floats:
 Solved = tuple[Floats, Floats, Floats]  # of each start: (top, drop), their covariance, and the misfit
 
 
-def _solve(u: Floats, s: Floats, one: Floats, most: float) -> Solved:
-    """Generalised least squares in whitened coordinates, within top ≤ most and drop ≥ 0."""
+def _solve(whitened: tuple[Floats, Floats, Floats], most: float, rise: tuple[float, float]) -> Solved:
+    """Generalised least squares within top ≤ most and drop ≥ 0, the drop being expected about `rise`.
+
+    `whitened`: u (grid, sizes), the scores and the ones (sizes,), in coordinates where errors are independent.
+    """
+    u, s, one = whitened
+    sure = 1 / rise[1] ** 2
     normal = np.empty((len(u), 2, 2))
     normal[:, 0, 0] = one @ one
     normal[:, 0, 1] = normal[:, 1, 0] = -(u @ one)
-    normal[:, 1, 1] = (u**2).sum(1)
+    normal[:, 1, 1] = (u**2).sum(1) + sure
     normal += 1e-9 * normal[:, :1, :1] * np.eye(2)
-    right = np.stack([np.full(len(u), one @ s), -(u @ s)], 1)
-    inverse = np.linalg.inv(normal)
+    right = np.stack([np.full(len(u), one @ s), sure * rise[0] - u @ s], 1)
+    inverse = np.asarray(np.linalg.inv(normal), np.float64)
     found = (inverse @ right[..., None])[..., 0]
     high = found[:, 0] > most
     found[high, 0] = most
-    found[high, 1] = (u[high] @ (most * one - s)) / (u[high] ** 2).sum(1)
+    found[high, 1] = (u[high] @ (most * one - s) + sure * rise[0]) / ((u[high] ** 2).sum(1) + sure)
     flat = found[:, 1] < 0
     found[flat] = (min(most, float(one @ s / (one @ one))), 0.0)
-    misfit = ((found[:, :1] * one - found[:, 1:] * u - s) ** 2).sum(1)
-    return found, np.asarray(inverse, np.float64), misfit
+    misfit = ((found[:, :1] * one - found[:, 1:] * u - s) ** 2).sum(1) + sure * (found[:, 1] - rise[0]) ** 2
+    return found, inverse, misfit
 
 
 def _drawn(
