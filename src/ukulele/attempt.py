@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-import psutil
 import torch
 from torch import nn
 
 from ukulele import data, evaluate, features, models
 from ukulele.assembly import Assembled, assemble, finished
+from ukulele.between import Start
 from ukulele.config import FitOptions
 from ukulele.engine import Engine
-from ukulele.events import Event, Hear, Judged, Lookahead, Saved, Stepped
+from ukulele.events import Event, Hear, Judged, Lookahead, Place, Saved, Souped, Stepped
 from ukulele.feed import Feed
+from ukulele.meter import Meter
 from ukulele.models.adapters import places
 from ukulele.private import shared
 from ukulele.runs import RunFolder
@@ -139,6 +137,8 @@ class Context:
         else:
             trunk = self.pristine[candidate.model]
         stop = candidate.stop
+        if candidate.gather:
+            return models.gathered(trunk, dict(candidate.gather)), trunk
         return (trunk if stop is None else models.truncate(trunk, stop, [rows[0].inputs])), trunk
 
 
@@ -162,6 +162,8 @@ def facts_of(model: Model, context: Context) -> Facts:
         shared=sum(label.lower().strip() in known for target in context.data.targets for label in target.labels),
         linear=frozenset(s.name for s in model.stages if places(s.module)),
         biased=frozenset(s.name for s in model.stages if any(n.endswith("bias") for n in s.module.state_dict())),
+        kinds=tuple(target.kind for target in context.data.targets),
+        each=min((rows / len(target.labels) for target in context.data.targets if target.labels), default=math.inf),
     )
 
 
@@ -186,6 +188,8 @@ class Outcome:
     why: str = ""
     held: dict[str, torch.Tensor] = field(default_factory=dict)  # by task, a probe's answers on training rows, unseen
     figures: dict[tuple[Split, str], Mapping[str, Estimate]] = field(default_factory=dict)
+    averages: dict[str, Any] = field(default_factory=dict)  # of weights: which epochs, how far back to the start
+    start: Start | None = None  # where the weights were, if they go back towards that
 
     def answers(self, split: Split, task: str) -> list[Any]:
         """Raw answers, computed when first asked for."""
@@ -227,35 +231,6 @@ def untied(model: Model, plan: Plan) -> Model:
     return model
 
 
-class Meter:
-    """Seconds by phase and peak memory of one candidate."""
-
-    def __init__(self, spent: Mapping[str, Any]) -> None:
-        self._before, self.peak = float(spent["seconds"]), int(spent["peak"])
-        self.phases: dict[str, float] = dict(spent["phases"])
-        self._began = self._last = time.perf_counter()
-        self._process = psutil.Process()
-
-    def mark(self, phase: str) -> None:
-        """The time since the last mark belongs to `phase`."""
-        now = time.perf_counter()
-        self.phases[phase] = self.phases.get(phase, 0.0) + now - self._last
-        self._last = now
-        memory = self._process.memory_info()  # without the pages of files that are merely mapped
-        self.peak = max(self.peak, int(memory.rss - getattr(memory, "shared", 0)))
-        if torch.cuda.is_available():
-            self.peak = max(self.peak, torch.cuda.max_memory_allocated())
-
-    @property
-    def seconds(self) -> float:
-        """All seconds, those before a resume included."""
-        return self._before + time.perf_counter() - self._began
-
-    def plain(self) -> dict[str, Any]:
-        """As plain JSON, for a checkpoint."""
-        return {"seconds": self.seconds, "peak": self.peak, "phases": self.phases}
-
-
 def placed(head: Head, device: str) -> Head:
     """A head on the device."""
     if isinstance(head, nn.Module):
@@ -263,11 +238,18 @@ def placed(head: Head, device: str) -> Head:
     return head
 
 
-def attempt(candidate: Candidate, context: Context, before: Mapping[str, float] = EMPTY, ahead: int = 0) -> Outcome:
+def attempt(
+    candidate: Candidate,
+    context: Context,
+    before: Mapping[str, float] = EMPTY,
+    ahead: int = 0,
+    until: float | None = None,
+) -> Outcome:
     """Fit a candidate on the training rows, or take up where it was left, and tune its decoding on validation.
 
     `before` are the seconds that were spent on it already, by what on: loading, encoding, choosing its layer.
-    `ahead` is a cut that a later candidate will read: the pass through the model stores it on the way.
+    `ahead` is a cut that a later candidate will read: the pass through the model stores it on the way. `until` are the
+    seconds of the run from which on no further epoch begins.
     """
     run, name = context.run, candidate.name
     done = run.result(name)
@@ -303,6 +285,8 @@ def attempt(candidate: Candidate, context: Context, before: Mapping[str, float] 
         facts_of(whole, context),
         ours.private,
     )
+    if candidate.plan.wise_ft is not None:
+        outcome.start = Start(whole if candidate.plan.adapters else model, cut, candidate.plan)
     if done:
         return _again(outcome, done, ours, whole)
     if latest:
@@ -310,16 +294,20 @@ def attempt(candidate: Candidate, context: Context, before: Mapping[str, float] 
     if latest is None and candidate.plan.phases and candidate.plan.phases[0].optimiser == "probe":
         feed.pooled("train")  # now, so that encoding and fitting are told apart
         meter.mark("encode")
+    late = _late(name, context, until)
     probing = ["probe" if phase.optimiser == "probe" else "train" for phase in candidate.plan.phases]
-    for event in _told(train(model, heads, candidate.plan, feed, context.engine, latest[0] if latest else None), feed):
+    events = train(model, heads, candidate.plan, feed, context.engine, latest[0] if latest else None, late)
+    for event in _told(events, feed):
         meter.mark(_what(event, probing))
         _note(event, outcome)
         _note_probe(outcome)
+        if outcome.start is not None:
+            outcome.start.note(event, heads)
         context.hear(event)
         context.track(name, event)
         if isinstance(event, Saved) and context.engine.main:
             run.checkpoint(name, event, {**_particulars(outcome), "meter": meter.plain()})
-    result = _result(outcome)
+    weights = _weights(outcome)
     _finish(outcome, ours, whole)
     outcome.raw["validation"], _ = feed.answers("validation", len(model.stages) if outcome.still else outcome.cut)
     outcome.tasks = {n: t.tuned(outcome.raw["validation"][n], feed.values("validation", n)) for n, t in tasks.items()}
@@ -333,7 +321,7 @@ def attempt(candidate: Candidate, context: Context, before: Mapping[str, float] 
         flops=_flops(outcome),
     )
     if context.engine.main:
-        run.save_result(name, {**result, "cost": asdict(outcome.cost)})
+        run.save_result(name, {"weights": weights, **_particulars(outcome), "cost": asdict(outcome.cost)})
     return outcome
 
 
@@ -349,6 +337,18 @@ def _told(events: Iterator[Event], feed: Feed) -> Iterator[Event]:
         raise NotFiniteError(message, hint=error.hint) from error
 
 
+def _late(name: str, context: Context, until: float | None) -> Callable[[Place], bool]:
+    """Whether time is up before an epoch; that is decided once, and replayed."""
+    if until is None:
+        return lambda _place: False
+    return lambda place: bool(
+        context.decide(
+            f"{name}: time was up before epoch {place.epoch} of phase {place.phase}",
+            lambda: context.run.spent() > until,
+        )
+    )
+
+
 def _what(event: Event, phases: Sequence[str]) -> str:
     """What the time before an event was spent on."""
     match event:
@@ -356,6 +356,8 @@ def _what(event: Event, phases: Sequence[str]) -> str:
             return phases[min(place.phase, len(phases) - 1)]
         case Lookahead():
             return "look ahead"
+        case Souped():
+            return "average"
         case _:
             return "save"
 
@@ -374,6 +376,9 @@ def _note(event: Event, outcome: Outcome) -> None:
             history[-1] |= {"validation_loss": _finite(loss), "score": _finite(score), "best": best}
             if len(scores) > 1:
                 history[-1]["scores"] = {task: _finite(value) for task, value in scores.items()}
+        case Souped(place, epochs, score, alone):
+            found = {"epochs": list(epochs), "score": _finite(score), "alone": _finite(alone)}
+            outcome.averages["soup"] = {"phase": place.phase, **found}
         case Lookahead(place, _, affinity, conflicts):
             rows = [[_finite(value) for value in row] for row in affinity]
             look = {"phase": place.phase, "epoch": place.epoch, "affinity": rows, "conflicts": conflicts}
@@ -391,6 +396,8 @@ def _note_probe(outcome: Outcome) -> None:
     outcome.strength = float(probes[0].strength) if len(probes) == 1 else None
     if outcome.still and outcome.candidate.role == "rung":
         outcome.held = {task: probe.oof for task, probe in outcome.feed.probes.items()}
+    if outcome.candidate.plan.phases[0].optimiser != "probe":
+        return  # what its features were taught on tells nothing about it
     mean = sum(probe.score.mean for probe in probes) / len(probes)
     outcome.cross_validation = (mean, math.sqrt(sum(probe.score.error**2 for probe in probes)) / len(probes))
 
@@ -402,12 +409,17 @@ def _particulars(outcome: Outcome) -> dict[str, Any]:
         "strength": outcome.strength,
         "cross_validation": outcome.cross_validation,
         "held": outcome.held,
+        "averages": outcome.averages,
+        **({"start": outcome.start.plain()} if outcome.start is not None else {}),
     }
 
 
 def _recall(outcome: Outcome, kept: Mapping[str, Any]) -> None:
     outcome.history, outcome.strength = list(kept["history"]), kept["strength"]
     outcome.looks, outcome.held = list(kept.get("looks", ())), dict(kept.get("held", {}))
+    outcome.averages = dict(kept.get("averages", {}))
+    if outcome.start is not None:
+        outcome.start.recall(kept["start"])
     outcome.cross_validation = tuple(kept["cross_validation"]) if kept["cross_validation"] else None
 
 
@@ -433,19 +445,28 @@ def _flops(outcome: Outcome) -> float | None:
     return operations(outcome.model, cut, inputs, views * len(train), epochs * len(outcome.feed.numbers("train")))
 
 
-def _result(outcome: Outcome) -> dict[str, Any]:
-    weights = changing(outcome.model, outcome.heads, outcome.candidate.plan.phases)
-    return {"weights": weights, **_particulars(outcome)}
+def _weights(outcome: Outcome) -> dict[str, Any]:
+    """As they were trained; copies where they are going to be averaged."""
+    found = changing(outcome.model, outcome.heads, outcome.candidate.plan.phases)
+    return found if outcome.start is None else {name: value.clone() for name, value in found.items()}
 
 
 def _finish(outcome: Outcome, ours: Assembled, whole: Model) -> None:
-    """Adapters go into the weights: what answers from here on is what is handed over."""
-    if outcome.candidate.plan.adapters is not None:
+    """Adapters go into the weights, and those back towards their start: what answers now is what is handed over."""
+    plan = outcome.candidate.plan
+    if plan.adapters is not None:
         outcome.model = outcome.feed.model = finished(ours, whole).model
+    if outcome.start is not None:
+        tried = outcome.start.go(
+            outcome.model, outcome.heads, plan.wise_ft, lambda: outcome.feed.judge(outcome.cut).joint()[1]
+        )
+        if "wise_ft" not in outcome.averages:
+            outcome.averages["wise_ft"] = {"alpha": outcome.start.alpha, "tried": tried}
 
 
 def _again(outcome: Outcome, done: Mapping[str, Any], ours: Assembled, whole: Model) -> Outcome:
     put(changing(outcome.model, outcome.heads, outcome.candidate.plan.phases), done["weights"])
+    _recall(outcome, done)
     _finish(outcome, ours, whole)
     cost = done["cost"]
     phases = tuple((what, seconds) for what, seconds in cost.pop("phases"))
@@ -453,12 +474,5 @@ def _again(outcome: Outcome, done: Mapping[str, Any], ours: Assembled, whole: Mo
     outcome.tasks = {
         n: t.tuned(validation("validation", n), feed.values("validation", n)) for n, t in outcome.tasks.items()
     }
-    _recall(outcome, done)
     outcome.cost = Cost(**cost, phases=phases)
     return outcome
-
-
-def peak_memory() -> int:
-    """The most memory this process ever held, in bytes."""
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale

@@ -48,12 +48,15 @@ def fit(
     languages: o.Languages = None,
     long: o.Long = "cut",
     strategy: o.Strategy = "auto",
+    budget: o.Budget = None,
     freeze: o.Freeze = "auto",
     epochs: o.Epochs = None,
     patience: o.Patience = None,
     rate: o.Rate = None,
     layer_decay: o.LayerDecay = None,
     penalty: o.Penalty = None,
+    wise_ft: o.WiseFt = None,
+    soup: o.Soup = False,
     batch: o.Batch = None,
     views: o.Views = None,
     class_weights: o.ClassWeights = "auto",
@@ -67,6 +70,7 @@ def fit(
     seed: o.Seed = 0,
     metric: o.Metric = None,
     controls: o.Controls = "cheap",
+    seeds: o.Seeds = 1,
     slice_by: o.Slice = None,
     folder: o.Out = None,
     resume: o.Resume = None,
@@ -85,12 +89,13 @@ def fit(
     Everything is inferred that is not said, and every inference is printed.
     """
     given = locals()
-    from ukulele.config import FitOptions, options_from, refuse_others
+    from ukulele.config import FitOptions, number_or_word, options_from, refuse_others
     from ukulele.runs.folder import read_manifest
 
     names = FitOptions.__dataclass_fields__.keys() & given.keys()
     lists = {"target", "text", "track", "languages"}
     plain: dict[str, Any] = {name: tuple(given[name] or ()) if name in lists else given[name] for name in names}
+    plain |= {name: number_or_word(plain[name]) for name in ("wise_ft", "rate")}
     options = FitOptions(**plain, slice=slice_by)
     if resume is not None:
         typed = {name for name in given if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}

@@ -46,12 +46,14 @@ class FitOptions:
     strategy: str = "auto"
     freeze: str = "auto"
     epochs: int | None = None
-    rate: float | None = None
+    rate: float | str | None = None  # a number, or "auto"
     batch: int | None = None
     views: int | None = None
     patience: int | None = None
     layer_decay: float | None = None  # of the rate, from each stage to the one below it
     penalty: float | None = None  # of l2sp
+    wise_ft: float | str | None = None  # a share, or "auto"
+    soup: bool = False
     metric: str | None = None
     class_weights: Literal["auto", "balanced", "none"] = "auto"
     controls: Literal["none", "tasks", "cheap", "all"] = "cheap"
@@ -62,7 +64,9 @@ class FitOptions:
     rank: int | None = None  # of adapters
     alpha: float | None = None
     adapters: Literal["shared", "per-task"] = "shared"
+    budget: str | None = None  # of time for the whole run, for auto
     seed: int = 0
+    seeds: int = 1  # of the chosen plan
     # where and how
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -82,15 +86,14 @@ class FitOptions:
         ]
         if not 0 <= self.max_bad <= 1:
             faults.append(f"--max-bad {self.max_bad}: a share between 0 and 1 was expected")
-        if self.rate is not None and not self.rate > 0:
-            faults.append(f"--rate {self.rate}: a rate above 0 was expected")
+        if self.rate is not None and not (self.rate == "auto" if isinstance(self.rate, str) else self.rate > 0):
+            faults.append(f"--rate {self.rate}: a rate above 0, or auto, was expected")
         faults += [
             f"{_option(name)} {value}: a number above 0 was expected"
             for name in ("alpha", "penalty", "layer_decay")
             if (value := getattr(self, name)) is not None and not value > 0
         ]
-        if self.layer_decay is not None and self.layer_decay > 1:
-            faults.append(f"--layer-decay {self.layer_decay}: 1 at most was expected, so that rates fall to the stem")
+        faults += [*_of_averages(self), *_of_budget(self)]
         if self.weights == "tuned" and self.strategy == "probe":
             faults.append("--weights tuned with --strategy probe: its heads are fitted each by itself")
         if self.strategy not in ADAPTED:
@@ -137,6 +140,23 @@ class FitOptions:
         )
 
     @property
+    def given_rate(self) -> float | None:
+        """`rate` where it is a number."""
+        return None if isinstance(self.rate, str) else self.rate
+
+    @property
+    def seconds(self) -> float | None:
+        """`budget` in seconds; None where there is none, or it is none.
+
+        >>> FitOptions(budget="10m").seconds, FitOptions(budget="90").seconds, FitOptions().seconds
+        (600.0, 90.0, None)
+        """
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", self.budget or "")
+        if match is None or not float(match[1]) > 0:
+            return None
+        return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+    @property
     def cache_folder(self) -> Path:
         """Where tables and features are kept: --cache, $UKULELE_CACHE, or the user's cache folder."""
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -150,6 +170,26 @@ class FitOptions:
     def plain(self) -> dict[str, Any]:
         """As plain JSON."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+def _of_budget(options: FitOptions) -> Iterator[str]:
+    if options.budget is None:
+        return
+    if options.seconds is None:
+        yield f"--budget {options.budget}: a stretch of time such as 90s, 10m or 1h was expected"
+    if options.strategy != "auto":
+        yield f"--budget with --strategy {options.strategy}: it is for auto, which chooses what to spend it on"
+
+
+def _of_averages(options: FitOptions) -> Iterator[str]:
+    """Faults of rates by stage, and of weights between two others."""
+    if options.layer_decay is not None and options.layer_decay > 1:
+        yield f"--layer-decay {options.layer_decay}: 1 at most was expected, so that rates fall to the stem"
+    share = options.wise_ft
+    if share is not None and not (share == "auto" if isinstance(share, str) else 0 <= share <= 1):
+        yield f"--wise-ft {share}: a share between 0 and 1, or auto, was expected"
+    if share is not None and options.adapters == "per-task":
+        yield "--wise-ft with --adapters per-task: choose --adapters shared"
 
 
 def _option(name: str) -> str:
@@ -168,31 +208,59 @@ def _other_types(options: FitOptions) -> Iterator[tuple[str, str]]:
         elif value is None:
             fits, wanted = NoneType in kinds, "a value"
         else:
-            allowed, wanted = next((TYPES[kind] for kind in TYPES if kind in kinds), TYPES[str])
-            fits = isinstance(value, allowed) and not isinstance(value, bool)
+            found = [TYPES[kind] for kind in TYPES if kind in kinds] or [TYPES[str]]
+            wanted = " or ".join(words for _, words in found)
+            allowed = tuple(kind for some, _ in found for kind in some)
+            fits = isinstance(value, allowed) and (bool in kinds or not isinstance(value, bool))
         if not fits:
             yield name, f"{value!r} ({type(value).__name__}): {wanted} was expected"
 
 
 TYPES: Mapping[type, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "yes or no"),
     float: ((int, float), "a number"),
     int: ((int,), "a whole number"),
     str: ((str,), "a word"),
 }
 LEAST: Mapping[str, int] = {
     "epochs": 1, "batch": 1, "views": 0, "patience": 1, "threads": 1, "seed": 0, "private_stages": 0,
-    "rank": 1,
+    "rank": 1, "seeds": 1,
 }  # fmt: skip
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "long": ("cut", "chunk"),
     "class_weights": ("auto", "balanced", "none"),
     "controls": ("none", "tasks", "cheap", "all"),
     "precision": ("auto", "fp32", "bf16"),
-    "strategy": ("auto", "probe", "finetune", "full", "lora", "dora", "bitfit", "gradual", "l2sp", "scratch"),
+    "strategy": (
+        "auto",
+        "probe",
+        "stages",
+        "finetune",
+        "full",
+        "lora",
+        "dora",
+        "bitfit",
+        "gradual",
+        "l2sp",
+        "fewshot",
+        "scratch",
+    ),
     "adapters": ("shared", "per-task"),
     "weights": ("given", "tuned"),
 }
 ADAPTED = ("lora", "dora")  # strategies that adapters are put in for
+
+
+def number_or_word(text: str | None) -> float | str | None:
+    """An option that takes both, as it was typed.
+
+    >>> number_or_word("0.5"), number_or_word("auto"), number_or_word(None)
+    (0.5, 'auto', None)
+    """
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
 
 
 def power(sampling: str) -> float | None:

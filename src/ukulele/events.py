@@ -52,6 +52,16 @@ class Lookahead:
 
 
 @dataclass(frozen=True)
+class Souped:
+    """The weights of some epochs of a phase were averaged; `alone` is the score of the best of them."""
+
+    place: Place
+    epochs: tuple[int, ...]
+    score: float
+    alone: float
+
+
+@dataclass(frozen=True)
 class Saved:
     """A state from which the run ends bit-identical: a tree of tensors, numbers and strings."""
 
@@ -76,5 +86,5 @@ class Said:
     severity: Literal["info", "warning"] = "info"
 
 
-Event: TypeAlias = Stepped | Judged | Lookahead | Saved | Progress | Said
+Event: TypeAlias = Stepped | Judged | Lookahead | Souped | Saved | Progress | Said
 Hear: TypeAlias = Callable[[Event], None]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ukulele.events import Hear, Said
 from ukulele.features import LENGTH, TAP, Pass, Source, Store
 from ukulele.features.encode import by_length
 from ukulele.models.adapters import written_in
-from ukulele.sampling import batches, pieces
+from ukulele.sampling import batches, paired, pieces
 from ukulele.tools.collate import collate, widen
 from ukulele.tools.packing import packed
 from ukulele.tools.probe import Probe, Search, fit_logistic, fit_ridge
@@ -66,7 +67,7 @@ class Feed:
         """The split's rows at a cut, in a view."""
         if (split, cut, view) not in self._sources:
             taps = self.tapping and 0 < cut < len(self.model.stages) and not view
-            wanted = Pass(cut, view, self.plan.seed, self.dtype if cut else "fp32", self.engine.device, taps)
+            wanted = Pass(cut, view, self.views_seed, self.dtype if cut else "fp32", self.engine.device, taps)
             self._sources[split, cut, view] = self._pass(self.model, split, wanted)
         return self._sources[split, cut, view]
 
@@ -75,7 +76,7 @@ class Feed:
         key = (split, -1, 0)
         if key not in self._sources:
             model = self.trunk or self.model
-            wanted = Pass(len(model.stages), 0, self.plan.seed, self.dtype, self.engine.device, self.tapping)
+            wanted = Pass(len(model.stages), 0, self.views_seed, self.dtype, self.engine.device, self.tapping)
             self._sources[key] = self._pass(model, split, wanted, self._base(model, split, wanted))
         return self._sources[key]
 
@@ -104,15 +105,30 @@ class Feed:
         return writer.source(stored)
 
     @property
+    def views_seed(self) -> int:
+        """The seed of augmented views."""
+        return self.plan.seed if self.plan.views_seed is None else self.plan.views_seed
+
+    @property
     def tapping(self) -> bool:
         """Whether every stage's summary is stored."""
         return self.trunk is not None and self.taps
 
     @property
     def tapped(self) -> str:
-        """The field that holds the pooled vector in what `pooled` gives."""
-        stop = self.model.recipe.get("stop")
-        return f"{TAP}{stop['stage']}" if self.tapping and stop else "pooled"
+        """The field that holds the pooled vector in what `pooled` gives; "several" where it is columns of those."""
+        stop, gather = self.model.recipe.get("stop"), self.model.recipe.get("gather")
+        if not self.tapping:
+            return "pooled"
+        return "several" if gather else f"{TAP}{stop['stage']}" if stop else "pooled"
+
+    def _vectors(self, read: Callable[[Sequence[str]], Tensors]) -> Tensor:
+        """The pooled vectors of rows, from fields that `read` gives: one of them, or columns of several."""
+        if self.tapped != "several":
+            return read([self.tapped])[self.tapped]
+        columns = self.model.recipe["gather"]
+        found = read([f"{TAP}{stage}" for stage, _ in columns])
+        return torch.cat([found[f"{TAP}{stage}"][:, mine] for stage, mine in columns], 1)
 
     def truth(self, split: Split) -> Truth:
         """The true answers of a split."""
@@ -152,8 +168,11 @@ class Feed:
         """Row numbers in batches of like length, in an order that depends on seed, phase and epoch alone."""
         self._enter(phase)
         source = self.source("train", cut, self._view(epoch))
-        strata = self.truth("train").strata(self.tables["train"].tasks)
         draw = np.random.default_rng((self.plan.seed, phase, epoch))
+        if self.plan.phases[phase].loss == "pairs":
+            classes = self.truth("train").classes(next(iter(self.tables["train"].tasks)))
+            return paired(classes, self.plan.phases[phase].batch, draw)
+        strata = self.truth("train").strata(self.tables["train"].tasks)
         return batches(strata, source.lengths(), self.step_rows(phase), self.plan.sampling, draw)
 
     def step_rows(self, phase: int) -> int:
@@ -230,7 +249,7 @@ class Feed:
         """What a linear head sees of every row: (rows, width) dense, or a sparse matrix of scipy's."""
         source = self.pooled(split)
         if "index" not in source.fields:
-            return source.stack(self.tapped)
+            return self._vectors(source.stacks)
         from scipy.sparse import csr_matrix
 
         rows = source.rows(range(len(source)))
@@ -316,7 +335,8 @@ class Feed:
             groups = (wanted[group] for group in by_length(source.lengths()[wanted].tolist(), self.model.together))
         for numbers in groups:
             if last and self.tapped != "pooled":
-                read = {"pooled": source.collated(numbers.tolist(), {self.tapped: Field()})[self.tapped]}
+                fields = partial(_fields, source, numbers.tolist())
+                read = {"pooled": self._vectors(fields)}
             else:
                 read = source.collated(numbers.tolist(), self.model.live(cut))
             live = {k: v.to(self.engine.device) for k, v in widen(read).items()}
@@ -335,6 +355,10 @@ def standing(metric: Metric, value: float, loss: float) -> float:
     if metric.name == "bleu" and value < 1:
         return math.exp(-min(max(loss, 0.0), 700.0)) if loss > 0 else 0.0
     return (value if metric.higher_is_better else -value) - 1e-9 * loss
+
+
+def _fields(source: Source, numbers: list[int], names: Sequence[str]) -> Tensors:
+    return source.collated(numbers, dict.fromkeys(names, Field()))
 
 
 def fit_probe(x: Any, task: Task, values: Sequence[Any], strength: float | None, seed: int) -> Probe:

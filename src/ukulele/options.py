@@ -111,10 +111,19 @@ Strategy = Annotated[
     str,
     _option(
         TRAINING,
-        "How to transfer. auto: probe, then finetune if validation says it gains.",
-        "auto|probe|finetune|full|gradual|l2sp|lora|dora|bitfit|scratch",
+        "How to transfer. auto: probe, then finetune if validation says it gains; with --budget also what is dearer.",
+        "auto|probe|stages|finetune|full|gradual|l2sp|lora|dora|bitfit|fewshot|scratch",
         "--strategy",
         "-s",
+    ),
+]
+Budget = Annotated[
+    str | None,
+    _option(
+        TRAINING,
+        "Time for the whole run, such as 90s or 10m: auto then climbs from the probe to dearer strategies, as long as "
+        "each gains on validation and the next one, measured beforehand, still fits.",
+        "TIME",
     ),
 ]
 Freeze = Annotated[
@@ -129,7 +138,15 @@ Epochs = Annotated[
     int | None, _option(TRAINING, "At most so many; by default as many as suit the number of rows.", "N")
 ]
 Patience = Annotated[int | None, _option(TRAINING, "Stop after so many epochs without a better validation score.", "N")]
-Rate = Annotated[float | None, _option(TRAINING, "Learning rate of the head and the top stage.", "RATE")]
+Rate = Annotated[
+    str | None,
+    _option(
+        TRAINING,
+        "Learning rate of the head and the top stage; auto: a third, once or three times the usual one, as validation "
+        "likes best after a third of the epochs.",
+        "RATE|auto",
+    ),
+]
 LayerDecay = Annotated[
     float | None,
     _option(TRAINING, "What the rate is multiplied by from each stage to the one below it, 1 at most.", "X"),
@@ -137,6 +154,16 @@ LayerDecay = Annotated[
 Penalty = Annotated[
     float | None, _option(TRAINING, "Of l2sp: how strongly weights are pulled to where they started; 0.1.", "X")
 ]
+WiseFt = Annotated[
+    str | None,
+    _option(
+        TRAINING,
+        "Go back towards the start (WiSE-FT): weights this share of the way from the loaded model and the probe's head "
+        "to the fine-tuned ones, or the share that validation likes best.",
+        "ALPHA|auto",
+    ),
+]
+Soup = Annotated[bool, _option(TRAINING, "Average the best epochs where validation likes that.", None, "--soup")]
 Batch = Annotated[int | None, _option(TRAINING, "Rows of a step; of several tasks, of each.", "N")]
 Views = Annotated[int | None, _option(TRAINING, "Augmented views of each picture; 0: a fresh one in every epoch.", "N")]
 ClassWeights = Annotated[
@@ -189,6 +216,15 @@ Against = Annotated[
     ),
 ]
 Seed = Annotated[int, _option(TRAINING, "Of every random draw.", "N")]
+Seeds = Annotated[
+    int,
+    _option(
+        PROOF,
+        "Fit what was chosen with so many seeds: intervals and the verdict then know of chance in training, too. The "
+        "first one is handed over.",
+        "N",
+    ),
+]
 
 Metric = Annotated[
     str | None,

@@ -31,9 +31,13 @@ from ukulele.drawn import look_at_boxes
 from ukulele.engine import Engine, Tracker, choose_device, choose_precision, refuse_absent
 from ukulele.errors import PlanError, RunError, UkuleleError
 from ukulele.events import Event, Hear, Judged, Said, Stepped
+from ukulele.gathering import gather, gathers
+from ukulele.ladder import Climb
 from ukulele.layers import best_layer
 from ukulele.pack import pack
+from ukulele.rates import tuned_rate
 from ukulele.record import Story, make_record
+from ukulele.repeats import Repeats, repeat
 from ukulele.runs import RunFolder, read_manifest
 from ukulele.scrutiny import scrutinise
 from ukulele.strategies import Facts, Wishes, controls, scratch
@@ -117,11 +121,14 @@ def _proven(context: Context) -> Path:
     run, engine, tell = context.run, context.engine, context.hear
     rungs = ladder(context)
     chosen = choose(rungs, context)
+    repeats = repeat(chosen, context)
     shown = [*rungs, *prove(chosen, context)]
     parts, fitted = regroup(chosen, shown, context)
     shown += fitted
     tell(Said("scoring on the test rows"))
-    story = Story(context, shown, chosen, parts, _verdict(shown, chosen), _gain(rungs, chosen))
+    story = Story(
+        context, shown, chosen, parts, _verdict(shown, chosen, repeats), _gain(rungs, chosen, repeats), repeats
+    )
     looked = look_at_boxes(chosen, context) if context.boxes else scrutinise(rungs[0], context)
     record = make_record(story, [*_findings(context, chosen, rungs), *looked.findings]) | looked.blocks
     if engine.main:
@@ -254,14 +261,22 @@ def ladder(context: Context) -> list[Outcome]:
         text = f"the model knows {facts.shared} of the data's {labels} classes by name; the head is rebuilt for them"
         context.hear(Said(text + (", the rows of those it knows are kept" if facts.shared else "")))
     rungs = planned(facts, context)
-    for number, rung in enumerate(rungs):
-        ahead = min((strategies.cut(r.plan, facts) for r in rungs[number + 1 :] if r.plan.views), default=0)
+    climb = Climb(context, facts, wishes_of(context.options, context.data))
+    for number, asked in enumerate(rungs):
+        cuts = (strategies.cut(later.plan, facts) for later in rungs[number + 1 :] if later.plan.views)
+        ahead = next((cut for cut in cuts if cut < len(facts.stages)), 0)  # of the next one that trains a stage
+        rung = climb.step(asked, ahead)
+        if rung is None:
+            continue
         candidate = tuned_scratch(rung, context) if rung.name == "scratch" else rung
-        candidate = tuned_weights(candidate, context)
+        candidate = tuned_weights(tuned_rate(candidate, context), context)
+        if rung.name == "stages":
+            candidate = gather(rung, context)
         if rung.name == "probe":
             candidate = replace(rung, stop=choose_layer(rung, context, ahead, spent))
         context.hear(Said(f"{candidate.name}: {strategies.in_words(candidate.plan, facts, candidate.stop)}"))
-        outcomes.append(attempt(candidate, context, {} if outcomes else spent, ahead))
+        outcomes.append(attempt(candidate, context, {} if outcomes else spent, ahead, climb.until))
+        climb.reached(outcomes[-1])
     return outcomes
 
 
@@ -273,11 +288,12 @@ def planned(facts: Facts, context: Context) -> list[Candidate]:
             "--strategy probe: a detector's head has no optimum that can be computed.",
             hint="To train the head alone: --freeze all.",
         )
-    strategy = "scratch" if is_made(context) else context.options.strategy
-    wanted = strategies.rungs(strategy, facts.probes, choice=wishes.freeze == "auto")
+    strategy, within = "scratch" if is_made(context) else context.options.strategy, bool(context.options.budget)
+    wanted = strategies.rungs(strategy, facts.probes, choice=wishes.freeze == "auto", facts=facts if within else None)
     return [
         Candidate(strategy, name, strategies.make(strategy, facts, wishes), pretrained=strategy != "scratch")
         for strategy in wanted
+        if strategy != "stages" or context.options.strategy == "stages" or gathers(context)
     ]
 
 
@@ -310,8 +326,8 @@ def wishes_of(options: FitOptions, dataset: Dataset) -> Wishes:
     weights = tuple((target.name, target.weight) for target in dataset.targets if target.weight != 1)
     sampling = o.sampling or dataset.sampling or "proportional"
     return Wishes(
-        o.frozen, o.epochs, o.rate, o.batch, o.views, o.patience, o.seed, o.balance, sampling, weights,
-        o.rank, o.alpha, o.adapters == "per-task", o.layer_decay, o.penalty,
+        o.frozen, o.epochs, o.given_rate, o.batch, o.views, o.patience, o.seed, o.balance, sampling, weights,
+        o.rank, o.alpha, o.adapters == "per-task", o.layer_decay, o.penalty, o.wise_ft, o.soup,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -386,7 +402,7 @@ def rivals(facts: Facts, context: Context) -> list[Candidate]:
 
 def tuned_scratch(candidate: Candidate, context: Context) -> Candidate:
     """The candidate at the rate that validation likes best after a third of the epochs."""
-    if context.options.rate is not None and candidate.role == "rung":
+    if context.options.given_rate is not None and candidate.role == "rung":
         return candidate
     slow = context.boxes or context.writes
     if slow and context.options.controls != "all":  # three more of them would outlast all the rest
@@ -406,19 +422,21 @@ def tuned_scratch(candidate: Candidate, context: Context) -> Candidate:
     return replace(candidate, plan=scratch.at_rate(candidate.plan, context.decide("scratch rate", search)))
 
 
-def _verdict(shown: Sequence[Outcome], chosen: Outcome) -> Verdict | None:
+def _verdict(shown: Sequence[Outcome], chosen: Outcome, repeats: Repeats | None) -> Verdict | None:
     """Against the best control without pre-training, picked on validation, on the test rows."""
     if not chosen.candidate.pretrained or len(chosen.tasks) > 1:  # then each task has a verdict
         return None
     rival = best_rival(shown, chosen, next(iter(chosen.tasks)))
-    return None if rival is None else compare(chosen, rival, "test")
+    if rival is None:
+        return None
+    return compare(chosen, rival, "test") if repeats is None else repeats.compare(rival)
 
 
-def _gain(rungs: Sequence[Outcome], chosen: Outcome) -> Verdict | None:
+def _gain(rungs: Sequence[Outcome], chosen: Outcome, repeats: Repeats | None) -> Verdict | None:
     probe = next((rung for rung in rungs if rung.candidate.name == "probe"), None)
     if probe is None or probe is chosen or len(chosen.tasks) > 1:
         return None
-    return compare(chosen, probe, "test")
+    return compare(chosen, probe, "test") if repeats is None else repeats.compare(probe)
 
 
 # ---------------------------------------------------------------- around it

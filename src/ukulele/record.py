@@ -17,8 +17,10 @@ import psutil
 from torch import nn
 
 from ukulele import __version__, evaluate, features, strategies, written
-from ukulele.attempt import Context, Outcome, peak_memory
+from ukulele.attempt import Context, Outcome
 from ukulele.errors import DataError
+from ukulele.meter import peak_memory
+from ukulele.repeats import Repeats
 from ukulele.together import OUTCOMES, SHORT, block, signed
 from ukulele.tools.pictures import open_picture
 from ukulele.types import Box, Finding, Row, Split, Verdict
@@ -40,6 +42,7 @@ class Story:
     parts: Mapping[str, Outcome]  # by task, the one that answers it: the chosen one, or its group's
     verdict: Verdict | None
     gain: Verdict | None
+    repeats: Repeats | None = None  # of several seeds
 
 
 def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
@@ -55,6 +58,9 @@ def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
             told |= {**_quality(story.parts[name], context, name), "classes": _classes(context, name)}
     alone = {} if several else {"task": _task(chosen, names[0]), **_quality(chosen, context, names[0])}
     test = scored[chosen.candidate.name]
+    seeds = None if story.repeats is None else story.repeats.plain()
+    if seeds is not None:
+        test = seeds["test"]
     if several:
         test = {name: scored[one.candidate.name][name] for name, one in story.parts.items()}
     return {
@@ -67,6 +73,7 @@ def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
         "plan": _plan(chosen),
         "candidates": [_candidate(o, scored[o.candidate.name], context) for o in story.shown],
         "test": test,
+        "seeds": seeds,
         "controls": [
             {"name": o.candidate.name, "test": scored[o.candidate.name], "seconds": o.cost.seconds}
             for o in story.shown
@@ -81,6 +88,8 @@ def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
         },
         "findings": [asdict(finding) for finding in findings],
         "layers": run.manifest.get("layers", []),
+        "gather": run.manifest.get("gather"),
+        "ladder": run.manifest.get("ladder", []),
         **alone,
         **several,
         **({"writing": written.block(chosen, story.shown, context)} if context.writes else {}),
@@ -123,6 +132,7 @@ def _run(story: Story) -> dict[str, Any]:
         "started": began,
         "seconds": run.spent(),
         "seed": context.options.seed,
+        "budget_seconds": context.options.seconds,
         "options": context.options.plain(),
         "versions": {"python": platform.python_version()} | {library: _version(library) for library in LIBRARIES},
         "hashes": {"data": run.manifest["decisions"]["data"], "model": _hash(story.chosen)},
@@ -209,6 +219,7 @@ def _candidate(outcome: Outcome, test: Mapping[str, Any], context: Context) -> d
         "cross_validation": None if folds is None else {"value": folds[0], "error": folds[1]},
         "cost": _cost(outcome),
         "history": outcome.history,
+        "averages": outcome.averages,
     }
 
 

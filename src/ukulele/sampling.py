@@ -76,6 +76,30 @@ def batches(
     return [found[i] for i in draw.permutation(count) if found[i]]
 
 
+def paired(classes: Sequence[NDArray[np.int64]], size: int, draw: np.random.Generator) -> list[list[int]]:
+    """Row numbers in steps of about `size` rows: each beside another of its class where there is one, and other classes
+    among them; every row once.
+
+    Parameters
+    ----------
+    classes
+        Row numbers, by class.
+    size, draw
+        As for `batches`.
+    """
+    twos: list[tuple[float, list[int]]] = []
+    for rows in classes:
+        order = draw.permutation(rows)
+        count = max(1, len(order) // 2)  # of an odd number the last are three
+        places = (np.arange(count) + draw.random(count)) / count  # spread evenly, so that classes alternate
+        parts = np.split(order, 2 * np.arange(1, count))
+        twos += [(float(place), part.tolist()) for place, part in zip(places, parts, strict=True) if len(part)]
+    twos.sort(key=lambda two: two[0])
+    steps = -(-sum(len(two) for _, two in twos) // size)
+    shares = np.array_split(np.arange(len(twos)), min(steps, len(twos)))
+    return [[row for at in share for row in twos[at][1]] for share in shares]
+
+
 def pieces(lengths: NDArray[np.int64], cost: int = PASS) -> list[NDArray[np.int64]]:
     """Places of a batch's rows in groups of like length, the longest first: as many as pay for themselves.
 

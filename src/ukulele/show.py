@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ukulele.data import input_of, places
-from ukulele.events import Event, Judged, Lookahead, Said, Saved, Stepped
+from ukulele.events import Event, Judged, Lookahead, Said, Saved, Souped, Stepped
 from ukulele.events import Progress as Counted
 from ukulele.types import Dataset, Finding
 
@@ -63,6 +63,11 @@ class Screen:
                     f"{f' ({each})' if each else ''}{' · best' if best else ''}",
                     "dim",
                 )
+            case Souped(_, epochs, score, alone):
+                which = ", ".join(str(epoch + 1) for epoch in sorted(epochs))
+                one = len(epochs) == 1
+                said = "no mean of epochs is better than the best" if one else f"mean of the epochs {which}"
+                self._say(f"  soup: {said}, score {score:.4f}{'' if one else f'; the best alone {alone:.4f}'}", "dim")
             case Lookahead() | Saved() | Stepped():
                 pass
 
@@ -110,6 +115,11 @@ def _figures(record: Mapping[str, Any]) -> list[str]:
         mark = "*" if candidate["name"] == record["chosen"] else " "
         figure, seconds = interval(candidate["test"].get(metric)), candidate["cost"]["seconds"]
         lines.append(f"{mark} {candidate['name']:{width}}  {figure:28} {seconds:8.1f} s")
+    if record.get("seeds"):
+        block = record["seeds"]
+        lines.append(
+            f"  mean of {len(block['each'])} seeds of {record['chosen']}: {interval(block['test'].get(metric))}"
+        )
     return [*lines, "(* is the model that was packed)"]
 
 

@@ -14,12 +14,13 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from ukulele import balance
+from ukulele import balance, soup
 from ukulele.averaging import Average
+from ukulele.contrast import pairs_loss
 from ukulele.descent import descend, look_ahead
 from ukulele.engine import Engine
 from ukulele.errors import UkuleleError
-from ukulele.events import Event, Judged, Lookahead, Place, Said, Saved, Stepped
+from ukulele.events import Event, Judged, Lookahead, Place, Said, Saved, Souped, Stepped
 from ukulele.optimisers import OPTIMISERS, clip, schedule
 from ukulele.selection import Selection, changing, owners, put, select
 from ukulele.tools.collate import widen
@@ -92,21 +93,32 @@ class NotFiniteError(UkuleleError):
 class Above(nn.Module):
     """All that is trained and nothing else: frozen stages are not in it. One forward for DDP to wrap."""
 
-    def __init__(self, model: Model, heads: Mapping[str, Head], cut: int) -> None:
+    def __init__(self, model: Model, heads: Mapping[str, Head], cut: int, loss: str = "heads") -> None:
         super().__init__()
+        self._loss = loss
         self.stages = nn.ModuleList(stage.module for stage in model.stages[cut:])
         self.heads = nn.ModuleList(head for head in heads.values() if isinstance(head, nn.Module))
         self._tasks, self._prepare = tuple(heads), model.prepare
 
     def forward(self, part: Part) -> dict[str, Loss]:
-        """Every task's loss, row by row."""
+        """Every task's loss, row by row; that of pairs is one number."""
+        if self._loss == "pairs":
+            return self._pairs(part)
         found = [self._losses(piece) for piece in part]
         if len(found) == 1:
             return found[0]
         return {task: joined([losses[task] for losses in found]) for task in self._tasks}
 
+    def _pairs(self, part: Part) -> dict[str, Loss]:
+        vectors = torch.cat([self._live(piece)["pooled"] for piece in part])
+        labels = {task: torch.cat([piece.targets[task]["label"] for piece in part]) for task in self._tasks}
+        return {task: pairs_loss(vectors, label) for task, label in labels.items()}
+
+    def _live(self, piece: Piece) -> Tensors:
+        return fold(self._prepare, list(self.stages), widen(piece.live))
+
     def _losses(self, piece: Piece) -> dict[str, Loss]:
-        live = fold(self._prepare, list(self.stages), widen(piece.live))
+        live = self._live(piece)
         pairs = zip(self._tasks, self.heads, strict=True)
         return {task: cast(Head, head).loss(live, piece.targets[task]) for task, head in pairs}
 
@@ -121,12 +133,19 @@ def joined(losses: Sequence[Loss]) -> Loss:
     return Loss(torch.cat([loss.sums for loss in losses]), torch.cat([loss.counts for loss in losses]))
 
 
+def never(_place: Place) -> bool:
+    """Time is never up."""
+    return False
+
+
 def train(
-    model: Model, heads: Mapping[str, Head], plan: Plan, feed: Feed, engine: Engine, start: Saved | None = None
-) -> Iterator[Event]:
+    model: Model, heads: Mapping[str, Head], plan: Plan, feed: Feed, engine: Engine, start: Saved | None = None,
+    late: Callable[[Place], bool] = never,
+) -> Iterator[Event]:  # fmt: skip
     """Run the plan from its start, or from where `start` was saved; it ends bit-identical either way.
 
-    The model and the heads are changed in place, and left at the best weights where the phase judges.
+    The model and the heads are changed in place, and left at the best weights where the phase judges. A phase ends
+    before an epoch that is `late`, but not before its first.
 
     Yields
     ------
@@ -148,7 +167,7 @@ def train(
             with compacted(model, heads, phase, feed):
                 run = _start(model, heads, plan, number, engine)
                 run.pull_to(origin, owners(model, heads))
-                yield from _descend(run, feed, engine, within if number == begin.phase else None)
+                yield from _descend(run, feed, engine, within if number == begin.phase else None, late)
         yield Saved(Place(number + 1), {"weights": changing(model, heads, plan.phases[: number + 1])})
 
 
@@ -161,7 +180,7 @@ def _origin(model: Model, heads: Mapping[str, Head], plan: Plan) -> dict[str, Te
 def _start(model: Model, heads: Mapping[str, Head], plan: Plan, number: int, engine: Engine) -> _Run:
     phase = plan.phases[number]
     chosen = select(model, heads, phase)
-    above = Above(model, heads, chosen.cut).to(engine.device)
+    above = Above(model, heads, chosen.cut, phase.loss).to(engine.device)
     balancer = _balancer(plan, above.tasks, engine)
     groups = list(chosen.groups)
     if balancer is not None and balancer.parameters():
@@ -180,13 +199,15 @@ def _balancer(plan: Plan, tasks: Sequence[str], engine: Engine) -> balance.Balan
     return balance.make(plan.balance, tasks, weights, engine.device)
 
 
-def _descend(run: _Run, feed: Feed, engine: Engine, start: Saved | None) -> Iterator[Event]:
+def _descend(
+    run: _Run, feed: Feed, engine: Engine, start: Saved | None, late: Callable[[Place], bool]
+) -> Iterator[Event]:
     phase, number, cut = run.phase, run.number, run.chosen.cut
     begin = run.restore(start) if start else Place(number)
     reduces = run.balancer is None or run.balancer.on == "losses"  # else gradients are averaged by hand
     forward = engine.wrap(run.above) if reduces else run.above
     for epoch in range(begin.epoch, phase.epochs):
-        if run.out_of_patience(epoch - 1):
+        if run.out_of_patience(epoch - 1) or (epoch and late(Place(number, epoch))):
             break
         steps = feed.steps(number, cut, epoch)
         run.begin_epoch(resumed=bool(begin.step) and epoch == begin.epoch)
@@ -221,6 +242,15 @@ def _descend(run: _Run, feed: Feed, engine: Engine, start: Saved | None) -> Iter
         yield Saved(place, run.state())
     run.above.eval()
     put(run.changes, run.best_values or (run.average.values if run.average else {}))
+    if len(run.kept) > 1:
+
+        def score(values: Mapping[str, Tensor]) -> float:
+            put(run.changes, values)
+            return engine.agree(feed.judge(cut)).joint(frozenset(run.lost))[1]
+
+        inside, found = soup.greedy(run.kept, score)
+        put(run.changes, soup.mean(inside))
+        yield Souped(Place(number), tuple(one.epoch for one in inside), found, inside[0].score)
 
 
 def _read(feed: Feed, engine: Engine, at: tuple[int, int], steps: Sequence[Sequence[int]], index: int) -> Part:
@@ -261,6 +291,7 @@ class _Run:
     lost: list[str] = field(default_factory=list)  # tasks whose loss became no number
     totals: dict[str, list[float]] = field(default_factory=dict)  # of this epoch's losses: sum and count
     unsaid: list[str] = field(default_factory=list)
+    kept: list[soup.Kept] = field(default_factory=list)  # the best epochs, where their mean may be better than any
     pulled: list[tuple[nn.Parameter, Tensor]] = field(default_factory=list)  # weights, and where they started
 
     def pull_to(self, origin: Mapping[str, Tensor], known: Mapping[nn.Parameter, tuple[str, int]]) -> None:
@@ -335,6 +366,9 @@ class _Run:
         if better:
             self.best_epoch, self.best_score = epoch, score
             self.best_values = {name: value.clone() for name, value in self.changes.items()}
+        if self.phase.soup:
+            now = self.best_values if better else {name: value.clone() for name, value in self.changes.items()}
+            self.kept = soup.best([*self.kept, soup.Kept(epoch, score, now)], self.phase.soup)
         return better
 
     def shown(self) -> AbstractContextManager[None]:
@@ -353,6 +387,8 @@ class _Run:
         }  # fmt: skip
         if self.average is not None:
             state["average"] = dict(self.average.values)
+        if self.phase.soup:
+            state["kept"] = soup.plain(self.kept)
         if self.balancer is not None:
             state["tasks"] = {
                 "balance": self.balancer.state(),
@@ -370,6 +406,7 @@ class _Run:
         self.best_epoch, self.best_score, self.best_values = best["epoch"], float(best["score"]), best["values"]
         if self.average is not None:
             self.average.restore(saved.state.get("average", {}))
+        self.kept = soup.restored(saved.state.get("kept", {}))
         if self.balancer is not None:
             kept = saved.state["tasks"]
             self.balancer.restore(kept["balance"])

@@ -44,6 +44,14 @@ class Truth:
         cells = self.cells(task)
         return [cells[i] for i in self.numbers(task)]
 
+    def classes(self, task: str) -> list[Numbers]:
+        """The rows of each class, by its first row."""
+        numbers, values = self.numbers(task), self.values(task)
+        found: dict[Any, list[int]] = {}
+        for number, value in zip(numbers.tolist(), values, strict=True):
+            found.setdefault(value, []).append(number)
+        return [np.array(rows, np.int64) for rows in found.values()]
+
     def having(self, tasks: Iterable[str]) -> Numbers:
         """The rows that have any of some tasks."""
         found = [self.numbers(task) for task in tasks]

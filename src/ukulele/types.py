@@ -399,6 +399,7 @@ class Phase:
 
     groups: tuple[Group, ...]
     optimiser: Literal["probe", "adamw", "sgd"] = "adamw"
+    loss: Literal["heads", "pairs"] = "heads"  # pairs: of pooled rows, by whether they have one class; no head is used
     epochs: int = 1
     batch: int = 32  # rows of each task in a step
     decay: float = 0.0  # weight decay (adamw, sgd)
@@ -410,6 +411,7 @@ class Phase:
     clip: float | None = 1.0
     norm: Literal["frozen", "trained"] = "frozen"  # statistics of BatchNorm
     dropout: bool = True
+    soup: int = 0  # so many of the best epochs may go into a mean of weights, as validation likes; 0: the best alone
     patience: int | None = None  # epochs without a better validation score before stopping; None: never
     average: float | None = None  # what the weights' running average keeps of itself at a step: that is judged and kept
     plain: int = 0  # epochs at the end without augmentation
@@ -438,10 +440,12 @@ class Plan:
     phases: tuple[Phase, ...] = ()
     views: int = 1  # augmented views of a row; 1 is the plain view alone, 0 a fresh one every epoch
     seed: int = 0
+    views_seed: int | None = None  # of the augmented views, where plans with other seeds are to share them
     balance: str = "first"  # how several tasks' losses, or their gradients, become one
     sampling: str = "proportional"  # how often each task is seen: also "sqrt", "equal", "temperature:T"
     weights: tuple[tuple[str, float], ...] = ()  # what a task's loss counts, where not 1
     adapters: Adapters | None = None
+    wise_ft: float | Literal["auto"] | None = None  # the share of the way from the start to the end that is gone
 
 
 @dataclass(frozen=True)
@@ -449,7 +453,7 @@ class Candidate:
     """A model and a plan. The user's choice, a rung of the ladder and every control are the same thing.
 
     `stop` names the last stage that is kept in front of the pool; None keeps all. `tasks` names those it is
-    for; None is for all.
+    for; None is for all. `gather` names columns of stages' summaries that are the pooled vector, instead of the last's.
     """
 
     name: str
@@ -459,6 +463,7 @@ class Candidate:
     pretrained: bool = True
     stop: str | None = None
     tasks: tuple[str, ...] | None = None
+    gather: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
 # ---------------------------------------------------------------- numbers

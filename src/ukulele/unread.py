@@ -19,6 +19,8 @@ def refuse_unread(options: FitOptions, dataset: Dataset) -> None:
         That names every such option.
     """
     wrong = [*_of_strategy(options), *_of_modality(options, dataset.modality)]
+    if options.seeds > 1 and len(dataset.targets) > 1:
+        wrong.append(f"--seeds {options.seeds}: for one task, and these are {len(dataset.targets)}")
     if wrong:
         raise PlanError(
             "these options would change nothing:\n- " + "\n- ".join(wrong),
@@ -31,9 +33,11 @@ def _of_strategy(options: FitOptions) -> list[str]:
     given = {
         "freeze": (options.freeze != "auto", f"--freeze {options.freeze}"),
         "epochs": (options.epochs is not None, f"--epochs {options.epochs}"),
-        "rate": (options.rate is not None, f"--rate {options.rate:g}" if options.rate else "--rate"),
+        "rate": (options.rate is not None, f"--rate {options.rate}"),
         "layer_decay": (options.layer_decay is not None, f"--layer-decay {options.layer_decay}"),
         "penalty": (options.penalty is not None, f"--penalty {options.penalty}"),
+        "wise_ft": (options.wise_ft is not None, f"--wise-ft {options.wise_ft}"),
+        "soup": (options.soup, "--soup"),
         "batch": (options.batch is not None, f"--batch {options.batch}"),
         "views": (options.views is not None, f"--views {options.views}"),
         "patience": (options.patience is not None, f"--patience {options.patience}"),
@@ -43,7 +47,8 @@ def _of_strategy(options: FitOptions) -> list[str]:
         "group": (options.group == "auto", "--group auto"),
         "layer": (options.layer != "auto", f"--layer {options.layer}"),
     }
-    read = frozenset[str]().union(*(strategies.READS[name] for name in strategies.rungs(options.strategy)))
+    rungs = strategies.rungs(options.strategy) if options.budget is None else strategies.LADDER
+    read = frozenset[str]().union(*(strategies.READS[name] for name in rungs))
     if options.controls == "all" and options.strategy != "scratch":
         read |= strategies.READS["scratch"] - {"rate", "group"}  # the control's rate is searched for
     return [

@@ -63,7 +63,7 @@ def test_a_full_disk(uke: Uke, tables: Path, monkeypatch: pytest.MonkeyPatch) ->
     [
         ({"epochs": "3"}, "--epochs '3' (str): a whole number was expected"),
         ({"epochs": True}, "--epochs True (bool): a whole number was expected"),
-        ({"rate": "fast"}, "--rate 'fast' (str): a number was expected"),
+        ({"rate": "fast"}, "--rate fast: a rate above 0, or auto, was expected"),
         ({"seed": None}, "--seed None (NoneType): a value was expected"),
         ({"model": 3}, "--model 3 (int): a word was expected"),
         ({"target": 3}, "--target 3 (int): one word or several was expected"),

@@ -426,3 +426,30 @@ def test_plans_are_checked_before_the_first_step(bert: Any, make_kit: Any) -> No
     kit = make_kit(bert(), Plan("x"))
     check(kit.model, kit.heads, kit.plan)
     assert kit.train() == []
+
+
+# ---------------------------------------------------------------- time
+
+
+def test_a_phase_ends_before_an_epoch_that_is_late_and_keeps_its_best(bert: Any, make_kit: Any, tmp_path: Path) -> None:
+    plan = replace(TWO, phases=(replace(TWO.phases[1], epochs=4, patience=9),))
+    asked: list[Place] = []
+
+    def late(place: Place) -> bool:
+        asked.append(place)
+        return place.epoch == 2
+
+    kit, states, scores = make_kit(bert(), plan), [], []
+    for event in train(kit.model, kit.heads, plan, kit.feed, kit.engine, None, late):
+        if isinstance(event, Saved):
+            states.append((event.place, tmp_path / f"{len(states)}.safetensors"))
+            save_tree(states[-1][1], event.state)
+        if isinstance(event, Judged):
+            scores.append(event.score)
+    assert asked == [Place(0, 1), Place(0, 2)]
+    assert len(scores) == 2
+    assert kit.feed.judge(1).joint()[1] == max(scores)
+    for place, file in states[:-1]:
+        again = make_kit(bert(), plan)
+        list(train(again.model, again.heads, plan, again.feed, again.engine, Saved(place, load_tree(file)), late))
+        assert differing(kit.state(), again.state()) == set(), place

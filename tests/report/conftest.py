@@ -54,6 +54,25 @@ def candidate(name, role, value, seconds, n=1821, **more):
     }
 
 
+def rung(name, value, predicted, seconds, after=20.0, gain=None):
+    return {
+        "name": name,
+        "taken": True,
+        "why": f"about {predicted:.0f} s, 560 s of the budget left",
+        "left_seconds": 560.0,
+        "predicted_seconds": predicted,
+        "epochs": 10,
+        "planned_epochs": 10,
+        "seconds": seconds,
+        "spent_seconds": after,
+        "validation": estimate(value, 0.02, 872),
+        "gain": None if gain is None else estimate(gain, 0.02, 872),
+        "better": True,
+        "stopped": False,
+        "outcome": "the first rung" if gain is None else f"+{gain} over the probe on validation",
+    }
+
+
 def text_record():
     chosen = candidate(
         "finetune",
@@ -81,6 +100,7 @@ def text_record():
             "started": "2026-03-14T10:21:07+00:00",
             "seconds": 271.4,
             "seed": 3,
+            "budget_seconds": 600.0,
             "versions": {"ukulele": "0.1.0", "torch": "2.15.0", "transformers": "5.23.0", "numpy": "2.4.0"},
             "hashes": {"data": "9f86d081884c7d659a2feaa0c55ad015", "model": "53aa51172d142c89d9012cce15ae4d6c"},
             "machine": {
@@ -125,6 +145,28 @@ def text_record():
             "phases": [],
         },
         "candidates": candidates,
+        "seeds": {
+            "metric": "accuracy",
+            "test": scores(0.881),
+            "each": [
+                {"seed": 3 + i, "validation": estimate(0.885), "test": estimate(0.884 - 0.002 * i), "seconds": 96.2}
+                for i in range(3)
+            ],
+        },
+        "ladder": [
+            rung("probe", 0.827, 18.0, 16.4),
+            rung("finetune", 0.888, 110.0, 96.2, after=130.0, gain=0.061),
+            {
+                "name": "full",
+                "taken": False,
+                "why": "it takes about 19 min, 440 s of the budget left",
+                "left_seconds": 440.0,
+                "predicted_seconds": 1140.0,
+                "epochs": 5,
+                "planned_epochs": 5,
+            },
+            {"name": "lora", "taken": False, "why": "a cheaper one did not fit the budget"},
+        ],
         "test": chosen["test"],
         "controls": [
             {"name": c["name"], "test": c["test"], "seconds": c["cost"]["seconds"]}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ukulele.errors import RunError, StorageError
 from ukulele.report import compare, render, write
+from ukulele.report.phrases import duration
 
 EVIL = "</title></style><script>alert(1)</script>\"'><img src=x onerror=alert(1)>&{{ 7*7 }}"
 ALLOWED = frozenset(
@@ -97,6 +98,34 @@ def test_every_candidate_and_control_has_an_interval(text):
     for c in text["candidates"]:
         assert c["name"] in words
         assert f"{c['test']['accuracy']['low']:.3f} to {c['test']['accuracy']['high']:.3f}" in words
+
+
+def test_the_ladder_tells_what_was_tried_and_what_not(text):
+    page = Page(render(text))
+    assert "ladder" in page.ids
+    for said in (
+        duration(96.2),
+        "it takes about 19 min",
+        "+0.061 over the probe on validation",
+        "0.868 to 0.908",
+        "not tried",
+    ):
+        assert said in page.text, said
+    label = next(value for _, name, value in page.attributes if name == "aria-label" and "time of the run" in value)
+    assert "probe: 0.827 after 20 s; finetune: 0.888 after" in label
+    text["ladder"] = text["ladder"][:1]
+    assert "time of the run" not in render(text)  # one point is no picture
+    text["ladder"] = []
+    assert 'id="ladder"' not in render(text)
+
+
+def test_seeds_are_told_each_by_itself(text):
+    page = Page(render(text))
+    assert "With 3 seeds" in page.text
+    assert "The mean is 0.881 (0.865 to 0.897)" in page.text
+    assert "handed over" in page.text
+    text["seeds"] = None
+    assert "seeds" not in Page(render(text)).text
 
 
 def test_a_script_in_any_text_is_harmless(record):

@@ -55,7 +55,7 @@ WISHES = st.builds(
 )
 
 
-@given(st.sampled_from([name for name in STRATEGIES if name != "probe"]), facts(), WISHES)
+@given(st.sampled_from([name for name in STRATEGIES if name not in {"probe", "stages", "fewshot"}]), facts(), WISHES)
 def test_any_plan_is_sound_and_grants_the_wishes(name: str, known: Facts, wishes: Wishes) -> None:
     plan = make(name, known, wishes)
     assert plan == make(name, known, wishes)
@@ -129,6 +129,18 @@ def test_l2sp_is_full_fine_tuning_with_a_penalty() -> None:
     assert "pulled to where the weights started by 0.3" in in_words(plan, FACTS)
 
 
+def test_few_labels_are_taught_in_pairs_before_the_head_is_fitted() -> None:
+    pairs, head = make("fewshot", FACTS, Wishes(freeze=1, epochs=3, batch=4, rate=1e-3)).phases
+    assert (pairs.loss, pairs.epochs, pairs.batch, head.optimiser) == ("pairs", 3, 4, "probe")
+    assert {group.rate for group in pairs.groups} == {1e-3}
+    assert [group.names for group in pairs.groups] == ["block2.*", "block1.*", "block0.*"]
+    assert "pairs among 4 rows a step, 3 epochs" in in_words(make("fewshot", FACTS, Wishes(epochs=3, batch=4)), FACTS)
+    for other in ({"modality": "image"}, {"modality": "pair"}, {"kinds": ("regress",)}, {"kinds": ("classify",) * 2}):
+        with pytest.raises(PlanError, match="one task of texts") as error:
+            make("fewshot", replace(FACTS, **other), Wishes())
+        assert "probe" in error.value.hint
+
+
 @pytest.mark.parametrize("name", ["finetune", "full", "gradual", "l2sp"])
 def test_layer_decay(name: str) -> None:
     rates = [group.rate for group in make(name, FACTS, Wishes(freeze=1, rate=1.0, layer_decay=0.5)).phases[-1].groups]
@@ -197,8 +209,16 @@ def test_plans_fit_real_models(encoder_folder: Callable[..., Path], name: str, f
     plan = make(name, known, Wishes())
     ours = assemble(model, plan, {"mood": tasks.make(Target("mood", "classify", ("a", "b")))}, 0)
     check(ours.model, ours.heads, plan)
-    cut = select(ours.model, ours.heads, plan.phases[-1]).cut
-    frozen = {"probe": len(model.stages), "full": 0, "gradual": 0, "l2sp": 0, "scratch": 0}
+    cut = min(select(ours.model, ours.heads, phase).cut for phase in plan.phases)
+    frozen = {
+        "probe": len(model.stages),
+        "stages": len(model.stages),
+        "full": 0,
+        "gradual": 0,
+        "l2sp": 0,
+        "fewshot": 0,
+        "scratch": 0,
+    }
     assert cut == frozen.get(name, min(len(model.stages) // 2, len(model.stages) - 2))
     assert strategies_cut(plan, known) == cut
 

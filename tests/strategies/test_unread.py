@@ -25,7 +25,7 @@ WISHED: dict[str, Any] = {
     "patience": 9,
     "layer_decay": 0.5,
 }
-WISHED |= {"penalty": 0.3}
+WISHED |= {"penalty": 0.3, "wise_ft": 0.5, "soup": True}
 OTHER: dict[str, Any] = {"balance": "sum", "sampling": "sqrt", "private_stages": 1, "group": "auto", "layer": "last"}
 
 
@@ -36,7 +36,8 @@ def data(modality: Modality = "image") -> Dataset:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("wish", WISHED)
 def test_a_strategy_reads_what_it_says(strategy: str, wish: str) -> None:
-    changed = make(strategy, FACTS, replace(Wishes(), **{wish: WISHED[wish]})) != make(strategy, FACTS, Wishes())
+    facts = replace(FACTS, modality="text") if strategy == "fewshot" else FACTS
+    changed = make(strategy, facts, replace(Wishes(), **{wish: WISHED[wish]})) != make(strategy, facts, Wishes())
     assert changed == (wish in READS[strategy])
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from ukulele.evaluate.details import details, mistakes
 from ukulele.evaluate.estimates import compare, decisive, estimates, plain, slices
+from ukulele.evaluate.seeds import compare_seeds, over_seeds
 from ukulele.evaluate.several import Compared, Grouping, delta_m, grouping, in_words
 
 __all__ = [
     "Compared",
     "Grouping",
     "compare",
+    "compare_seeds",
     "decisive",
     "delta_m",
     "details",
@@ -17,6 +19,7 @@ __all__ = [
     "grouping",
     "in_words",
     "mistakes",
+    "over_seeds",
     "plain",
     "slices",
 ]

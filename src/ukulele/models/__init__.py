@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ __all__ = [
     "DEFAULTS",
     "DETECTOR",
     "build",
+    "gathered",
     "is_bundle",
     "is_pretrained",
     "load",
@@ -99,14 +101,18 @@ def is_pretrained(name: str) -> bool:
     return detectors.named(name) is not None
 
 
-def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0) -> Model:
+def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0, *, whole: bool = True) -> Model:
     """The model a recipe describes, its weights drawn from `seed`, to be filled in by the caller.
+
+    Where not `whole`, what it gathers from several stages is left out: the trunk as it was.
 
     Raises
     ------
     ModelError
         If the recipe is of a family this version does not know.
     """
+    columns = recipe.get("gather")
+    recipe = {name: value for name, value in recipe.items() if name != "gather"}
     match recipe.get("family"):
         case "transformers":
             from ukulele.models import encoders
@@ -139,11 +145,19 @@ def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0)
         case other:
             raise ModelError(f"the bundle holds a model of the family {other!r}, which this version does not know.")
     stop = recipe.get("stop")
-    return _stopped(model, stop["stage"], stop["width"]) if stop else model
+    model = _stopped(model, stop["stage"], stop["width"]) if stop else model
+    return gathered(model, dict(columns)) if columns and whole else model
+
+
+def gathered(model: Model, columns: Mapping[str, Sequence[int]]) -> Model:
+    """The model with columns of several stages' summaries, one behind the other, as `pooled`."""
+    from ukulele.models.joined import joined
+
+    return joined(model, columns)
 
 
 def _from_bundle(path: Path, request: Request, modality: str) -> Model:
-    bundle = read_bundle(path, build)
+    bundle = read_bundle(path, partial(build, whole=False))
     model = bundle.model
     family, theirs = model.recipe["family"], bundle.about.get("modality", "?")
     if (modality == "image") != (theirs == "image"):
@@ -165,7 +179,7 @@ def _from_bundle(path: Path, request: Request, modality: str) -> Model:
         does, wanted = ("reads", "writes") if request.writes else ("writes", "reads")
         raise ModelError(f"{path} holds a model that {does} texts; one that {wanted} them was expected.")
     if not request.pretrained:
-        model = build(model.recipe, model.assets, request.seed)
+        model = build(model.recipe, model.assets, request.seed, whole=False)
         card = Card(f"{path}, random weights", "none", card.licence)
     if family == "transformers":
         from ukulele.models import encoders

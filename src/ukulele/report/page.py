@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ukulele.errors import RunError
-from ukulele.report import boxes, looked, phrases, quality, rows, scarcity, texts, together
+from ukulele.report import boxes, ladder, looked, phrases, quality, rows, scarcity, seeds, texts, together
 from ukulele.report.phrases import table, tables
 
 FORMAT = 1
@@ -31,6 +31,8 @@ def view(record: Mapping[str, Any]) -> dict[str, Any]:
         "suspects": looked.suspects(record),
         "layers": quality.layers(record),
         "learning": scarcity.learning(record),
+        "ladder": ladder.section(record),
+        "seeds": seeds.section(record),
         "repeat": _repeat(record),
         "sources": _sources(record),
         **(_several(record) if together.several(record) else _single(record)),

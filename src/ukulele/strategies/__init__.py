@@ -7,12 +7,13 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from ukulele.errors import PlanError
-from ukulele.strategies import bitfit, finetune, full, gradual, l2sp, lora, probe, scratch
+from ukulele.strategies import bitfit, fewshot, finetune, full, gradual, l2sp, lora, probe, scratch, stages
 from ukulele.strategies.facts import Facts, Wishes
-from ukulele.types import Adapters, Phase, Plan
+from ukulele.types import Phase, Plan
 
 STRATEGIES: Mapping[str, Callable[[Facts, Wishes], Plan]] = {
     "probe": probe.plan,
+    "stages": stages.plan,
     "finetune": finetune.plan,
     "full": full.plan,
     "lora": lora.plan,
@@ -20,30 +21,53 @@ STRATEGIES: Mapping[str, Callable[[Facts, Wishes], Plan]] = {
     "bitfit": bitfit.plan,
     "gradual": gradual.plan,
     "l2sp": l2sp.plan,
+    "fewshot": fewshot.plan,
     "scratch": scratch.plan,
 }
 
 READS: Mapping[str, frozenset[str]] = {
-    "probe": probe.READS, "finetune": finetune.READS, "full": full.READS, "lora": lora.READS,
+    "probe": probe.READS, "stages": stages.READS, "finetune": finetune.READS, "full": full.READS, "lora": lora.READS,
     "dora": lora.READS, "bitfit": bitfit.READS, "gradual": gradual.READS, "l2sp": l2sp.READS,
-    "scratch": scratch.READS,
+    "fewshot": fewshot.READS, "scratch": scratch.READS,
 }  # by strategy: the options that it reads of those that not every strategy does  # fmt: skip
+
+LADDER = ("probe", "stages", "fewshot", "finetune", "lora", "full")  # all rungs that `ladder` may choose from
+SOUP = 5  # epochs whose weights are kept for a mean: memory, and a file, of so many times what is trained
 
 __all__ = ["READS", "STRATEGIES", "Facts", "Plan", "Wishes", "cut", "in_words", "make", "rungs"]
 
 
-def rungs(wanted: str, probes: bool = True, choice: bool = True) -> tuple[str, ...]:
+def rungs(wanted: str, probes: bool = True, choice: bool = True, facts: Facts | None = None) -> tuple[str, ...]:
     """The strategies that are carried out where one is wanted, cheapest first.
 
     Where the heads cannot be fitted in closed form there is no probe; `auto` then goes on to everything where the
-    cut is its own `choice`.
+    cut is its own `choice`. With `facts`, `auto` is the whole ladder, of which a budget pays a part.
 
     >>> rungs("auto"), rungs("full"), rungs("scratch"), rungs("auto", probes=False)
     (('probe', 'finetune'), ('probe', 'full'), ('scratch',), ('finetune', 'full'))
     """
+    if wanted == "auto" and facts is not None:
+        return ladder(facts)
     if not probes:
         return {"auto": ("finetune", "full") if choice else ("finetune",)}.get(wanted, (wanted,))
     return {"auto": ("probe", "finetune"), "probe": ("probe",), "scratch": ("scratch",)}.get(wanted, ("probe", wanted))
+
+
+def ladder(facts: Facts) -> tuple[str, ...]:
+    """The strategies that are worth trying, cheapest first: each is tried if the one before it gained.
+
+    >>> ladder(Facts("text", 32, ("embed", "pool"), frozenset({"pool"}), 800, each=16))
+    ('probe', 'fewshot')
+    >>> ladder(Facts("text", 900, ("embed", "pool"), frozenset({"pool"}), 800, each=450))
+    ('probe', 'stages', 'finetune', 'full', 'lora')
+    """
+    if not facts.probes:
+        return ("finetune", "full")
+    if fewshot.suits(facts) and 2 <= facts.each <= fewshot.FEW:
+        return ("probe", "fewshot")
+    large = facts.parameters > finetune.LARGE and bool(facts.linear)
+    small = ("full", "lora") if facts.linear else ("full",)
+    return ("probe", "stages", "finetune", *(("lora", "full") if large else small))
 
 
 def make(name: str, facts: Facts, wishes: Wishes) -> Plan:
@@ -57,7 +81,26 @@ def make(name: str, facts: Facts, wishes: Wishes) -> Plan:
     if name not in STRATEGIES:
         raise PlanError(f"no strategy {name!r}.", hint=f"Choose one of: auto, {', '.join(STRATEGIES)}.")
     plan = STRATEGIES[name](facts, wishes)
+    if "soup" in READS[name]:
+        plan = averaged(plan, facts, wishes)
     return replace(plan, balance=wishes.balance, sampling=wishes.sampling, weights=wishes.weights)
+
+
+def averaged(plan: Plan, facts: Facts, wishes: Wishes) -> Plan:
+    """The plan with the means of weights that are wished for.
+
+    Raises
+    ------
+    PlanError
+        If the start has no head to go back to.
+    """
+    if wishes.wise_ft is not None and not facts.probes:
+        raise PlanError(
+            "--wise-ft: the head of a detector has no optimum on the frozen model to go back to.",
+            hint="Choose --soup, the mean of epochs.",
+        )
+    *before, last = plan.phases
+    return replace(plan, phases=(*before, replace(last, soup=SOUP * wishes.soup)), wise_ft=wishes.wise_ft)
 
 
 def cut(plan: Plan, facts: Facts) -> int:
@@ -89,7 +132,11 @@ def in_words(plan: Plan, facts: Facts, stop: str | None = None) -> str:
     >>> in_words(Plan("x", (Phase((Group("head.*", 1e-4), Group("block0.*", 1e-4)), epochs=3),)), facts)
     'train the head and block0 for up to 3 epochs in batches of 32, rate 0.0001; frozen: embed'
     """
-    return "; then ".join(_phase_in_words(phase, plan.adapters, facts, stop) for phase in plan.phases) or "as it is"
+    said = [_phase_in_words(phase, plan, facts, stop) for phase in plan.phases]
+    if plan.wise_ft is not None:
+        share = "chosen on validation" if plan.wise_ft == "auto" else f"{plan.wise_ft:g}"
+        said.append(f"go back towards the start: the share of the way is {share}")
+    return "; then ".join(said) or "as it is"
 
 
 def _takes(pattern: str, stage: str) -> bool:
@@ -97,8 +144,9 @@ def _takes(pattern: str, stage: str) -> bool:
     return fnmatchcase(f"{stage}.x", pattern) or pattern.startswith(f"{stage}.")
 
 
-def _phase_in_words(phase: Phase, adapters: Adapters | None, facts: Facts, stop: str | None) -> str:
-    where = f" behind {stop}" if stop else ""
+def _phase_in_words(phase: Phase, plan: Plan, facts: Facts, stop: str | None) -> str:
+    adapters, strategy = plan.adapters, plan.strategy
+    where = " of all stages" if strategy == "stages" else f" behind {stop}" if stop else ""
     if phase.optimiser == "probe":
         return f"fit the head to its optimum on the frozen model's features{where}"
     trained = [s for s in facts.stages if s not in facts.bare and any(_takes(g.names, s) for g in phase.groups)]
@@ -106,6 +154,9 @@ def _phase_in_words(phase: Phase, adapters: Adapters | None, facts: Facts, stop:
     rates = [group.rate for group in phase.groups]
     rate = f"rate {min(rates):.3g}" if min(rates) == max(rates) else f"rates {min(rates):.3g} to {max(rates):.3g}"
     epochs = f"{phase.epochs} epoch{'s' if phase.epochs > 1 else ''}"
+    if phase.loss == "pairs":
+        taught = f"teach {_span(trained)} which rows have one class, from pairs among {phase.batch} rows a step"
+        return f"{taught}, {epochs}, {rate}"
     what = " and ".join(["the head", *([_span(trained)] if trained else [])])
     rest = f"; frozen: {_span(frozen)}" if frozen else ""
     kept = "; the running average of the weights is kept" if phase.average is not None else ""
@@ -117,6 +168,8 @@ def _phase_in_words(phase: Phase, adapters: Adapters | None, facts: Facts, stop:
         what, rest = f"the head and the biases of {_span(trained)}", "; frozen: all other weights"
     if phase.penalty:
         rest = f", pulled to where the weights started by {phase.penalty:g}{rest}"
+    if phase.soup:
+        rest += "; the mean of the best epochs where that is no worse"
     return f"train {what} for up to {epochs} in batches of {phase.batch}, {rate}{rest}{kept}"
 
 

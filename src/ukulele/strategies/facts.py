@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 from ukulele.errors import PlanError
 from ukulele.types import Group, Phase
@@ -24,6 +26,8 @@ class Facts:
     shared: int = 0  # classes of the data that the model's own head knows by name
     linear: frozenset[str] = frozenset()  # stages with a layer that adapters can stand beside
     biased: frozenset[str] = frozenset()  # stages with a bias
+    kinds: tuple[str, ...] = ("classify",)  # of the tasks
+    each: float = math.inf  # training rows a class, where there are classes
 
     def pattern(self, stage: str) -> str:
         """The parameters of a stage."""
@@ -49,6 +53,8 @@ class Wishes:
     own: bool = False  # adapters for each task
     layer_decay: float | None = None  # of the rate, from each stage to the one below it
     penalty: float | None = None  # of l2sp
+    wise_ft: float | Literal["auto"] | None = None  # the share of the way from the start that is gone
+    soup: bool = False  # the mean of epochs where validation likes it
 
 
 def frozen_stages(facts: Facts, freeze: int | str | None, default: int) -> int:

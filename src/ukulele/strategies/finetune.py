@@ -23,7 +23,7 @@ VIEWS, MANY = 4, 5000  # views of a picture; from so many pictures on the plain 
 SHRINK = {"text": 0.3, "pair": 1.0, "image": 1.0, "boxes": 1.0, "writing": 1.0}
 READS = frozenset(
     {"freeze", "epochs", "rate", "batch", "views", "patience", "layer_decay", "balance", "sampling", "private_stages"}
-    | {"group"}
+    | {"group", "soup", "wise_ft"}
 )  # options, besides those of every run
 LAYER_DECAY = {"text": 0.95, "pair": 0.95, "image": 0.8, "boxes": 0.8, "writing": 1.0}
 

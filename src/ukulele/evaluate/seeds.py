@@ -1,0 +1,89 @@
+"""Several seeds of one plan on the same test rows: numbers and verdicts that know of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ukulele.tools.bootstrap import around, draws_for, resamples, together
+from ukulele.tools.bootstrap import values as many
+from ukulele.types import Estimate, Metric, Verdict
+
+Tables = Sequence[NDArray[np.float64]]
+
+
+def over_seeds(metrics: Mapping[str, Sequence[Metric]], tables: Tables) -> dict[str, Estimate]:
+    """The mean of each metric over seeds, with a 95 % interval by hierarchical bootstrap: seeds and rows are drawn.
+
+    Parameters
+    ----------
+    metrics
+        By name, the metric as each seed has it.
+    tables
+        Row statistics (n, k) of the same rows, of each seed.
+
+    Returns
+    -------
+    dict
+        By metric; one that is not defined for each seed is left out.
+    """
+    known = _known(tables, tables[0])
+    found = {}
+    for name, of in metrics.items():
+        value = _value(of, known)
+        if not np.isnan(value):
+            low, high = around(_drawn(of, known), value)
+            found[name] = Estimate(value, low, high, len(known[0]), _method(len(known), _draws(known)))
+    return found
+
+
+def compare_seeds(metric: Metric, ours: Tables, theirs: NDArray[np.float64], against: str) -> Verdict:
+    """Whether the mean over our seeds is better than another model on the same rows; as `compare`."""
+    by = ours[0]
+    mine, other = _known(ours, by), _known([theirs], by)
+    sign = 1.0 if metric.higher_is_better else -1.0
+    value = sign * (_value([metric] * len(mine), mine) - _value([metric], other))
+    n, draws = len(mine[0]), _draws(mine)
+    if np.isnan(value):
+        return Verdict(
+            "inconclusive", against, metric.name, Estimate(0.0, 0.0, 0.0, n, "the metric is not defined on these rows")
+        )
+    gap = _drawn([metric] * len(mine), mine) - _drawn([metric], other, draws)
+    low, high = around(sign * gap, value)
+    outcome: Literal["helped", "hurt", "inconclusive"] = "helped" if low > 0 else "hurt" if high < 0 else "inconclusive"
+    return Verdict(outcome, against, metric.name, Estimate(value, low, high, n, f"paired, {_method(len(mine), draws)}"))
+
+
+def _known(tables: Tables, by: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """The rows that have a true value, each column in one piece."""
+    return [np.asfortranarray(table[~np.isnan(by[:, 0])]) for table in tables]
+
+
+def _draws(tables: Tables) -> int:
+    return draws_for(2 * sum(table.size for table in tables))
+
+
+def _value(metrics: Sequence[Metric], tables: Tables) -> float:
+    ones = np.ones(len(tables[0]))
+    return float(np.mean([metric.value(table, ones) for metric, table in zip(metrics, tables, strict=True)]))
+
+
+def _drawn(metrics: Sequence[Metric], tables: Tables, draws: int | None = None) -> NDArray[np.float64]:
+    """The mean over drawn seeds on drawn rows, for each draw; the same rows for every model that is asked so."""
+    n, seeds = len(tables[0]), len(tables)
+    draws = draws or _draws(tables)
+    parts = [
+        np.stack([many(metric, table, counts) for metric, table in zip(metrics, tables, strict=True)])
+        for counts in together(resamples(n, draws), n)
+    ]
+    values = np.concatenate(parts, 1)  # (seeds, draws)
+    picked = np.random.default_rng(1).integers(0, seeds, (seeds, draws))
+    means: NDArray[np.float64] = np.take_along_axis(values, picked, 0).mean(0)
+    return means
+
+
+def _method(seeds: int, draws: int) -> str:
+    return f"mean of {seeds} seeds, hierarchical percentile bootstrap over seeds and rows, {draws:,} draws, 95 %"

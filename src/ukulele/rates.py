@@ -1,0 +1,38 @@
+"""The rate of training, chosen on validation. The frozen part is stored, so trying one costs what is trained alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from ukulele.attempt import Context, attempt, is_still
+from ukulele.events import Said
+from ukulele.strategies import rates
+from ukulele.types import Candidate
+
+
+def tuned_rate(candidate: Candidate, context: Context) -> Candidate:
+    """The candidate at the rate that validation likes best after a third of the epochs; of equals that of less loss.
+
+    What was tried is part of the decision, which a resumed run replays.
+    """
+    if context.options.rate != "auto" or is_still(candidate.plan) or not candidate.pretrained:
+        return candidate
+
+    def search() -> dict[str, Any]:
+        tried = []
+        for factor, plan in rates.search(candidate.plan):
+            rate = rates.highest(plan)
+            context.hear(Said(f"{candidate.name}: trying a rate of {rate:.3g}"))
+            outcome = attempt(replace(candidate, name=f"{candidate.name}-rate-{rate:.3g}", plan=plan), context)
+            loss, score = outcome.feed.judge(outcome.cut).joint()
+            score = score if math.isfinite(score) else -math.inf
+            tried.append({"rate": rate, "factor": factor, "score": score, "loss": loss})
+        best = max(tried, key=lambda one: (one["score"], -one["loss"]))
+        return {"factor": best["factor"], "rate": best["rate"], "tried": tried}
+
+    found = context.decide(f"rate of {candidate.name}", search)
+    said = ", ".join(f"{one['score']:.4f} at {one['rate']:.3g}" for one in found["tried"])
+    context.hear(Said(f"{candidate.name}: a rate of {found['rate']:.3g}; on validation {said}"))
+    return replace(candidate, plan=rates.scaled(candidate.plan, found["factor"]))

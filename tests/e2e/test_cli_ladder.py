@@ -1,0 +1,231 @@
+"""The ladder within a budget: what is tried, why, what it was predicted to take, and what a killed run remembers."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e_kit import Answer, Death, in_a_process, record_of, rows_of, write_csv
+
+from ukulele import ladder
+from ukulele.measuring import Line
+
+Uke = Callable[..., Answer]
+FAST = ("--epochs", 4, "--batch", 16, "--rate", 0.003, "--threads", 1, "--controls", "none")
+
+
+def accuracy(record: dict[str, Any], name: str) -> float:
+    found = next(c for c in record["candidates"] if c["name"] == name)
+    return float(found["validation"]["accuracy"]["value"])
+
+
+@pytest.fixture
+def costs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Line]:
+    """What the rungs are said to take, in the place of what is measured; those not named take nothing."""
+    told: dict[str, Line] = {}
+
+    def measured(self: ladder.Climb, rung: Any) -> Line:
+        found = told.get(rung.name) or Line(rung, "", "", 1, 1, {}, 0.0, 0.0)
+        planned = max((p.epochs for p in rung.plan.phases if p.optimiser != "probe"), default=0)
+        return replace(found, training=found.training + planned * found.epoch)
+
+    monkeypatch.setattr(ladder.Climb, "_measured", measured)
+    return told
+
+
+def taking(epoch: float) -> Line:
+    """A rung whose epochs take so many seconds."""
+    return Line(None, "", "", 1, 1, {}, 0.0, 0.0, epoch=epoch)  # type: ignore[arg-type]
+
+
+def test_it_climbs_as_long_as_that_pays_and_says_why(tables: Path, bert: Path, uke: Uke, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    fit = uke("fit", tables / "reviews.csv", "--model", bert, "--budget", "10m", *FAST, "--out", run)
+    assert fit.code == 0, fit.err
+    record = record_of(run)
+    steps = {step["name"]: step for step in record["ladder"]}
+    assert list(steps) == ["probe", "stages", "finetune", "full", "lora"]
+    taken = [name for name, step in steps.items() if step["taken"]]
+    assert taken == [c["name"] for c in record["candidates"]]
+    assert taken[:3] == ["probe", "stages", "finetune"]
+    for name in taken:
+        step = steps[name]
+        assert step["predicted_seconds"] > 0
+        assert step["seconds"] > 0
+        assert step["left_seconds"] < 600
+        assert step["validation"]["value"] == accuracy(record, name)
+        assert f"{name}: about" in fit.err
+    for name in taken[2:-1]:  # it went on after a gain alone
+        assert steps[name]["better"]
+    for name in steps.keys() - set(taken):
+        assert f"{name}: not tried, the {taken[-1]} gained nothing" in fit.err
+    assert accuracy(record, record["chosen"]) >= accuracy(record, "probe")
+    assert accuracy(record, record["chosen"]) == max(accuracy(record, name) for name in taken)
+    assert record["run"]["budget_seconds"] == 600
+    page = (run / "report.html").read_text("utf-8")
+    assert 'id="ladder"' in page
+    assert "against the time of the run" in page
+
+
+def test_what_does_not_fit_is_not_tried(
+    tables: Path, bert: Path, uke: Uke, tmp_path: Path, costs: dict[str, Line]
+) -> None:
+    run = tmp_path / "run"
+    costs["finetune"] = taking(1000)
+    fit = uke("fit", tables / "reviews.csv", "--model", bert, "--budget", "10m", *FAST, "--out", run)
+    assert fit.code == 0, fit.err
+    record = record_of(run)
+    assert record["chosen"] in {"probe", "stages"}
+    assert [step["taken"] for step in record["ladder"]] == [True, True, False, False, False]
+    assert record["ladder"][2]["predicted_seconds"] == pytest.approx(4000)
+    assert "finetune: not tried, it takes about 67 min" in fit.err
+    assert "full: not tried, a cheaper one did not fit the budget" in fit.err
+
+
+def test_as_many_epochs_as_fit(tables: Path, bert: Path, uke: Uke, tmp_path: Path, costs: dict[str, Line]) -> None:
+    run = tmp_path / "run"
+    costs["finetune"] = taking(200)
+    fit = uke("fit", tables / "reviews.csv", "--model", bert, "--budget", "10m", *FAST, "--out", run)
+    assert fit.code == 0, fit.err
+    step = record_of(run)["ladder"][2]
+    assert (step["taken"], step["epochs"], step["planned_epochs"]) == (True, 2, 4)
+    assert step["predicted_seconds"] == pytest.approx(400)
+    assert "2 of 4 epochs" in fit.err
+    history = next(c for c in record_of(run)["candidates"] if c["name"] == "finetune")["history"]
+    assert len(history) == 2
+
+
+def test_time_that_is_up_ends_a_phase_between_epochs(
+    tables: Path, bert: Path, uke: Uke, tmp_path: Path, costs: dict[str, Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rung that takes longer than predicted is stopped, and keeps its best epoch."""
+    real = ladder.Climb._judged
+
+    def judged(self: ladder.Climb, rung: Any) -> dict[str, Any]:
+        return real(self, rung) | ({"until": 0.0} if rung.name == "finetune" else {})
+
+    monkeypatch.setattr(ladder.Climb, "_judged", judged)
+    run = tmp_path / "run"
+    fit = uke("fit", tables / "reviews.csv", "--model", bert, "--budget", "10m", *FAST, "--out", run)
+    assert fit.code == 0, fit.err
+    record = record_of(run)
+    assert record["ladder"][2]["stopped"] is True
+    assert len(next(c for c in record["candidates"] if c["name"] == "finetune")["history"]) == 1
+    assert "stopped when time was up" in (run / "report.html").read_text("utf-8")
+    decisions = json.loads((run / "manifest.json").read_text())["decisions"]
+    assert decisions["finetune: time was up before epoch 1 of phase 1"] is True
+
+
+def test_a_budget_that_is_spent_leaves_the_first_rung(tables: Path, bert: Path, uke: Uke, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    fit = uke("fit", tables / "reviews.csv", "--model", bert, "--budget", "0.1s", *FAST, "--out", run)
+    assert fit.code == 0, fit.err
+    record = record_of(run)
+    assert record["chosen"] == "probe"
+    assert "stages: not tried, the budget of 0 s is spent" in fit.err
+    assert uke("predict", run, "w1 good").code == 0
+
+
+def test_few_labels_are_taught_in_pairs(bert: Path, uke: Uke, tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "few.csv", rows_of(36), ["text", "label"])
+    run = tmp_path / "run"
+    fit = uke("fit", data, "--model", bert, "--budget", "5m", "--epochs", 2, "--controls", "none", "--out", run)
+    assert fit.code == 0, fit.err
+    record = record_of(run)
+    assert [step["name"] for step in record["ladder"]] == ["probe", "fewshot"]
+    assert accuracy(record, record["chosen"]) >= accuracy(record, "probe")
+
+
+def test_numbers_and_several_tasks(tables: Path, bert: Path, uke: Uke, tmp_path: Path) -> None:
+    for name, target in (("scores.csv", ("score",)), ("reviews.csv", ("label", "shop"))):
+        run = tmp_path / name
+        targets = [part for column in target for part in ("--target", column)]
+        fit = uke("fit", tables / name, "--model", bert, *targets, "--budget", "5m", *FAST[:2], *FAST[6:], "--out", run)
+        assert fit.code == 0, fit.err
+        record = record_of(run)
+        steps = {step["name"]: step for step in record["ladder"]}
+        assert ("stages" in steps) == (len(target) == 1)
+        assert steps["finetune"]["taken"] is True
+        assert (steps["finetune"]["validation"] is None) == (len(target) > 1)
+        assert steps["finetune"]["gain"] is not None
+
+
+def test_the_cut_lies_behind_the_stage_that_a_probe_does_best_on(
+    tables: Path, bert: Path, uke: Uke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ukulele import layers
+
+    scores = {"embed": 0.9, "block0": 0.6, "block1": 0.5, "pool": 0.5}
+    told = {stage: {"value": v, "error": 0.01, "low": v - 0.02, "high": v + 0.02} for stage, v in scores.items()}
+    monkeypatch.setattr(layers, "layer_scores", lambda *_args: told)
+    run = tmp_path / "run"
+    fit = uke("fit", tables / "reviews.csv", "--model", bert, "--budget", "10m", *FAST, "--out", run)
+    assert fit.code == 0, fit.err
+    assert "finetune: cut behind embed, where a probe does best" in fit.err
+    finetune = next(c for c in record_of(run)["candidates"] if c["name"] == "finetune")
+    assert "frozen: embed" in finetune["plan"]
+    assert "block0 … block1" in finetune["plan"]
+
+
+DEATHS = [
+    Death("ukulele.ladder:Sample.line", 1),  # while the first rung is measured
+    Death("ukulele.runs.folder:RunFolder.save_result", 1, True),
+    Death("ukulele.ladder:Sample.line", 1, True),
+    Death("ukulele.runs.folder:RunFolder.save_result", 1),
+    Death("event:Judged", 2),
+    Death("ukulele.runs.folder:RunFolder.save_result", 1),
+    Death("ukulele.pipeline:pack", 1),
+]
+
+
+def test_killed_and_resumed_it_climbs_the_same_way(bert: Path, tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "mood.csv", rows_of(80, 0), ["text", "label"])
+    options: dict[str, Any] = {
+        "budget": "20m", "epochs": 3, "batch": 16, "rate": 0.003, "save_every": 0.0, "threads": 1, "controls": "none",
+        "model": str(bert), "cache": str(tmp_path / "cache"),
+    }  # fmt: skip
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert in_a_process(data, whole, options, None, False) == 0
+    for number, death in enumerate(DEATHS):
+        assert in_a_process(data, run, {} if number else options, death, bool(number)) == -signal.SIGKILL, death
+        if number == 2:
+            decided = json.loads((run / "manifest.json").read_text())["decisions"]
+    assert in_a_process(data, run, {}, None, True) == 0
+    ours, theirs = ((path / "bundle" / "weights.safetensors").read_bytes() for path in (run, whole))
+    assert ours == theirs
+    assert record_of(run)["test"] == record_of(whole)["test"]
+    after = json.loads((run / "manifest.json").read_text())["decisions"]
+    assert {what: after[what] for what in decided} == decided
+    steps = record_of(run)["ladder"]
+    assert [(s["name"], s["taken"], s["epochs"], s.get("better")) for s in steps] == [
+        (s["name"], s["taken"], s["epochs"], s.get("better")) for s in record_of(whole)["ladder"]
+    ]
+    assert all(s["predicted_seconds"] == after[f"rung {s['name']}"]["predicted"] for s in steps if s["taken"])
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--budget", "soon"), "--budget soon: a stretch of time such as 90s"),
+        (("--budget", "0s"), "--budget 0s"),
+        (("--budget", "10m", "--strategy", "full"), "it is for auto"),
+    ],
+)
+def test_refused_with_the_way_out(args: Any, said: str, tables: Path, bert: Path, uke: Uke, tmp_path: Path) -> None:
+    refused = uke("fit", tables / "reviews.csv", "--model", bert, *args, "--out", tmp_path / "run")
+    assert refused.code == 2, refused.flat
+    assert said in refused.flat
+
+
+def test_a_dry_run_shows_every_rung(tables: Path, bert: Path, uke: Uke, tmp_path: Path) -> None:
+    dry = uke("fit", tables / "reviews.csv", "--model", bert, "--budget", "10m", *FAST, "--dry-run")
+    assert dry.code == 0, dry.err
+    assert "budget  10 min: a dearer strategy" in dry.out
+    assert [line for line in dry.out.splitlines() if line in ladder.strategies.LADDER] == [
+        "probe", "stages", "finetune", "full", "lora",
+    ]  # fmt: skip
