@@ -36,6 +36,17 @@ def csv_splits(source: Path, target: Path, final: bool) -> Path:
     return target
 
 
+def no_dev(source: Path, target: Path, size: int = 3000) -> Path:
+    """A rehearsal of train.csv and test.csv: "test" is a part of train, and validation is left to the program."""
+    target.mkdir(parents=True, exist_ok=True)
+    with (source / "train.csv").open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    random.Random(SEED).shuffle(rows)
+    write(target / "test.csv", header, rows[:size])
+    write(target / "train.csv", header, rows[size:])
+    return target
+
+
 def write(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows])
