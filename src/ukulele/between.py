@@ -1,6 +1,6 @@
 """Weights between where fine-tuning started and where it ended.
 
-WiSE-FT (Wortsman et al., 2022, arXiv:2109.01903): the mean of both is as good on rows like those of training, and
+WiSE-FT (Wortsman et al., 2022, arXiv:2109.01903), who found the mean of both as good on rows like those of training and
 better on others. The start is the model as it was loaded, and under it the head that the probe found.
 """
 
