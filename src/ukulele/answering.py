@@ -38,6 +38,7 @@ def answer_to(  # noqa: PLR0913 - what a command was given
     consoles: tuple[Console, Console],
     decoding: Mapping[str, Any] | None = None,
     draw: bool = False,
+    abstain: float | None = None,
 ) -> None:
     """Read what is given, answer (for `tasks`, or all), and write CSV or JSONL to `target`, or lines to the screen.
 
@@ -55,6 +56,8 @@ def answer_to(  # noqa: PLR0913 - what a command was given
     for one in given:
         if predictor.modality != "image" and os.path.isfile(one) and not is_source(one, predictor.modality):  # noqa: PTH113
             err.print(f"{one}: answered as a text; a file of rows ends in {_endings()}", markup=False, soft_wrap=True)
+    for task in predictor.tasks if abstain is not None else ():
+        predictor.reach(task, abstain)  # refused now rather than behind the first rows
     rows, bad, width = gather(given, predictor, columns)
     predictor = predictor.only(tasks_for(predictor, width))
     aside = None if target is None else target.with_suffix(".quarantine.csv")
@@ -64,8 +67,9 @@ def answer_to(  # noqa: PLR0913 - what a command was given
     began, count = time.perf_counter(), 0
     rows, asked = tee(rows)  # what is held between the two is a window of rows
     answers: Iterator[tuple[Row, dict[str, Any]]] = zip(
-        rows, predictor.stream(row.inputs for row in asked), strict=True
+        rows, predictor.stream((row.inputs for row in asked), abstain, weigh=True), strict=True
     )
+    answers = flagged = _Flagged(answers)
     if target is None:
         for row, answer in answers:
             out.print(_sentence(row, answer), markup=False, soft_wrap=True)
@@ -79,6 +83,13 @@ def answer_to(  # noqa: PLR0913 - what a command was given
         seconds = time.perf_counter() - began
         err.print(
             f"{count} rows in {seconds:.1f} s, {count / max(seconds, 1e-9):,.0f} rows/s: {target}",
+            markup=False,
+            soft_wrap=True,
+        )
+    if flagged.outside:
+        err.print(
+            f"{flagged.outside:,} of {count:,} rows are unlike those of training: answers may be wrong there",
+            style="yellow",
             markup=False,
             soft_wrap=True,
         )
@@ -145,6 +156,21 @@ class _Counted:
         for pair in self._answers:
             self.count += 1
             yield pair
+
+
+class _Flagged:
+    """Rows with their answers; those unlike the training rows are counted as they pass."""
+
+    def __init__(self, answers: Iterator[tuple[Row, dict[str, Any]]]) -> None:
+        self._answers, self.outside = answers, 0
+
+    def __iter__(self) -> Iterator[tuple[Row, dict[str, Any]]]:
+        return self
+
+    def __next__(self) -> tuple[Row, dict[str, Any]]:
+        row, answer = next(self._answers)
+        self.outside += any(told.get("outside", False) for told in answer.values())
+        return row, answer
 
 
 def _lines(answers: Iterable[tuple[Row, dict[str, Any]]], kind: str) -> Iterator[dict[str, Any]]:
@@ -243,6 +269,14 @@ def _said(found: Mapping[str, Any]) -> str:
                 answers.append(", ".join(f"{label} {n}" for label, n in counts.most_common()) or "(nothing)")
             case "probability":
                 answers.append(f"{value:.3f}")
+            case "set" if found["abstained"]:
+                answers.append(f"abstains: {' or '.join(value) or 'nothing fits'}")
+            case "possible" if value:
+                answers.append(f"in doubt: {'; '.join(value)}")
+            case "low":
+                answers.append(f"({value:.4g} to {found['high']:.4g})")
+            case "outside" if value:
+                answers.append("(unlike the training rows)")
     return "  ".join(answers)
 
 

@@ -34,7 +34,7 @@ class Run:
 
         return load_model(self.path)
 
-    def predict(self, rows: Any) -> list[dict[str, Any]]:
+    def predict(self, rows: Any, abstain: float | None = None) -> list[dict[str, Any]]:
         """Answers for rows, in their order.
 
         Rows are texts, pairs of texts, pictures (paths, bytes, PIL images), dicts, or a DataFrame; a Path is a
@@ -43,6 +43,10 @@ class Run:
         With one task an answer is a dict of `label`, `probability` and `probabilities` (classes), `labels`
         and `probabilities` (several labels) or `value` (a number); with several, a dict of those by task: of the
         tasks that take as many inputs a row as are given.
+
+        With `abstain`, a share such as 0.95, an answer has what holds the truth so often, too: a `set` of labels and
+        whether it `abstained` (not exactly one label), those `certain` and `possible` of several labels, or `low` and
+        `high`; and whether the row is `outside`: unlike those of training. Of runs fitted with `calibrate`.
 
         Raises
         ------
@@ -63,7 +67,7 @@ class Run:
                 f"{len(bad)} rows cannot be read. {bad[0].where}: {bad[0].reason}.", hint="Leave such rows out."
             )
         asked = tasks_for(self.predictor, width)
-        answers = self.predictor.stream(row.inputs for row in found)
+        answers = self.predictor.stream((row.inputs for row in found), abstain)
         if len(self.predictor.tasks) > 1:
             return [{task: answer[task] for task in asked} for answer in answers]
         return [next(iter(answer.values())) for answer in answers]

@@ -69,6 +69,7 @@ def fit(
     adapters: o.AdapterSets = "shared",
     seed: o.Seed = 0,
     metric: o.Metric = None,
+    calibrate: o.Calibrate = None,
     controls: o.Controls = "cheap",
     seeds: o.Seeds = 1,
     slice_by: o.Slice = None,
@@ -221,6 +222,7 @@ def predict(
     conf: o.Confidence = None,
     iou: o.Overlap = None,
     draw: o.Draw = False,
+    abstain: o.Abstain = None,
     beams: o.Beams = None,
     temperature: o.Temperature = None,
     top_p: o.TopP = None,
@@ -241,7 +243,17 @@ def predict(
         stream_to(run, inputs, (precision, device), err, decoding)
         return
     places = (_tuple(text), _tuple(task), (precision, device), (out, err))
-    answer_to(run, inputs, target, *places, decoding=decoding, draw=draw)
+    answer_to(run, inputs, target, *places, decoding=decoding, draw=draw, abstain=abstain)
+
+
+@app.command(name="label-next")
+def label_next(
+    run: o.RunFolder, unlabelled: o.Unlabelled, wanted: o.Wanted = 50, target: o.Chosen = None, text: o.Columns = None
+) -> None:
+    """Choose rows of UNLABELLED that RUN's model would learn most from: it is unsure of them, and they differ."""
+    from ukulele.labelling import label_next as choose_rows
+
+    choose_rows(run, unlabelled, wanted, target, _tuple(text), (out, err))
 
 
 @app.command()

@@ -55,6 +55,7 @@ class FitOptions:
     wise_ft: float | str | None = None  # a share, or "auto"
     soup: bool = False
     metric: str | None = None
+    calibrate: str | None = None  # training rows set apart for prediction sets: how many, or "auto"
     class_weights: Literal["auto", "balanced", "none"] = "auto"
     controls: Literal["none", "tasks", "cheap", "all"] = "cheap"
     balance: str = "first"
@@ -122,6 +123,7 @@ class FitOptions:
             for name, allowed in CHOICES.items()
             if getattr(self, name) not in allowed
         ]
+        faults += _of_calibration(self)
         if faults:
             raise PlanError("these options cannot be used:\n- " + "\n- ".join(faults))
 
@@ -137,6 +139,7 @@ class FitOptions:
             split=self.split,
             max_bad=self.max_bad,
             seed=self.seed,
+            calibrate=self.calibrate,
         )
 
     @property
@@ -214,6 +217,17 @@ def _other_types(options: FitOptions) -> Iterator[tuple[str, str]]:
             fits = isinstance(value, allowed) and (bool in kinds or not isinstance(value, bool))
         if not fits:
             yield name, f"{value!r} ({type(value).__name__}): {wanted} was expected"
+
+
+def _of_calibration(options: FitOptions) -> list[str]:
+    given = options.calibrate
+    if given is None:
+        return []
+    if given != "auto" and not (given.isdigit() and int(given) >= 100):
+        return [f"--calibrate {given}: auto, or a number of at least 100 rows, was expected: fewer promise no coverage"]
+    if options.time is not None:
+        return ["--calibrate with --time: prediction sets hold on rows like those they rest on; the future is not"]
+    return []
 
 
 TYPES: Mapping[type, tuple[tuple[type, ...], str]] = {

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ukulele import features
@@ -270,7 +271,9 @@ class Feed:
         raw, losses = self.answers("validation", cut, judging=True)
         tasks, scores = self.tables["validation"].tasks, {}
         for name, task in tasks.items():
-            table = task.table(task.decode(raw[name]), self.values("validation", name))
+            values = self.values("validation", name)
+            asked = task.tuned(raw[name], values) if task.kind == "multilabel" else task  # as it will be asked
+            table = asked.table(asked.decode(raw[name]), values)
             metric = task.metrics[0]
             value = metric.value(table, np.ones(len(table)))
             lower = -value if len(tasks) == 1 else 1 / (1 + max(0.0, value))
@@ -324,10 +327,26 @@ class Feed:
                     raw[name][place] = answer
         return raw, {name: sums[name] / max(1.0, counts[name]) for name in tasks}
 
-    def _lived(self, split: Split, cut: int) -> Iterator[tuple[Numbers, Tensors]]:
-        """(row numbers, live values behind the last stage), all rows of a split that have any of the tasks."""
+    def summaries(self, split: Split, cut: int, at_most: int) -> NDArray[np.float32]:
+        """What the trunk makes of rows as it is now, (rows, width): of all, or of some spread evenly."""
+        wanted = self.numbers(split)
+        wanted = wanted[:: -(-len(wanted) // at_most)] if len(wanted) else wanted
+        found, places = np.empty((len(wanted), 0), np.float32), {int(n): at for at, n in enumerate(wanted)}
+        for module in (stage.module for stage in self.model.stages[cut:]):
+            module.eval()
+        for numbers, live in self._lived(split, cut, wanted):
+            with torch.inference_mode():
+                values = (live["pooled"] if "pooled" in live else self.model.summary(live)).float().cpu().numpy()
+            if not found.shape[1]:
+                found = np.empty((len(wanted), values.shape[1]), np.float32)
+            found[[places[int(number)] for number in numbers]] = values
+        return found
+
+    def _lived(self, split: Split, cut: int, some: Numbers | None = None) -> Iterator[tuple[Numbers, Tensors]]:
+        """(row numbers, live values behind the last stage): some rows, or all that have any of the tasks."""
         last = cut >= len(self.model.stages) and "pooled" in self.model.live(cut)  # else heads have stages of their own
-        source, wanted = self.pooled(split) if last else self.source(split, cut), self.numbers(split)
+        source = self.pooled(split) if last else self.source(split, cut)
+        wanted = self.numbers(split) if some is None else some
         ragged = any(field.axis for field in self.model.live(cut).values())
         if last and not ragged:
             groups: Iterable[Numbers] = (wanted[at : at + LAST] for at in range(0, len(wanted), LAST))

@@ -230,6 +230,14 @@ Metric = Annotated[
     str | None,
     _option(PROOF, "The metric that decides: accuracy, macro_f1, roc_auc, r2, pearson, ….", "NAME"),
 ]
+Calibrate = Annotated[
+    str | None,
+    _option(
+        PROOF,
+        "Set so many training rows apart for prediction sets (uke predict --abstain). auto: a tenth, at most 1000.",
+        "N|auto",
+    ),
+]
 Controls = Annotated[
     str,
     _option(
@@ -304,6 +312,14 @@ DrawSeed = Annotated[int | None, typer.Option("--seed", help="Of what is drawn a
 Stream = Annotated[
     bool, typer.Option("--stream", help="Of a model that continues texts: show each text as it is written.")
 ]
+Abstain = Annotated[
+    float | None,
+    typer.Option(
+        help="Sets of answers that hold the truth so often, such as 0.95, and whether to abstain; for numbers, "
+        "intervals. Of runs with --calibrate.",
+        metavar="SHARE",
+    ),
+]
 Draw = Annotated[bool, typer.Option("--draw", help="Of a detector: write the pictures with their boxes, too.")]
 Columns = Annotated[
     list[str] | None,
@@ -315,5 +331,8 @@ Tasks = Annotated[
         "--task", help="Of a model for several tasks: answer this one alone; may be given again.", metavar="NAME"
     ),
 ]
+Unlabelled = Annotated[Path, _argument("A file of rows, or a folder of pictures.", "UNLABELLED")]
+Wanted = Annotated[int, typer.Option("-n", help="How many.", min=1, metavar="N")]
+Chosen = Annotated[Path | None, typer.Option("--out", "-o", help="Write CSV here; printed otherwise.", metavar="FILE")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Clear = Annotated[bool, typer.Option("--clear", help="Empty it.")]

@@ -14,7 +14,8 @@ from torch import nn
 
 from ukulele import tasks
 from ukulele.attempt import Context, Outcome
-from ukulele.models.bundle import GROUPS, write_bundle
+from ukulele.certainty import Certainty
+from ukulele.models.bundle import GROUPS, Kept, write_bundle
 from ukulele.predict import Predictor
 from ukulele.tools.files import write_json
 from ukulele.tools.pictures import open_picture
@@ -26,23 +27,29 @@ PROMPT = 60  # letters of plain text
 PICTURE = 256  # pixels, of an example's shorter side
 
 
-def pack(folder: Path, parts: Mapping[str, Outcome], context: Context, record: Mapping[str, Any]) -> float:
+def pack(
+    folder: Path,
+    parts: Mapping[str, Outcome],
+    context: Context,
+    record: Mapping[str, Any],
+    sure: Mapping[int, Certainty],
+) -> float:
     """Write the bundle of the model that answers each task, or, where those are several, a bundle for each and
     groups.json beside them; how many rows a second are answered.
     """
     outcomes = list({id(one): one for one in parts.values()}.values())
     if len(outcomes) == 1:
-        return _pack(folder, outcomes[0], context, record)
+        return _pack(folder, outcomes[0], context, record, sure[id(outcomes[0])].kept)
     shutil.rmtree(folder, ignore_errors=True)
     groups, seconds = [], 0.0
     for number, outcome in enumerate(outcomes, 1):
-        seconds += 1 / _pack(folder / f"group-{number}", outcome, context, record)
+        seconds += 1 / _pack(folder / f"group-{number}", outcome, context, record, sure[id(outcome)].kept)
         groups.append({"folder": f"group-{number}", "tasks": list(outcome.tasks)})
     write_json(folder / GROUPS, {"format": 1, "groups": groups})
     return 1 / seconds
 
 
-def _pack(folder: Path, chosen: Outcome, context: Context, record: Mapping[str, Any]) -> float:
+def _pack(folder: Path, chosen: Outcome, context: Context, record: Mapping[str, Any], kept: Kept) -> float:
     card = chosen.model.card
     several, targets = len(context.tasks) > 1, [t for t in context.data.targets if t.name in chosen.tasks]
     about = {
@@ -62,7 +69,7 @@ def _pack(folder: Path, chosen: Outcome, context: Context, record: Mapping[str, 
     inputs = [portable(_asked(rows[i], context)) for i in range(min(EXAMPLES, len(rows)))]
     predictor = Predictor(chosen.model, chosen.heads, chosen.tasks, about)
     golden = {"inputs": inputs, "answers": predictor.answer([raw(given) for given in inputs])}
-    write_bundle(folder, chosen.model, heads, about, golden)
+    write_bundle(folder, chosen.model, heads, about, golden, kept)
     some = [_asked(rows[i], context) for i in range(min(TIMED, len(rows)))]
     quick = Predictor(chosen.model, chosen.heads, chosen.tasks, about, context.dtype, context.engine.device)
     quick.answer(some[:2])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ukulele import (
     tasks,
 )
 from ukulele.attempt import Context, Outcome, Track, attempt, facts_of
+from ukulele.certainty import certain, told
 from ukulele.config import FitOptions, options_from
 from ukulele.drawn import look_at_boxes
 from ukulele.engine import Engine, Tracker, choose_device, choose_precision, refuse_absent
@@ -44,7 +45,7 @@ from ukulele.strategies import Facts, Wishes, controls, scratch
 from ukulele.together import alone, best_rival, compare, gained, regroup
 from ukulele.tools.files import write_json
 from ukulele.truth import Truth
-from ukulele.types import WRITTEN, Candidate, Dataset, Finding, Model, Task, Verdict
+from ukulele.types import WRITTEN, Candidate, Dataset, Estimate, Finding, Model, Task, Verdict
 from ukulele.unread import refuse_unread
 from ukulele.weighing import tuned_weights
 
@@ -129,11 +130,17 @@ def _proven(context: Context) -> Path:
     story = Story(
         context, shown, chosen, parts, _verdict(shown, chosen, repeats), _gain(rungs, chosen, repeats), repeats
     )
-    looked = look_at_boxes(chosen, context) if context.boxes else scrutinise(rungs[0], context)
+    helped = chosen is not rungs[0] and story.verdict is not None and story.verdict.outcome == "helped"
+    looked = look_at_boxes(chosen, context) if context.boxes else scrutinise(rungs[0], context, doubt=not helped)
     record = make_record(story, [*_findings(context, chosen, rungs), *looked.findings]) | looked.blocks
+    record["comparisons"] = [asdict(one) for one in _comparisons(shown, chosen, repeats)]
+    if looked.unlearnt and record["verdict"] is not None:
+        record["verdict"] |= {"outcome": "inconclusive", "sentence": looked.findings[0].message}
+    sure = {id(one): certain(one, context) for one in parts.values()}
+    record |= told(parts, sure)
     if engine.main:
         record["learning_curve"] = learning.of_probe(rungs[0], context) if rungs[0].candidate.pretrained else {}
-        record["prediction"] = {"rows_per_second": pack(run.path / "bundle", parts, context, record)}
+        record["prediction"] = {"rows_per_second": pack(run.path / "bundle", parts, context, record, sure)}
         write_json(run.path / "record.json", record)
         report.write(record, run.path / "report.html")
     engine.wait()
@@ -429,7 +436,16 @@ def _verdict(shown: Sequence[Outcome], chosen: Outcome, repeats: Repeats | None)
     rival = best_rival(shown, chosen, next(iter(chosen.tasks)))
     if rival is None:
         return None
-    return compare(chosen, rival, "test") if repeats is None else repeats.compare(rival)
+    return next(one for one in _comparisons(shown, chosen, repeats) if one.against == rival.candidate.name)
+
+
+def _comparisons(shown: Sequence[Outcome], chosen: Outcome, repeats: Repeats | None) -> list[Verdict]:
+    """Of a single task, the chosen one against every control without pre-training, corrected for their number."""
+    if len(chosen.tasks) > 1:
+        return []
+    rivals = [one for one in shown if not one.candidate.pretrained and one is not chosen]
+    compared = [compare(chosen, one, "test") if repeats is None else repeats.compare(one) for one in rivals]
+    return evaluate.holm(compared)
 
 
 def _gain(rungs: Sequence[Outcome], chosen: Outcome, repeats: Repeats | None) -> Verdict | None:
@@ -457,8 +473,17 @@ def _findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> li
         train, validation = (evaluate.decisive(task, chosen.table(s, name)) for s in ("train", "validation"))
         if train and validation:
             metric = task.metrics[0].name
-            found += diagnose.gap(metric if len(chosen.tasks) == 1 else f"{name}: {metric}", train, validation)
+            what = metric if len(chosen.tasks) == 1 else f"{name}: {metric}"
+            found += diagnose.gap(what, train, validation, _beside(probe, chosen, name))
     return found
+
+
+def _beside(probe: Outcome, chosen: Outcome, name: str) -> tuple[Estimate, Estimate] | None:
+    """What the linear probe reaches on training and validation rows, where another candidate was chosen."""
+    if probe is chosen or not probe.still:
+        return None
+    train, validation = (evaluate.decisive(probe.tasks[name], probe.table(s, name)) for s in ("train", "validation"))
+    return (train, validation) if train and validation else None
 
 
 def _telling(run: RunFolder, hear: Hear) -> Hear:

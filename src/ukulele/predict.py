@@ -10,16 +10,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import nn
 
-from ukulele import data, models, tasks
+from ukulele import data, evaluate, models, tasks
 from ukulele.engine import choose_device, choose_precision
 from ukulele.errors import ModelError, PlanError, RunError
 from ukulele.features.encode import Frozen, Pass, by_length, longest
-from ukulele.models.bundle import GROUPS, fill, read_bundle
+from ukulele.models.bundle import GROUPS, Kept, fill, read_bundle
 from ukulele.private import shared, with_tops
 from ukulele.tools.collate import collate
+from ukulele.tools.domain import Domain
 from ukulele.types import Dataset, Head, Modality, Model, Request, Task, Writing
 
 WINDOW = 2048  # rows among which texts of like length are put together
@@ -31,10 +33,12 @@ class Predictor:
 
     def __init__(
         self, model: Model, heads: Mapping[str, Head], asked: Mapping[str, Task], about: Mapping[str, Any],
-        precision: str = "fp32", device: str = "cpu",
+        precision: str = "fp32", device: str = "cpu", kept: Kept | None = None,
     ) -> None:  # fmt: skip
         self.model, self.heads, self.tasks, self.about = model, heads, asked, about
-        self.device = device
+        self.device, self.kept = device, kept or Kept()
+        told = self.kept.plain.get("domain")
+        self.domain = Domain.load({k: v.numpy() for k, v in self.kept.arrays.items()}, told) if told else None
         self._frozen = Frozen(model, Pass(len(model.stages), dtype=precision, device=device))
         self._ragged = any(field.axis for field in model.inputs.values())
         for head in heads.values():
@@ -68,7 +72,7 @@ class Predictor:
         where = choose_device(device)
         if precision == "auto" and about.get("precision") == "fp32":
             precision = "fp32"  # as it was trained and measured
-        return cls(model, heads, asked, about, choose_precision(precision, where), where)
+        return cls(model, heads, asked, about, choose_precision(precision, where), where, bundle.kept)
 
     @property
     def modality(self) -> Modality:
@@ -133,7 +137,12 @@ class Predictor:
 
     def raw(self, inputs: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
         """Raw answers by task."""
+        return self.seen(inputs)[0]
+
+    def seen(self, inputs: Sequence[tuple[Any, ...]], *, features: bool = False) -> tuple[dict[str, list[Any]], Any]:
+        """Raw answers by task, and, where asked for, what the trunk makes of each row (n, width)."""
         found: dict[str, list[Any]] = {name: [None] * len(inputs) for name in self.tasks}
+        summaries: list[Any] = [None] * len(inputs)
         encoded = self.model.encode(inputs, [0] * len(inputs)) if inputs else []
         lengths = [longest(row, self.model.inputs) if self._ragged else 1 for row in encoded]
         fields = self.model.live(len(self.model.stages))
@@ -144,13 +153,60 @@ class Predictor:
                 for name, task in self.tasks.items():
                     for number, one in zip(numbers, self.heads[name].predict(live, task.decoding), strict=True):
                         found[name][number] = one
+                if features:
+                    values = live["pooled"] if "pooled" in live else self.model.summary(live)
+                    for number, one in zip(numbers, values.float().cpu().numpy(), strict=True):
+                        summaries[number] = one
+        return found, np.array(summaries) if features else None
+
+    def weighed(self, inputs: Sequence[tuple[Any, ...]], level: float | None = None) -> list[dict[str, Any]]:
+        """Plain answers by task as `answer` gives them, with what may be true at a level, and `outside`: whether the
+        row is unlike those of training.
+        """
+        raw, features = self.seen(inputs, features=self.domain is not None)
+        outside = self.domain.outside(features) if self.domain is not None and len(inputs) else None
+        found: list[dict[str, Any]] = [{} for _ in inputs]
+        for name, task in self.tasks.items():
+            final = task.decode(raw[name])
+            more = evaluate.sets(task, final, self.reach(name, level)) if level is not None else [{}] * len(inputs)
+            for at, (plain, one) in enumerate(zip(task.plain(final), more, strict=True)):  # type: ignore[attr-defined]
+                found[at][name] = plain | one | ({} if outside is None else {"outside": bool(outside[at])})
         return found
 
-    def stream(self, inputs: Iterable[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
-        """Plain answers by task, row after row, a window of rows in memory."""
+    def reach(self, task: str, level: float) -> float:
+        """How strange an answer may be to be in the set at a level.
+
+        Raises
+        ------
+        PlanError
+            If no row calibrated the task, too few did, or the level is no share that so many rows can promise.
+        """
+        strange = self.kept.plain.get("strange", {}).get(task, ())
+        if not 0 < level < 1:
+            raise PlanError(f"--abstain {level:g}: a share between 0 and 1 was expected, such as 0.95.")
+        if len(strange) < evaluate.LEAST:
+            what = "no rows were" if not strange else f"only {len(strange)} rows of {task!r} were"
+            raise PlanError(
+                f"--abstain {level:g}: {what} set apart to calibrate prediction sets; at least {evaluate.LEAST} are "
+                "needed, that served nothing else.",
+                hint="Fit again with --calibrate auto.",
+            )
+        reach = evaluate.reach(np.array(strange), level)
+        if reach == float("inf"):
+            raise PlanError(
+                f"--abstain {level:g}: {len(strange)} calibration rows promise {len(strange) / (len(strange) + 1):.4f} "
+                "at most.",
+                hint="Ask for less, or fit again with a larger --calibrate.",
+            )
+        return reach
+
+    def stream(
+        self, inputs: Iterable[tuple[Any, ...]], level: float | None = None, *, weigh: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Plain answers by task, row after row, a window of rows in memory; as `weighed` where asked for."""
         rows = iter(inputs)
         while some := list(islice(rows, self.window)):
-            yield from self.answer(some)
+            yield from self.weighed(some, level) if weigh or level is not None else self.answer(some)
 
     @property
     def window(self) -> int:
@@ -213,11 +269,22 @@ class Grouped:
         found = [member.answer(inputs) for member in self.members]
         return [{name: told for one in row for name, told in one.items()} for row in zip(*found, strict=True)]
 
-    def stream(self, inputs: Iterable[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+    def weighed(self, inputs: Sequence[tuple[Any, ...]], level: float | None = None) -> list[dict[str, Any]]:
+        """As a member's."""
+        found = [member.weighed(inputs, level) for member in self.members]
+        return [{name: told for one in row for name, told in one.items()} for row in zip(*found, strict=True)]
+
+    def reach(self, task: str, level: float) -> float:
+        """As that of the member that has the task."""
+        return next(member for member in self.members if task in member.tasks).reach(task, level)
+
+    def stream(
+        self, inputs: Iterable[tuple[Any, ...]], level: float | None = None, *, weigh: bool = False
+    ) -> Iterator[dict[str, Any]]:
         """Plain answers by task, row after row, a window of rows in memory."""
         rows = iter(inputs)
         while some := list(islice(rows, self.members[0].window)):
-            yield from self.answer(some)
+            yield from self.weighed(some, level) if weigh or level is not None else self.answer(some)
 
 
 def load_model(path: Path, precision: str = "auto", device: str = "auto") -> Predictor | Grouped:

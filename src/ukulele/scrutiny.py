@@ -1,4 +1,4 @@
-"""What the one pass says about single rows, at no further pass: labels that may be wrong."""
+"""What the one pass says about single rows, at no further pass: labels that may be wrong, copies across splits."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ukulele import diagnose
 from ukulele.attempt import Context, Outcome
 from ukulele.diagnose import Suspect
+from ukulele.evidence import constant, gain_over
+from ukulele.feed import probe_targets
 from ukulele.record import shown
 from ukulele.tools.files import write_csv
+from ukulele.twins import twins
 from ukulele.types import SPLITS, Finding, Row, Rows, Split, Task
 
-SUSPECTS = "suspects.csv"
+SUSPECTS, COPIES = "suspects.csv", "copies.csv"
 HEADER = ("file", "line", "split", "task", "input", "given", "suggested", "score")
 SHOWN = 12  # rows that the report shows
 THUMBNAIL = 160  # pixels
@@ -28,18 +32,74 @@ class Scrutiny:
 
     findings: list[Finding] = field(default_factory=list)
     blocks: dict[str, Any] = field(default_factory=dict)
+    unlearnt: list[str] = field(default_factory=list)  # tasks of which a probe learns nothing
 
 
-def scrutinise(probe: Outcome, context: Context) -> Scrutiny:
+def scrutinise(probe: Outcome, context: Context, *, doubt: bool = True) -> Scrutiny:
     """Look at single rows through the features that the probe stands on, and write down what is to be looked at.
 
-    Nothing is said where there are none: of a detector, or of a network that was trained from scratch.
+    Nothing is said where there are none: of a detector, or of a network that was trained from scratch. `doubt` says
+    whether a probe that learns nothing means that there is nothing to learn.
     """
     found = Scrutiny()
     if not probe.held or not probe.candidate.pretrained:
         return found
+    if doubt:
+        found.unlearnt = [name for name in probe.tasks if not _learnt(probe, context, name)]
+        found.findings += [diagnose.nothing_learnt(name, {}) for name in found.unlearnt]
     _labels(probe, context, found)
+    _copies(probe, context, found)
     return found
+
+
+def _learnt(probe: Outcome, context: Context, name: str) -> bool:
+    """Whether the probe's held-out answers are clearly better than the same answer for every row, by the loss."""
+    task, values, answers = probe.tasks[name], context.truth("train").values(name), probe.held[name].double()
+    y, weights, classes = probe_targets(task, values)
+    if task.kind == "classify":  # as it is asked: the same classes, and no surer than it is right
+        counted = answers if weights is None else answers - torch.tensor(getattr(task, "weights")).log()  # noqa: B009
+        tuned: Any = task.tuned(list(counted.log_softmax(1).numpy()), values)
+        answers = (counted / tuned.decoding.value).log_softmax(1)
+    gain = gain_over(constant(task, y, classes), answers, y)
+    return gain is None or gain[0] > 2 * gain[1]
+
+
+# ---------------------------------------------------------------- copies
+
+
+def _copies(probe: Outcome, context: Context, found: Scrutiny) -> None:
+    """Rows of validation and test that are training rows but for small changes."""
+    lines: list[Sequence[Any]] = []
+    block: list[dict[str, Any]] = []
+    train = context.data.splits["train"]
+    for split in ("validation", "test"):
+        rows = context.data.splits[split]
+        pairs, looked = twins(probe, context, split)
+        both = [(rows[one.row], train[one.train], one) for one in pairs]
+        seen = [f"{row.where}, as {other.where}" for row, other, _ in both]
+        found.findings += diagnose.copies(split, seen, looked, len(rows), COPIES)
+        for row, other, one in both:
+            place = (row.where.file, row.where.line or "", split, other.where.file, other.where.line or "")
+            lines.append((*place, _text(row), _text(other), f"{one.alike:.3f}"))
+        block += [
+            {
+                "split": split,
+                "where": str(row.where),
+                "train": str(other.where),
+                "input": shown(row, THUMBNAIL),
+                "training_input": shown(other, THUMBNAIL),
+                "alike": one.alike,
+            }
+            for row, other, one in both[:SHOWN]
+        ]
+    if context.engine.main:
+        header = ("file", "line", "split", "train_file", "train_line", "input", "training_input", "alike")
+        write_csv(context.run.path / COPIES, header, lines)
+    found.blocks["copies"] = block
+
+
+def _text(row: Row) -> str:
+    return " | ".join(value for value in row.inputs if isinstance(value, str))
 
 
 # ---------------------------------------------------------------- labels
@@ -49,6 +109,8 @@ def _labels(probe: Outcome, context: Context, found: Scrutiny) -> None:
     lines: list[Sequence[Any]] = []
     block: list[dict[str, Any]] = []
     for name in probe.tasks:
+        if name in found.unlearnt:  # then any label is as doubtful as any other
+            continue
         pool = _Pool.of(probe, context, name)
         doubted = pool.doubted()
         places = [f"{pool.row(one).where}: {_said(one.given)}, rather {_said(one.suggested)}" for one in doubted]
@@ -110,9 +172,8 @@ def _unscaled(answers: NDArray[np.float64], task: Task) -> NDArray[np.float64]:
 
 def _line(name: str, one: Suspect, pool: _Pool) -> list[Any]:
     row, split = pool.row(one), pool.places[one.row][0]
-    texts = [value if isinstance(value, str) else "" for value in row.inputs]
     return [
-        row.where.file, row.where.line or "", split, name, " | ".join(texts).strip(), _said(one.given),
+        row.where.file, row.where.line or "", split, name, _text(row), _said(one.given),
         _said(one.suggested), one.score,
     ]  # fmt: skip
 

@@ -178,6 +178,7 @@ class Dataset:
     quarantine: tuple[BadRow, ...] = ()
     joined: tuple[Joined, ...] = ()
     sampling: str | None = None  # how often each task is seen, where the source says so
+    apart: Rows | None = None  # training rows set apart to calibrate prediction sets, which serve nothing else
 
 
 @dataclass(frozen=True)
@@ -488,6 +489,10 @@ class Verdict:
     against: str
     metric: str
     difference: Estimate
+    p: float | None = None  # two-sided, that there is no difference; None where it was not tested
+    test: str = ""  # how it was tested
+    p_adjusted: float | None = None  # for the number of comparisons (Holm)
+    comparisons: int = 1
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from ukulele.config import FitOptions
 from ukulele.errors import PlanError
 from ukulele.types import Dataset, Modality
 
+CALIBRATED = {"classify", "multilabel", "regress"}
 OF_TEXTS, OF_PICTURES = "texts", "pictures"
 
 
@@ -21,6 +22,8 @@ def refuse_unread(options: FitOptions, dataset: Dataset) -> None:
     wrong = [*_of_strategy(options), *_of_modality(options, dataset.modality)]
     if options.seeds > 1 and len(dataset.targets) > 1:
         wrong.append(f"--seeds {options.seeds}: for one task, and these are {len(dataset.targets)}")
+    if options.calibrate is not None and any(target.kind not in CALIBRATED for target in dataset.targets):
+        wrong.append(f"--calibrate {options.calibrate}: prediction sets are for labels and numbers")
     if wrong:
         raise PlanError(
             "these options would change nothing:\n- " + "\n- ".join(wrong),

@@ -100,7 +100,7 @@ def _made(
         part = by_time(times[pool], shares)
         notes.append(f"Split by time: the oldest rows of column {options.time!r} train, the newest test.")
     else:
-        groups = _alike(frame, shape, pool, decoded)
+        groups = alike(frame, shape, pool, decoded)
         said = f"Split at random (seed {options.seed}), stratified, nearly identical rows on one side"
         strata = _strata(shape, answers, pool, sum(share > 0 for share in shares))
         if options.group is not None:
@@ -140,7 +140,8 @@ def _nothing_for(empty: Sequence[Split], rows: int, options: ReadOptions, groups
     )
 
 
-def _alike(frame: Frame, shape: Shape, pool: Indices, decoded: Decoded | None) -> Indices:
+def alike(frame: Frame, shape: Shape, pool: Indices, decoded: Decoded | None) -> Indices:
+    """A group number for each row; those that are nearly identical share one."""
     if decoded is not None:
         return near_pictures(decoded.content[pool], decoded.difference[pool])
     return near_texts(frame, shape.inputs, pool)

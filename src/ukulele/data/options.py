@@ -32,4 +32,5 @@ class ReadOptions:
     test: float = 0.2
     seed: int = 0
     examples: int = 5  # places that a finding shows
+    calibrate: str | None = None  # training rows set apart for prediction sets: how many, or "auto"
     asked: tuple[Asked, ...] = ()  # the tasks of one of several sources; empty: those that `target` names

@@ -81,10 +81,17 @@ def unite(parts: Mapping[str, Dataset], tasks: tuple[str, ...]) -> Dataset:
         tuple(f"{name}: {note}" for name, part in parts.items() for note in part.notes),
         tuple(_of(name, finding) for name, part in parts.items() for finding in part.findings),
         tuple(bad for part in parts.values() for bad in part.quarantine),
-        tuple(
+        joined=tuple(
             Joined(name, part.columns, tuple(target.name for target in part.targets)) for name, part in parts.items()
         ),
+        apart=_apart(parts, tasks),
     )
+
+
+def _apart(parts: Mapping[str, Dataset], tasks: tuple[str, ...]) -> JoinedRows | None:
+    """The rows that each sets apart."""
+    rows = [part.apart for part in parts.values() if part.apart is not None]
+    return JoinedRows(tuple(rows), tasks) if rows else None
 
 
 def _modality(parts: Mapping[str, Dataset]) -> Modality:

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from ukulele.data import quarantine
 from ukulele.data.answers import Answers, answers
+from ukulele.data.apart import set_apart
 from ukulele.data.assign import assign
 from ukulele.data.broken import broken
 from ukulele.data.checks import Checked, check
 from ukulele.data.decoded import Decoded, decode_all
 from ukulele.data.frame import Indices, require
 from ukulele.data.infer import infer, infer_boxes, refuse_other_cells
+from ukulele.data.leaks import telling_columns, telling_words
 from ukulele.data.near import fingerprints
 from ukulele.data.options import ReadOptions
 from ukulele.data.rows import Shape, TableRows
@@ -85,11 +87,20 @@ def read_loaded(loaded: Loaded, options: ReadOptions, cache: Path) -> Single:
     splits, more, late = assign(loaded, found.shape, found.good, found.answers, found.decoded, options)
     found = replace(found, bad=(*found.bad, *late))
     quarantine.refuse_too_many(found.bad, found.total, options.max_bad)
+    apart = None
+    if options.calibrate is not None:
+        train, index, note = set_apart(loaded.frame, found.shape, splits["train"], found.decoded, options)
+        splits, apart, more = {**splits, "train": train}, TableRows(loaded.frame, found.shape, index), [*more, note]
     _refuse_unlearnable(found, splits)
     checked = Checked(loaded.frame, found.shape, splits, found.prints, found.answers, options.examples)
     notes = (*loaded.notes, *guess.notes, *more)
-    findings = (*check(checked), *broken(loaded.frame, splits, options))
-    return Single(dataset_of(found, splits, guess.modality, notes, findings), checked)
+    findings = (
+        *check(checked),
+        *telling_columns(checked),
+        *telling_words(checked),
+        *broken(loaded.frame, splits, options),
+    )
+    return Single(replace(dataset_of(found, splits, guess.modality, notes, findings), apart=apart), checked)
 
 
 def usable(loaded: Loaded, shape: Shape, cache: Path | None, max_bad: float) -> Usable:

@@ -1,8 +1,10 @@
 """What the numbers of a run say about the data and the training, as Findings."""
 
+from ukulele.diagnose.copies import bare, copies, likeness, nearest_rows
 from ukulele.diagnose.distance import cka, covariance_cka, frechet, mmd, proxy_a
 from ukulele.diagnose.domain import apart, apart_in_words, cannot_tell, far_domain, nothing_learnt
 from ukulele.diagnose.label_errors import Suspect, doubted_classes, doubted_numbers, doubted_sets, label_errors
+from ukulele.diagnose.next_labels import next_labels, unsure_of_class, unsure_of_labels
 from ukulele.diagnose.overfitting import behind, gap, training
 from ukulele.diagnose.reading import box_labels, damaged_cache, lengths
 
@@ -10,10 +12,12 @@ __all__ = [
     "Suspect",
     "apart",
     "apart_in_words",
+    "bare",
     "behind",
     "box_labels",
     "cannot_tell",
     "cka",
+    "copies",
     "covariance_cka",
     "damaged_cache",
     "doubted_classes",
@@ -24,8 +28,13 @@ __all__ = [
     "gap",
     "label_errors",
     "lengths",
+    "likeness",
     "mmd",
+    "nearest_rows",
+    "next_labels",
     "nothing_learnt",
     "proxy_a",
     "training",
+    "unsure_of_class",
+    "unsure_of_labels",
 ]

@@ -18,7 +18,7 @@ def nothing_learnt(name: str, task: Mapping[str, Any]) -> Finding:
         "warning",
         "nothing-to-learn",
         f"Nothing to learn for {name!r}: a probe on the features does no better than the same answer for every row.",
-        {"probe": probe.get("value"), "same": same.get("value"), "metric": task.get("metric")},
+        {"probe": probe.get("value"), "same": same.get("value"), "metric": task.get("metric")} if task else {},
         "Look at some rows: are the labels right, and is what they rest on in the input? Another model may see it.",
     )
 

@@ -20,32 +20,60 @@ def training(history: Sequence[Mapping[str, Any]]) -> list[Finding]:
     rose = last["validation_loss"] / max(judged[best]["validation_loss"], 1e-12)
     if best >= len(judged) - 2 or rose < 1.1 or last["train_loss"] >= judged[best]["train_loss"]:
         return []
+    scores = [epoch.get("score") for epoch in judged]
     return [
         Finding(
             "info",
             "overfitting-loss",
             f"Validation loss was least after epoch {best + 1} and {rose:.1f} times that at the end, "
-            "while training loss still fell.",
-            {"validation_loss": [epoch["validation_loss"] for epoch in judged]},
+            f"while training loss still fell{_stalled(scores, best)}.",
+            {"validation_loss": [epoch["validation_loss"] for epoch in judged], "score": scores},
             "The best epoch's weights were kept. Fewer epochs (--epochs), a lower rate (--rate) or more frozen "
             "stages (--freeze) cost less; temperature scaling has corrected the confidence.",
         )
     ]
 
 
-def gap(metric: str, train: Estimate, validation: Estimate) -> list[Finding]:
-    """A training score far above the validation score, beyond both intervals."""
+def _stalled(scores: Sequence[float | None], best: int) -> str:
+    """What the score did from the epoch of the least loss on; nothing where it is not known."""
+    before, last = scores[best], scores[-1]
+    if before is None or last is None:
+        return ""
+    return f" and the score went from {before:.3f} to {last:.3f}"
+
+
+def gap(
+    metric: str, train: Estimate, validation: Estimate, probe: tuple[Estimate, Estimate] | None = None
+) -> list[Finding]:
+    """A training score far above the validation score, beyond both intervals.
+
+    `probe` are the same two of the linear probe beside it; None where the probe was chosen, or there is none.
+    """
     if not (0 <= validation.value <= 1 and train.value - validation.value > WIDE and train.low > validation.high):
         return []
+    beside, evidence = "", {"train": train.value, "validation": validation.value}
+    if probe is not None:
+        beside = f" The linear probe beside it: {probe[0].value:.3f} and {probe[1].value:.3f}."
+        evidence |= {"probe_train": probe[0].value, "probe_validation": probe[1].value}
     return [
         Finding(
             "warning",
             "overfitting-gap",
-            f"{metric} is {train.value:.3f} on the training rows and {validation.value:.3f} on validation.",
-            {"train": train.value, "validation": validation.value},
-            "More labelled rows help most; else freeze more stages (--freeze), or take the probe (--strategy probe).",
+            f"{metric} is {train.value:.3f} on the training rows and {validation.value:.3f} on validation.{beside}",
+            evidence,
+            _next_step(validation, probe),
         )
     ]
+
+
+def _next_step(validation: Estimate, probe: tuple[Estimate, Estimate] | None) -> str:
+    """The next thing to try."""
+    labels = "More labels help most: uke curve says how many a gain takes, uke label-next which rows."
+    if probe is None:
+        return f"{labels} A smaller or nearer model has less to learn by heart: uke choose ranks those there are."
+    if probe[1].value >= validation.value:
+        return f"Next: take the probe (--strategy probe), which is no worse on validation. {labels}"
+    return f"Next: freeze more stages (--freeze), or train adapters alone (--strategy lora). {labels}"
 
 
 def behind(chosen: str, cheaper: str, why: str) -> Finding:

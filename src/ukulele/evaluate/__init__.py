@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from ukulele.evaluate.conformal import LEAST, coverage, reach, sets, strangeness
 from ukulele.evaluate.details import details, mistakes
 from ukulele.evaluate.estimates import compare, decisive, estimates, plain, slices
 from ukulele.evaluate.seeds import compare_seeds, over_seeds
 from ukulele.evaluate.several import Compared, Grouping, delta_m, grouping, in_words
+from ukulele.evaluate.tests import holm
 
 __all__ = [
+    "LEAST",
     "Compared",
     "Grouping",
     "compare",
     "compare_seeds",
+    "coverage",
     "decisive",
     "delta_m",
     "details",
     "estimates",
     "grouping",
+    "holm",
     "in_words",
     "mistakes",
     "over_seeds",
     "plain",
+    "reach",
+    "sets",
     "slices",
+    "strangeness",
 ]

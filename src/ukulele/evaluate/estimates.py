@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ukulele.evaluate.tests import ALPHA, EXACT, RESAMPLED, mcnemar, p_of_draws
 from ukulele.tools.bootstrap import around, deflated, draws_for, resamples, together
 from ukulele.tools.bootstrap import values as many
 from ukulele.types import Estimate, Metric, Task, Verdict
@@ -88,7 +89,8 @@ def compare(metric: Metric, ours: NDArray[np.float64], theirs: NDArray[np.float6
     Returns
     -------
     Verdict
-        "helped" or "hurt" where the 95 % interval of the difference excludes 0, else "inconclusive".
+        "helped" or "hurt" where the 95 % interval of the difference excludes 0 and p is below .05, else
+        "inconclusive". Of accuracies that few rows part, p is McNemar's, exact; else it is the bootstrap's.
     """
     if len(ours) != len(theirs):
         raise ValueError(f"tables of different rows: {len(ours)} and {len(theirs)}")
@@ -104,13 +106,16 @@ def compare(metric: Metric, ours: NDArray[np.float64], theirs: NDArray[np.float6
         return Verdict(
             "inconclusive", against, metric.name, Estimate(0.0, 0.0, 0.0, n, "the metric is not defined on these rows")
         )
-    low, high = around(np.concatenate([gap(counts) for counts in together(resamples(n, draws), n)]), value)
+    drawn = np.concatenate([gap(counts) for counts in together(resamples(n, draws), n)])
+    low, high = around(drawn, value)
+    exact = mcnemar(ours[:, 0] == ours[:, 1], theirs[:, 0] == theirs[:, 1]) if metric.name == "accuracy" else None
+    p, test = (p_of_draws(drawn), RESAMPLED) if exact is None else (exact, EXACT)
     outcome: Literal["helped", "hurt", "inconclusive"] = "inconclusive"
-    if low > 0:
+    if low > 0 and p < ALPHA:
         outcome = "helped"
-    elif high < 0:
+    elif high < 0 and p < ALPHA:
         outcome = "hurt"
-    return Verdict(outcome, against, metric.name, Estimate(value, low, high, n, _method(draws, paired=True)))
+    return Verdict(outcome, against, metric.name, Estimate(value, low, high, n, _method(draws, paired=True)), p, test)
 
 
 def slices(task: Task, table: NDArray[np.float64], values: Sequence[Any], column: str) -> list[dict[str, Any]]:

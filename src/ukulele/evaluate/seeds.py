@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ukulele.evaluate.tests import ALPHA, RESAMPLED, p_of_draws
 from ukulele.tools.bootstrap import around, draws_for, resamples, together
 from ukulele.tools.bootstrap import values as many
 from ukulele.types import Estimate, Metric, Verdict
@@ -53,8 +54,12 @@ def compare_seeds(metric: Metric, ours: Tables, theirs: NDArray[np.float64], aga
         )
     gap = _drawn([metric] * len(mine), mine) - _drawn([metric], other, draws)
     low, high = around(sign * gap, value)
-    outcome: Literal["helped", "hurt", "inconclusive"] = "helped" if low > 0 else "hurt" if high < 0 else "inconclusive"
-    return Verdict(outcome, against, metric.name, Estimate(value, low, high, n, f"paired, {_method(len(mine), draws)}"))
+    p = p_of_draws(sign * gap)
+    outcome: Literal["helped", "hurt", "inconclusive"] = "inconclusive"
+    if p < ALPHA:
+        outcome = "helped" if low > 0 else "hurt" if high < 0 else "inconclusive"
+    gained = Estimate(value, low, high, n, f"paired, {_method(len(mine), draws)}")
+    return Verdict(outcome, against, metric.name, gained, p, RESAMPLED)
 
 
 def _known(tables: Tables, by: NDArray[np.float64]) -> list[NDArray[np.float64]]:

@@ -6,6 +6,7 @@ no remote code, no network.
     weights.safetensors  the network's and the heads' tensors
     assets/              what the recipe needs: the tokenizer
     golden.json          raw inputs and the answers expected for them
+    statistics.json      what rows of training look like, and what calibrates prediction sets; with .safetensors
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,18 @@ from ukulele.types import Card, Model
 BUNDLE_FILE = "bundle.json"
 FORMAT = 1
 WEIGHTS = "weights.safetensors"
+KEPT, ARRAYS = "statistics.json", "statistics.safetensors"
 GROUPS = "groups.json"  # in a folder of several bundles: which tasks each answers
 AGAIN = "Copy the bundle again from where it came, or repeat the run (`uke fit … --resume RUN`)."
 Build = Callable[[Mapping[str, Any], Mapping[str, bytes]], Model]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a bundle keeps beside the model: plain numbers by name, and arrays by name."""
+
+    plain: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,7 @@ class Bundle:
     heads: Mapping[str, Mapping[str, Tensor]]
     about: Mapping[str, Any]
     golden: Mapping[str, Any]
+    kept: Kept = field(default_factory=Kept)
 
 
 def is_bundle(path: Path) -> bool:
@@ -50,7 +61,12 @@ def is_bundle(path: Path) -> bool:
 
 
 def write_bundle(
-    folder: Path, model: Model, heads: Mapping[str, nn.Module], about: Mapping[str, Any], golden: Mapping[str, Any]
+    folder: Path,
+    model: Model,
+    heads: Mapping[str, nn.Module],
+    about: Mapping[str, Any],
+    golden: Mapping[str, Any],
+    kept: Kept | None = None,
 ) -> None:
     """Write a bundle beside its place and then put it there, so that it is whole or absent."""
     from safetensors import SafetensorError
@@ -68,6 +84,10 @@ def write_bundle(
         for name, content in model.assets.items():
             write_atomic(part / "assets" / name, content)
         write_json(part / "golden.json", golden)
+        if kept is not None and kept.plain:
+            write_json(part / KEPT, kept.plain)
+        if kept is not None and kept.arrays:
+            save_file(_apart(kept.arrays), part / ARRAYS)
         card = {"card": asdict(model.card), "name": model.name}
         files = {str(path.relative_to(part)): _sha256(path) for path in sorted(part.rglob("*")) if path.is_file()}
         facts = {
@@ -132,7 +152,9 @@ def read_bundle(path: Path, build: Build) -> Bundle:
             heads.setdefault(task, {})[name.removeprefix(f"head.{task}.")] = value
     card = Card(**{**facts["card"], "parents": tuple(facts["card"]["parents"])})
     golden = json.loads((folder / "golden.json").read_text("utf-8"))
-    return Bundle(_named(model, facts["name"], card), heads, facts["about"], golden)
+    plain = json.loads((folder / KEPT).read_text("utf-8")) if KEPT in facts["files"] else {}
+    arrays = load_file(folder / ARRAYS) if ARRAYS in facts["files"] else {}
+    return Bundle(_named(model, facts["name"], card), heads, facts["about"], golden, Kept(plain, arrays))
 
 
 def _named(model: Model, name: str, card: Card) -> Model:

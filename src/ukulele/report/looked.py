@@ -29,3 +29,52 @@ def suspects(record: Mapping[str, Any]) -> dict[str, Any] | None:
         for one in found
     ]
     return {"rows": lines, "pictures": any(line["picture"] for line in lines)}
+
+
+def copies(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows that are training rows but for small changes, each beside that."""
+    return [
+        {
+            "where": phrases.plain(one.get("where")),
+            "split": phrases.plain(one.get("split")),
+            "train": phrases.plain(one.get("train")),
+            "row": input_of(one.get("input")) | {"where": ""},
+            "other": input_of(one.get("training_input")) | {"where": ""},
+            "alike": phrases.share(one.get("alike"), 1),
+        }
+        for one in tables(record.get("copies"))
+    ]
+
+
+def sure(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How often prediction sets held the truth, and how many test rows are unlike those of training."""
+    found, domains = tables(record.get("sets")), tables(record.get("domain"))
+    if not found and not domains:
+        return None
+    return {
+        "several": len(found) > 1,
+        "calibration": phrases.count(min((one.get("calibration", 0) for one in found), default=0)),
+        "sets": [
+            {
+                "task": phrases.plain(one.get("task")),
+                "level": phrases.share(one.get("level"), 1),
+                "covered": phrases.share(one.get("covered"), 1),
+                "expected": f"{phrases.share(one.get('low'), 1)} to {phrases.share(one.get('high'), 1)}",
+                "inside": bool(one.get("inside")),
+                "size": phrases.number(one.get("size")),
+                "abstained": phrases.share(one.get("abstained"), 1),
+                "right": phrases.share(one.get("right"), 1),
+            }
+            for one in found
+        ],
+        "domain": [_unlike(one) for one in domains],
+    }
+
+
+def _unlike(one: Mapping[str, Any]) -> str:
+    test = phrases.table(one.get("test"))
+    return (
+        f"{phrases.share(test.get('outside'), 1)} of {phrases.count(test.get('n'))} test rows lie outside of what "
+        f"{phrases.count(one.get('rows'))} training rows look like to the model; 1 % would if they were alike. "
+        "uke predict marks such rows."
+    )

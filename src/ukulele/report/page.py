@@ -29,6 +29,8 @@ def view(record: Mapping[str, Any]) -> dict[str, Any]:
         "run": _run(record),
         "findings": _findings(record),
         "suspects": looked.suspects(record),
+        "sure": looked.sure(record),
+        "copies": looked.copies(record),
         "layers": quality.layers(record),
         "learning": scarcity.learning(record),
         "ladder": ladder.section(record),
@@ -98,9 +100,10 @@ def _run(record: Mapping[str, Any]) -> dict[str, str]:
 
 def _hero(record: Mapping[str, Any]) -> dict[str, Any]:
     verdict = quality.judged(table(record.get("verdict")), "Transfer")
+    idle = next((one for one in tables(record.get("findings")) if one.get("code") == "nothing-to-learn"), None)
     gain = quality.judged(table(record.get("gain_over_probe")), "Transfer")
     none = {"outcome": "none", "sign": "", "word": "", "sentence": "", "difference": None}
-    said = verdict or none | {"sentence": _no_verdict(record)}
+    said = verdict or none | {"sentence": phrases.plain(idle.get("message")) if idle else _no_verdict(record)}
     return said | {"gain": gain, "figures": _score(record) + _figures(record)}
 
 

@@ -1,0 +1,171 @@
+"""Answers that stand beside the question: a column, or a word of the text, that alone tells the target."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ukulele.data.answers import Answers
+from ukulele.data.checks import Checked
+from ukulele.data.frame import FILE, LINE, Indices
+from ukulele.data.rows import columns_of
+from ukulele.types import Finding, Target
+
+ROWS, HELD = 10_000, 5_000  # looked at, of train and of the other splits
+LEAST = 20  # rows of a class whose words are looked at
+WORDS = 300  # of a text
+TOLD = 0.95  # share of the held-out rows that a column tells right from which it is told of
+SURE = 0.97  # F1 of a word from which it gives a class away
+BINS = 32
+
+
+def telling_columns(data: Checked) -> Iterator[Finding]:
+    """A column beside the input that alone tells a target of held-out rows, by its values or by ranges of numbers."""
+    held = _held(data)
+    train = data.splits.get("train", held)
+    for target in _classified(data):
+        used = {FILE, LINE, *data.shape.inputs, *columns_of(target, data.frame)}
+        used |= {column for other in data.shape.targets for column in columns_of(other, data.frame)}
+        found = data.answers[target.name]
+        for name in data.frame.fields:
+            if name in used or "string" not in str(data.frame.fields[name]):
+                continue
+            share, plain = _told_by(data, name, found, (train, held))
+            if share < TOLD or (share - plain) < 0.8 * (1 - plain):
+                continue
+            yield Finding(
+                "warning",
+                "column-tells-target",
+                f"Column {name!r} alone tells {target.name!r} of {share:.1%} of the held-out rows; always giving the "
+                f"most frequent answer, {plain:.1%}.",
+                {"column": name, "target": target.name, "share": share, "most_frequent": plain},
+                "It is no input here. If it is known when the model is used, no model is needed; if it was made from "
+                "the target, keep it out of the texts, too.",
+            )
+
+
+def telling_words(data: Checked) -> Iterator[Finding]:
+    """A word that stands in the texts of one class and in hardly any other: the target may be written into them."""
+    if data.shape.image:
+        return
+    held = _held(data)
+    train = data.splits.get("train", held)
+    for target in _classified(data):
+        found = data.answers[target.name]
+        words, codes = _words(data, _some(found.known(train), ROWS), found)
+        given = _given_away(words, codes)
+        others, truth = _words(data, _some(found.known(held), HELD), found)
+        sure = {code: word for code, (word, _) in given.items() if _f1(others, truth, word, code) >= SURE - 0.02}
+        if not sure:
+            continue
+        share = float(np.isin(truth, list(sure)).mean()) if len(truth) else 0.0
+        told = ", ".join(f"{word!r} for {found.values[code]!r}" for code, word in list(sure.items())[:5])
+        yield Finding(
+            "warning" if share >= 0.5 else "info",
+            "word-tells-target",
+            f"Single words give {target.name!r} away: {told}"
+            + (f" and {len(sure) - 5} more" if len(sure) > 5 else "")
+            + f" (F1 of {SURE} or more). Is the answer written into the texts? {share:.0%} of the held-out rows are of "
+            "these classes.",
+            {"target": target.name, "words": {str(found.values[c]): w for c, w in sure.items()}, "share": share},
+            "Look at some rows. What new texts will not have must not stand in these; if they will, a rule is enough.",
+        )
+
+
+def _classified(data: Checked) -> Sequence[Target]:
+    return [target for target in data.shape.targets if target.kind == "classify"]
+
+
+def _held(data: Checked) -> Indices:
+    parts = [rows for split, rows in data.splits.items() if split != "train"]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _some(rows: Indices, most: int) -> Indices:
+    return rows[:: -(-len(rows) // most)] if len(rows) else rows
+
+
+# ---------------------------------------------------------------- columns
+
+
+def _told_by(data: Checked, name: str, found: Answers, splits: tuple[Indices, Indices]) -> tuple[float, float]:
+    """The share of held-out rows that a column's values tell right, and that of the most frequent answer."""
+    train, held = (_some(found.known(rows), most) for rows, most in zip(splits, (ROWS, HELD), strict=True))
+    if not len(train) or not len(held):
+        return 0.0, 0.0
+    cells = [data.frame.take([name], rows)[0] for rows in (train, held)]
+    keys, asked = _keys(*cells)
+    counts: defaultdict[Any, Counter[int]] = defaultdict(Counter)
+    for key, code in zip(keys, found.codes[train].tolist(), strict=True):
+        counts[key][code] += 1
+    usual = Counter(found.codes[train].tolist()).most_common(1)[0][0]
+    answers = [counts[key].most_common(1)[0][0] if key in counts else usual for key in asked]
+    truth = found.codes[held]
+    return float((np.array(answers) == truth).mean()), float((truth == usual).mean())
+
+
+def _keys(train: Sequence[Any], held: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Cells as what is counted: as they are, or, of numbers with many values, the range that they lie in."""
+    numbers = _numbers(train)
+    if numbers is None or len(np.unique(numbers)) <= BINS:
+        return list(train), list(held)
+    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, BINS + 1)[1:-1]))
+    asked = _numbers(held)
+    if asked is None:
+        return list(train), list(held)
+    return np.searchsorted(edges, numbers).tolist(), np.searchsorted(edges, asked).tolist()
+
+
+def _numbers(cells: Sequence[Any]) -> NDArray[np.float64] | None:
+    try:
+        found = np.array([float(cell) for cell in cells])
+    except (TypeError, ValueError):
+        return None
+    return found if np.isfinite(found).all() else None
+
+
+# ---------------------------------------------------------------- words
+
+
+def _words(data: Checked, rows: Indices, found: Answers) -> tuple[list[set[str]], NDArray[np.int64]]:
+    cells = data.frame.take(data.shape.inputs, rows)
+    texts = (" ".join(str(cell or "") for cell in row) for row in zip(*cells, strict=True))
+    return [set(_split(text)) for text in texts], found.codes[rows]
+
+
+def _split(text: str) -> list[str]:
+    words = re.findall(r"\w+", text.lower())
+    return words if len(words) <= WORDS else words[: WORDS - 50] + words[-50:]
+
+
+def _given_away(words: Sequence[set[str]], codes: NDArray[np.int64]) -> dict[int, tuple[str, float]]:
+    """By class with enough rows, the word that tells it best, where that is sure enough."""
+    sizes = Counter(codes.tolist())
+    everywhere: Counter[str] = Counter()
+    inside: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for some, code in zip(words, codes.tolist(), strict=True):
+        everywhere.update(some)
+        inside[code].update(some)
+    found = {}
+    for code, counts in inside.items():
+        if sizes[code] < LEAST:
+            continue
+        word, f1 = max(
+            ((word, 2 * n / (everywhere[word] + sizes[code])) for word, n in counts.items()),
+            key=lambda one: one[1],
+            default=("", 0.0),
+        )
+        if f1 >= SURE:
+            found[code] = (word, f1)
+    return found
+
+
+def _f1(words: Sequence[set[str]], codes: NDArray[np.int64], word: str, code: int) -> float:
+    there = np.array([word in some for some in words], bool)
+    right = codes == code
+    return float(2 * (there & right).sum() / max(1, there.sum() + right.sum()))

@@ -1,0 +1,56 @@
+"""p-values of paired comparisons, and what several of them at once are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ukulele.types import Verdict
+
+FEW = 50  # discordant pairs up to which the exact test is taken: a bootstrap of so few is coarse
+ALPHA = 0.05
+EXACT, RESAMPLED = "exact McNemar", "paired bootstrap"
+
+
+def p_of_draws(differences: NDArray[np.float64]) -> float:
+    """Two-sided p of a difference from its bootstrap draws; never 0, since draws are finite.
+
+    >>> p_of_draws(np.array([1.0] * 999)), p_of_draws(np.array([1.0, -1.0] * 50))
+    (0.002, 1.0)
+    """
+    known = differences[~np.isnan(differences)]
+    tail = min((known <= 0).sum(), (known >= 0).sum())
+    return float(min(1.0, 2 * (1 + tail) / (1 + len(known))))
+
+
+def mcnemar(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> float | None:
+    """Exact two-sided p that two models are right equally often, where few rows part them; None where many do.
+
+    >>> right = np.array([True] * 8 + [False] * 2)
+    >>> mcnemar(right, ~right), mcnemar(right, right)
+    (0.109375, 1.0)
+    """
+    from scipy.stats import binomtest
+
+    better, worse = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    if better + worse > FEW:
+        return None
+    return float(binomtest(better, better + worse, 0.5).pvalue) if better + worse else 1.0
+
+
+def holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts with p adjusted for their number (S. Holm, 1979); what then is above .05 is inconclusive.
+
+    Comparisons without a p are left as they are and count for nothing.
+    """
+    known = sorted((one.p, at) for at, one in enumerate(verdicts) if one.p is not None)
+    found, highest = list(verdicts), 0.0
+    for rank, (p, at) in enumerate(known):
+        highest = max(highest, min(1.0, p * (len(known) - rank)))
+        one = verdicts[at]
+        outcome = one.outcome if highest < ALPHA else "inconclusive"
+        found[at] = replace(one, p_adjusted=highest, outcome=outcome, comparisons=len(known))
+    return found
