@@ -31,7 +31,7 @@ MODEL = "config:marian-tiny"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=harness.HERE.parent.parent / "shared")
-    parser.add_argument("--quick", action="store_true", help="400 rows and two epochs: shows that all of it runs")
+    parser.add_argument("--quick", action="store_true", help="128 rows and one epoch: shows that all of it runs")
     parser.add_argument("--only", choices=("scratch", "transfer", "speed"), help="one of the three questions")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -52,7 +52,7 @@ def main() -> None:
 def stage(options: argparse.Namespace, home: Path) -> dict[str, Path]:
     """All pairs, and the first 2,000 to train on; validation and test are the same."""
     source = options.shared / "data" / "multi30k"
-    sizes = {"all": 400 if options.quick else None, "few": 200 if options.quick else PAIRS}
+    sizes = {"all": 128 if options.quick else None, "few": 64 if options.quick else PAIRS}
     found = {}
     for name, count in sizes.items():
         found[name] = home / f"multi30k-{name}"
@@ -60,7 +60,7 @@ def stage(options: argparse.Namespace, home: Path) -> dict[str, Path]:
         for split in ("train", "val", "test"):
             with (source / f"{split}.csv").open(newline="", encoding="utf-8") as file:
                 rows = list(csv.reader(file))
-            most = count if split == "train" else 40 if options.quick else None
+            most = count if split == "train" else 16 if options.quick else None
             with (found[name] / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows(rows if most is None else rows[: most + 1])
     return found
@@ -68,7 +68,7 @@ def stage(options: argparse.Namespace, home: Path) -> dict[str, Path]:
 
 def scratch(options: argparse.Namespace, epochs: int) -> list[object]:
     """How a source, or a model of all pairs, is trained."""
-    return ["--model", MODEL, "--strategy", "scratch", "--epochs", 2 if options.quick else epochs, "--batch", BATCH]
+    return ["--model", MODEL, "--strategy", "scratch", "--epochs", 1 if options.quick else epochs, "--batch", BATCH]
 
 
 def fit(home: Path, name: str, data: Path, target: str, flags: list[object]) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def fit(home: Path, name: str, data: Path, target: str, flags: list[object]) -> 
 def transfer(home: Path, data: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The source's model on the few pairs; the run's own control is the same network from scratch."""
     flags: list[object] = ["--model", home / "run-fr", "--strategy", "full"]
-    return fit(home, "transfer", data, "de", [*flags, *(["--epochs", 2] if options.quick else [])])
+    return fit(home, "transfer", data, "de", [*flags, *(["--epochs", 1] if options.quick else [])])
 
 
 def speed(home: Path, data: Path, options: argparse.Namespace) -> dict[str, Any]:

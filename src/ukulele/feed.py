@@ -279,7 +279,8 @@ class Feed:
             lower = -value if len(tasks) == 1 else 1 / (1 + max(0.0, value))
             scores[name] = value if metric.higher_is_better else lower
             if task.kind in WRITTEN:
-                scores[name] = standing(metric, value, losses[name])
+                written = getattr(task, "judged", task).decoding.tokens > 0
+                scores[name] = standing(metric, value, losses[name], written=written)
         strange = [tasks[name].metrics[0].name for name, score in scores.items() if not np.isfinite(score)]
         if strange and not self._said:
             self._said = True
@@ -366,14 +367,18 @@ class Feed:
         return [head for head in self.heads.values() if isinstance(head, nn.Module)]
 
 
-def standing(metric: Metric, value: float, loss: float) -> float:
-    """The score of an epoch of writing: where texts are alike by the metric that decides, the loss does.
+def standing(metric: Metric, value: float, loss: float, *, written: bool) -> float:
+    """The score of an epoch of writing: where no text was written, or BLEU is below one point and so tells nothing,
+    it is 1 / perplexity.
 
-    Below one point of BLEU there is nothing to tell texts apart by: the score is 1 / perplexity there.
+    >>> standing(Metric("bleu", lambda _table, _counts: 0.0), 0.2, 3.0, written=True) < 1
+    True
     """
-    if metric.name == "bleu" and value < 1:
-        return math.exp(-min(max(loss, 0.0), 700.0)) if loss > 0 else 0.0
-    return (value if metric.higher_is_better else -value) - 1e-9 * loss
+    if not metric.higher_is_better:
+        return -value
+    if written and not (metric.name == "bleu" and value < 1):
+        return value
+    return math.exp(-loss) if math.isfinite(loss) else 0.0
 
 
 def _fields(source: Source, numbers: list[int], names: Sequence[str]) -> Tensors:

@@ -112,6 +112,7 @@ def test_a_metric_of_another_kind_is_refused() -> None:
 
 def test_where_the_loss_decides_nothing_is_written_while_judging() -> None:
     assert tasks.make(Target("t", "generate")).judged.decoding == Writing(tokens=0)  # type: ignore[union-attr]
+    assert tasks.make(Target("t", "summarise")).judged.decoding.tokens == 0  # type: ignore[union-attr]
     assert tasks.make(Target("t", "translate")).judged.decoding.tokens > 0  # type: ignore[union-attr]
 
 

@@ -37,8 +37,10 @@ class Write:
 
     @property
     def judged(self) -> Write:
-        """The same while training is judged on validation: where the loss decides nothing is written."""
-        written = self.metric not in texts.OF_LOSS
+        """The same while training is judged on validation: only translations are written in every epoch, as they are
+        short; elsewhere, and where the loss decides anyway, it decides which epoch is kept.
+        """
+        written = self.metric not in texts.OF_LOSS and self.kind == "translate"
         return self if written else replace(self, decoding=replace(self.decoding, tokens=0))
 
     def target(self, value: Any) -> Tensors:  # noqa: ARG002 - it goes in with the inputs
