@@ -24,7 +24,8 @@ def check(source: Any, options: FitOptions, *, every: bool = False) -> Dataset:
     from ukulele.models import DEFAULTS, counting, hub
 
     if any(target.kind in WRITTEN for target in dataset.targets):
-        long = [] if options.model is None else _written(dataset, options)
+        free = any(target.free for target in dataset.targets)  # plain text is cut into windows
+        long = [] if options.model is None or free else _written(dataset, options)
         return replace(dataset, findings=(*dataset.findings, *long))
     if options.model is None and not hub.offline_installed():
         return dataset

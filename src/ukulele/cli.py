@@ -73,6 +73,7 @@ def fit(
     controls: o.Controls = "cheap",
     seeds: o.Seeds = 1,
     slice_by: o.Slice = None,
+    retain: o.Retain = None,
     folder: o.Out = None,
     resume: o.Resume = None,
     dry_run: o.DryRun = False,

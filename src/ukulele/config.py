@@ -36,6 +36,7 @@ class FitOptions:
     split: str | None = None
     max_bad: float = 0.05
     slice: str | None = None
+    retain: str | None = None  # a text whose score is taken before and after
     # model
     model: str | None = None
     layer: str = "auto"

@@ -21,7 +21,17 @@ from ukulele.config import FitOptions
 from ukulele.engine import Engine, choose_device, choose_precision
 from ukulele.events import Hear, Said
 from ukulele.measuring import Line, Pass, Sample
-from ukulele.pipeline import make_tasks, model_name, planned, refuse_for_one, refuse_for_texts, rivals, survey, taps_of
+from ukulele.pipeline import (
+    make_tasks,
+    model_name,
+    planned,
+    refuse_for_one,
+    refuse_for_texts,
+    rivals,
+    survey,
+    taps_of,
+    windowed,
+)
 from ukulele.runs import RunFolder
 from ukulele.types import SPLITS, Candidate
 from ukulele.unread import refuse_unread
@@ -52,6 +62,7 @@ def forecast(source: Any, options: FitOptions, hear: Hear) -> str:
             options, dataset, asked, features.Cache(Path(folder)), Engine(device, precision), precision, nowhere,
             hear=lambda _event: None, taps=taps_of(dataset, options),
         )  # fmt: skip
+        context = windowed(context)
         facts = survey(model_name(context), context)
         lines = []
         for candidate in (*planned(facts, context), *rivals(facts, context)):

@@ -247,6 +247,15 @@ Controls = Annotated[
         "none|tasks|cheap|all",
     ),
 ]
+Retain = Annotated[
+    str | None,
+    _option(
+        PROOF,
+        "Of plain text: also score this text, such as the one that the model comes from, before and after.",
+        "DATA",
+        "--retain",
+    ),
+]
 Slice = Annotated[str | None, _option(PROOF, "Also give figures by the values of this column.", "COLUMN", "--slice")]
 
 Spend = Annotated[

@@ -22,6 +22,7 @@ from ukulele import (
     learning,
     models,
     report,
+    retention,
     strategies,
     tasks,
 )
@@ -120,6 +121,7 @@ def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear:
 def _proven(context: Context) -> Path:
     """Candidates fitted, one chosen and proved, and all of it written down."""
     run, engine, tell = context.run, context.engine, context.hear
+    earlier = retention.kept(context)
     rungs = ladder(context)
     chosen = choose(rungs, context)
     repeats = repeat(chosen, context)
@@ -132,7 +134,9 @@ def _proven(context: Context) -> Path:
     )
     helped = chosen is not rungs[0] and story.verdict is not None and story.verdict.outcome == "helped"
     looked = look_at_boxes(chosen, context) if context.boxes else scrutinise(rungs[0], context, doubt=not helped)
-    record = make_record(story, [*_findings(context, chosen, rungs), *looked.findings]) | looked.blocks
+    kept = None if earlier is None else retention.retained(earlier, chosen, context)
+    findings = [*_findings(context, chosen, rungs), *looked.findings, *([kept.finding] if kept else [])]
+    record = make_record(story, findings) | looked.blocks | ({"retention": kept.plain()} if kept else {})
     record["comparisons"] = [asdict(one) for one in _comparisons(shown, chosen, repeats)]
     if looked.unlearnt and record["verdict"] is not None:
         record["verdict"] |= {"outcome": "inconclusive", "sentence": looked.findings[0].message}

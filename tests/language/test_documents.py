@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from language_kit import prose
 
+from language_kit import prose
 from ukulele.data import documents
 from ukulele.data.options import ReadOptions
 from ukulele.errors import DataError

@@ -2,6 +2,7 @@
 
 from ukulele.data.boxes import write as convert
 from ukulele.data.conversations import MESSAGES
+from ukulele.data.documents import COLUMN as TEXT
 from ukulele.data.documents import windows
 from ukulele.data.entries import is_several, named
 from ukulele.data.labelled import read_labelled
@@ -13,6 +14,7 @@ from ukulele.data.several import mixed
 
 __all__ = [
     "MESSAGES",
+    "TEXT",
     "ReadOptions",
     "convert",
     "input_of",

@@ -5,7 +5,7 @@ from ukulele.diagnose.distance import cka, covariance_cka, frechet, mmd, proxy_a
 from ukulele.diagnose.domain import apart, apart_in_words, cannot_tell, far_domain, nothing_learnt
 from ukulele.diagnose.label_errors import Suspect, doubted_classes, doubted_numbers, doubted_sets, label_errors
 from ukulele.diagnose.next_labels import next_labels, unsure_of_class, unsure_of_labels
-from ukulele.diagnose.overfitting import behind, gap, training
+from ukulele.diagnose.overfitting import behind, forgetting, gap, training
 from ukulele.diagnose.reading import box_labels, damaged_cache, lengths
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "doubted_numbers",
     "doubted_sets",
     "far_domain",
+    "forgetting",
     "frechet",
     "gap",
     "label_errors",

@@ -85,3 +85,19 @@ def behind(chosen: str, cheaper: str, why: str) -> Finding:
         {"chosen": chosen, "better": cheaper},
         f"Take it (--strategy {cheaper}), or leave the choice to validation (--strategy auto).",
     )
+
+
+def forgetting(
+    name: str, metric: str, values: tuple[float, float], change: tuple[float, float, float], outcome: str
+) -> Finding:
+    """What training did to the score of another text: `values` before and after, and the change with its interval."""
+    verb = {"hurt": "forgot", "helped": "got better at"}.get(outcome, "kept")
+    value, low, high = change
+    return Finding(
+        "warning" if outcome == "hurt" else "info",
+        "retention",
+        f"The model {verb} {name}: {metric} was {values[0]:.3f} before and is {values[1]:.3f} "
+        f"({value:+.3f}, {low:+.3f} to {high:+.3f}; positive is better).",
+        {"data": name, "metric": metric, "before": values[0], "after": values[1], "low": low, "high": high},
+        "A lower --rate, more frozen stages, --strategy lora or l2sp keep more." if outcome == "hurt" else "",
+    )

@@ -154,7 +154,7 @@ def load(request: Request, folder: Path | None, config: Any, words: Words, name:
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)
-        net = hub.writing_network(folder if request.pretrained else None, config, FAMILY)
+        net = hub.writing_network(folder if request.pretrained else None, config, "causal")
     return assemble(net, recipe, words, name, card)
 
 
@@ -165,7 +165,7 @@ def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0)
     config = hub.config_from(recipe["config"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = hub.writing_network(None, config, FAMILY)
+        net = hub.writing_network(None, config, "causal")
     model = assemble(net, recipe, from_assets(assets), str(config.model_type), Card("bundle"))
     cut = recipe.get("untied")
     return model if cut is None or model.untie is None else model.untie(int(cut))

@@ -26,7 +26,7 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
     },
     "gpt2-tiny": {
         "model_type": "gpt2", "n_embd": 256, "n_layer": 6, "n_head": 8, "n_positions": 256, "resid_pdrop": 0.1,
-        "embd_pdrop": 0.1, "attn_pdrop": 0.1,
+        "embd_pdrop": 0.1, "attn_pdrop": 0.0,  # attention of 16 rows of 256 tokens: 83 ms, with dropout 350
     },
     "llama-tiny": {
         "model_type": "llama", "hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 6,
