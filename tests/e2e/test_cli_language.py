@@ -110,6 +110,28 @@ def test_its_bundle_is_the_source_of_another_text(uke: Uke, folders: Path, sourc
     assert 0 < json.loads(again.out)["test"]["bits_per_byte"]["value"] < controls["unigram"]
 
 
+def test_its_bundle_is_the_source_of_a_classifier(uke: Uke, folders: Path, source: Path, tmp_path: Path) -> None:
+    lines = [{"text": text, "label": text.split()[1]} for text in prose(120, 5).replace("\n", " ").split(". ")[:-1]]
+    kept = [line for line in lines if line["label"] in {"sees", "calls"}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, kept)), "utf-8")
+    answer = uke(
+        "fit", tmp_path / "rows.jsonl", "--model", source, "--strategy", "finetune", "--epochs", 1,
+        "--controls", "none", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    record = record_of(tmp_path / "run")
+    assert record["model"]["stages"] == ["embed", "block0", "block1", "block2", "norm", "pool"]
+    assert record["test"]["accuracy"]["value"] > 0.5
+    said = uke("predict", tmp_path / "run", "Anna sees Ben on day 3.")
+    assert said.code == 0, said.err
+    assert said.out.split()[0] in {"sees", "calls"}
+    on = uke(
+        "fit", folders / "one.txt", "--task", "generate", "--model", tmp_path / "run", "--strategy", "full",
+        "--epochs", 1, "--controls", "none", "--out", tmp_path / "again",
+    )  # fmt: skip
+    assert on.code == 0, on.err
+
+
 def test_what_is_written_depends_on_the_seed_alone(uke: Uke, source: Path) -> None:
     how = ("--temperature", 0.8, "--top-p", 0.9, "--max-new-tokens", 20)
     first, again = (uke("predict", source, "--stream", "Anna sees", *how, "--seed", 1) for _ in range(2))

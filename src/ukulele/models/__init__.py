@@ -129,7 +129,7 @@ def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0,
         case "causal":
             from ukulele.models import causal
 
-            return causal.build(recipe, assets, seed)
+            model = causal.build(recipe, assets, seed)
         case "copying":
             from ukulele.models import copying
 
@@ -175,7 +175,7 @@ def _from_bundle(path: Path, request: Request, modality: str) -> Model:
         licence=str(bundle.about.get("licence", "unknown")),
         parents=tuple(bundle.about.get("parents", ())),
     )
-    if (family in WRITERS) != bool(request.writes):
+    if (family in WRITERS) != bool(request.writes) and family != "causal":  # a decoder can read, too
         does, wanted = ("reads", "writes") if request.writes else ("writes", "reads")
         raise ModelError(f"{path} holds a model that {does} texts; one that {wanted} them was expected.")
     if not request.pretrained:
@@ -190,7 +190,7 @@ def _from_bundle(path: Path, request: Request, modality: str) -> Model:
     if family == "causal":
         from ukulele.models import causal
 
-        model = causal.resize(model, request)
+        model = causal.resize(model, request) if request.writes else causal.reader(model, request)
     if family == "seq2seq":
         from ukulele.models import seq2seq
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,7 @@ from ukulele.errors import ModelError
 from ukulele.models.dropout import quicken
 from ukulele.models.next_token import NextToken
 from ukulele.models.passages import TEMPLATE, Reader, windows
+from ukulele.models.stages import Summary
 from ukulele.models.tied import untie
 from ukulele.models.words import Words, from_assets
 from ukulele.types import Card, Field, Model, Request, Stage, Tensors
@@ -168,7 +169,8 @@ def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0)
         net = hub.writing_network(None, config, "causal")
     model = assemble(net, recipe, from_assets(assets), str(config.model_type), Card("bundle"))
     cut = recipe.get("untied")
-    return model if cut is None or model.untie is None else model.untie(int(cut))
+    model = model if cut is None or model.untie is None else model.untie(int(cut))
+    return _reader(model) if recipe.get("reads") else model
 
 
 def resize(model: Model, request: Request) -> Model:
@@ -176,8 +178,37 @@ def resize(model: Model, request: Request) -> Model:
     changes: dict[str, Any] = {"chat": request.chat}
     if request.max_length is not None:
         changes["max_length"] = max_length(model.net.config, request)
-    recipe = {**model.recipe, **changes}
+    recipe = {name: value for name, value in model.recipe.items() if name not in {"reads", "stop"}} | changes
     return assemble(model.net, recipe, from_assets(model.assets), model.name, model.card)
+
+
+def reader(model: Model, request: Request) -> Model:
+    """A decoder that reads a text, as the source of a task whose answer is none: the mean of its tokens' states.
+
+    Raises
+    ------
+    ModelError
+        If two texts a row are to be read.
+    """
+    if request.inputs > 1:
+        raise ModelError(
+            f"{model.name} continues texts: it reads one a row, not two.", hint="Name an encoder, such as minilm."
+        )
+    return _reader(resize(model, replace(request, chat=False)))
+
+
+def _reader(model: Model) -> Model:
+    pool = Stage("pool", Summary(mean), {"pooled": Field()})
+    return replace(
+        model,
+        stages=(*model.stages, pool),
+        recipe={**model.recipe, "reads": True},
+        heads={},
+        teaches=False,
+        packs=False,
+        windows=None,
+        untie=None,
+    )
 
 
 def assemble(net: nn.Module, recipe: Mapping[str, Any], words: Words, name: str, card: Card) -> Model:
@@ -240,6 +271,8 @@ def _stages(net: nn.Module, layout: Layout | None) -> list[Stage]:
 
 def mean(live: Tensors) -> Tensor:
     """The mean of a row's tokens, float32, behind any stage."""
+    if "pooled" in live:
+        return live["pooled"]
     there = (live["token_mask"] > 0).float()
     return (live["x"].float() * (there / there.sum(1, keepdim=True).clamp(min=1))[..., None]).sum(1)
 
