@@ -74,6 +74,7 @@ def fit(
     seeds: o.Seeds = 1,
     slice_by: o.Slice = None,
     retain: o.Retain = None,
+    replay: o.Replay = None,
     folder: o.Out = None,
     resume: o.Resume = None,
     dry_run: o.DryRun = False,

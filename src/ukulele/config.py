@@ -37,6 +37,7 @@ class FitOptions:
     max_bad: float = 0.05
     slice: str | None = None
     retain: str | None = None  # a text whose score is taken before and after
+    replay: float | None = None  # windows of it among the training rows, by the number of these
     # model
     model: str | None = None
     layer: str = "auto"
@@ -90,6 +91,8 @@ class FitOptions:
             faults.append(f"--max-bad {self.max_bad}: a share between 0 and 1 was expected")
         if self.rate is not None and not (self.rate == "auto" if isinstance(self.rate, str) else self.rate > 0):
             faults.append(f"--rate {self.rate}: a rate above 0, or auto, was expected")
+        if self.replay is not None and not (self.replay > 0 and self.retain is not None):
+            faults.append(f"--replay {self.replay}: a share above 0, of a text that --retain names, was expected")
         faults += [
             f"{_option(name)} {value}: a number above 0 was expected"
             for name in ("alpha", "penalty", "layer_decay")

@@ -256,6 +256,15 @@ Retain = Annotated[
         "--retain",
     ),
 ]
+Replay = Annotated[
+    float | None,
+    _option(
+        TRAINING,
+        "Also train on windows of the text that --retain names, so many for each of the data: less is forgotten.",
+        "SHARE",
+        "--replay",
+    ),
+]
 Slice = Annotated[str | None, _option(PROOF, "Also give figures by the values of this column.", "COLUMN", "--slice")]
 
 Spend = Annotated[

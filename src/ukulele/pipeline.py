@@ -182,6 +182,9 @@ def windowed(context: Context) -> Context:
     if model.windows is None or model.limit is None:
         raise PlanError(f"{name} does not continue texts.", hint="Name a decoder, such as config:gpt2-tiny.")
     cut = data.windows(context.data, model.windows, model.limit)
+    if context.options.replay is not None and (other := retention.kept(context)) is not None:
+        again = data.windows(other, model.windows, model.limit)
+        cut = data.replayed(cut, again, context.options.replay, context.options.seed)
     for note in cut.notes[len(context.data.notes) :]:
         context.hear(Said(note))
     return replace(context, data=cut, vocabulary=model.assets)

@@ -110,6 +110,27 @@ def test_its_bundle_is_the_source_of_another_text(uke: Uke, folders: Path, sourc
     assert 0 < json.loads(again.out)["test"]["bits_per_byte"]["value"] < controls["unigram"]
 
 
+def test_what_is_replayed_is_forgotten_less(uke: Uke, folders: Path, source: Path, tmp_path: Path) -> None:
+    losses = {}
+    for share in (None, 1.0):
+        run = tmp_path / f"run-{share}"
+        answer = uke(
+            "fit", folders / "two.txt", "--task", "generate", "--model", source, "--strategy", "full", "--epochs", 3,
+            "--rate", 0.01, "--retain", folders / "one.txt", "--controls", "none", "--out", run,
+            *(["--replay", share] if share else []),
+        )  # fmt: skip
+        assert answer.code == 0, answer.err
+        record = record_of(run)
+        losses[share] = record["retention"]["after"]["bits_per_byte"]["value"]
+        rows = record["data"]["rows"]["train"]
+        assert ("Replay: " in answer.err) == bool(share)
+    assert rows > 150
+    assert losses[1.0] < losses[None]
+    refused = uke("fit", folders / "two.txt", "--task", "generate", "--model", source, "--replay", 0.5)
+    assert refused.code == 2
+    assert "--retain" in refused.err
+
+
 def test_its_bundle_is_the_source_of_a_classifier(uke: Uke, folders: Path, source: Path, tmp_path: Path) -> None:
     lines = [{"text": text, "label": text.split()[1]} for text in prose(120, 5).replace("\n", " ").split(". ")[:-1]]
     kept = [line for line in lines if line["label"] in {"sees", "calls"}]

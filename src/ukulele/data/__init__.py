@@ -3,7 +3,7 @@
 from ukulele.data.boxes import write as convert
 from ukulele.data.conversations import MESSAGES
 from ukulele.data.documents import COLUMN as TEXT
-from ukulele.data.documents import windows
+from ukulele.data.documents import replayed, windows
 from ukulele.data.entries import is_several, named
 from ukulele.data.labelled import read_labelled
 from ukulele.data.listing import input_of, places, write_findings
@@ -25,6 +25,7 @@ __all__ = [
     "read",
     "read_inputs",
     "read_labelled",
+    "replayed",
     "windows",
     "write_findings",
     "write_quarantine",

@@ -15,7 +15,7 @@ from ukulele.data.delimited import encoding
 from ukulele.data.options import ReadOptions
 from ukulele.data.sources import split_name
 from ukulele.data.store import FORMATS
-from ukulele.errors import DataError
+from ukulele.errors import DataError, InternalError
 from ukulele.types import SPLITS, Dataset, Finding, GoesOn, Row, Rows, Split, Target, Where
 
 Spans = NDArray[np.int64]  # a row each: file, first byte, byte behind the last, 1 where the document ends, first line
@@ -121,6 +121,20 @@ def windows(dataset: Dataset, cut: Cut, tokens: int) -> Dataset:
     counts = ", ".join(f"{len(rows):,} {split}" for split, rows in found.items())
     note = f"Windows of at most {tokens} tokens: {counts}."
     return replace(dataset, splits=found, notes=(*dataset.notes, note))
+
+
+def replayed(dataset: Dataset, other: Dataset, share: float, seed: int) -> Dataset:
+    """Plain text with windows of another among those that train: `share` for each of its own, drawn by `seed`."""
+    ours, theirs = dataset.splits["train"], other.splits["train"]
+    if not isinstance(ours, TextRows) or not isinstance(theirs, TextRows):
+        raise InternalError("only plain text can be replayed")
+    count = min(len(theirs), round(share * len(ours)))
+    picked = np.sort(np.random.default_rng(seed).choice(len(theirs), count, replace=False))
+    spans = theirs.spans[picked] + np.array([len(ours.files.names), 0, 0, 0, 0])
+    files = Files((*ours.files.names, *theirs.files.names))
+    rows = TextRows(files, np.concatenate([ours.spans, spans]))
+    note = f"Replay: {count:,} windows of {other.name} train, too, beside {len(ours):,} of {dataset.name}."
+    return replace(dataset, splits={**dataset.splits, "train": rows}, notes=(*dataset.notes, note))
 
 
 @dataclass(frozen=True)
