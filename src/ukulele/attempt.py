@@ -197,10 +197,13 @@ class Outcome:
             self.raw[split], _ = self.feed.answers(split, len(self.model.stages) if self.still else self.cut)
         return self.raw[split][task]
 
-    def table(self, split: Split, task: str) -> Any:
-        """Row statistics of the final answers, for the metrics."""
-        asked = self.tasks[task]
-        return asked.table(asked.decode(self.answers(split, task)), self.feed.values(split, task))
+    def table(self, split: Split, task: str, most: int | None = None) -> Any:
+        """Row statistics of the final answers, for the metrics; of `most` rows, evenly spread, where there are more."""
+        asked, answers, values = self.tasks[task], self.answers(split, task), self.feed.values(split, task)
+        if most is not None and len(values) > most:
+            some = range(0, len(values), -(-len(values) // most))
+            answers, values = [answers[i] for i in some], [values[i] for i in some]
+        return asked.table(asked.decode(answers), values)
 
     def measured(self, split: Split, task: str) -> Mapping[str, Estimate]:
         """Every metric of a task on a split, with its interval; computed once."""

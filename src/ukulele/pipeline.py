@@ -50,6 +50,7 @@ from ukulele.types import WRITTEN, Candidate, Dataset, Estimate, Finding, Model,
 from ukulele.unread import refuse_unread
 from ukulele.weighing import tuned_weights
 
+DETECTED = 2_000  # pictures of a split that tell whether a detector knows its training rows by heart
 TAPPED_ROWS = 20_000  # up to here every stage's summary of every row is stored
 
 
@@ -477,7 +478,8 @@ def _findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> li
     for name, task in chosen.tasks.items():
         if task.kind in WRITTEN:  # its training rows are not written anew
             continue
-        train, validation = (evaluate.decisive(task, chosen.table(s, name)) for s in ("train", "validation"))
+        most = DETECTED if task.kind == "detect" else None
+        train, validation = (evaluate.decisive(task, chosen.table(s, name, most)) for s in ("train", "validation"))
         if train and validation:
             metric = task.metrics[0].name
             what = metric if len(chosen.tasks) == 1 else f"{name}: {metric}"

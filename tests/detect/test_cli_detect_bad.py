@@ -1,10 +1,11 @@
 """What is wrong with pictures, labels and weights is said on the command line, with the place and the way out."""
 
 import json
+import shutil
 
 import pytest
 import yaml
-from detect_kit import drawn
+from detect_kit import drawn, write_voc
 from safetensors.torch import save_file
 
 from ukulele.cli import answer
@@ -91,6 +92,16 @@ def test_a_picture_of_one_pixel_and_a_damaged_one(source, capsys):
     assert "p07.jpg" in said
     code, said = check(source, capsys, "--max-bad", "0")
     assert code == 2
+
+
+def test_a_picture_in_two_splits_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("UKULELE_CACHE", str(tmp_path / "cache"))
+    write_voc(tmp_path / "voc", {"train": 8, "val": 3, "test": 3})
+    shutil.copy(tmp_path / "voc" / "JPEGImages" / "p000.jpg", tmp_path / "voc" / "JPEGImages" / "p012.jpg")
+    code, said = check(tmp_path / "voc", capsys)
+    assert code == 0
+    assert "1 of 3 test rows are also in train" in said
+    assert "p000.jpg (train)" in said
 
 
 # ---------------------------------------------------------------- with a detector

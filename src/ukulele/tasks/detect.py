@@ -82,7 +82,7 @@ class Detect:
 
     def decode(self, raw: Sequence[Any]) -> list[Floats]:
         """The detections as they are: scores below the confidence count in the metrics, too."""
-        return [np.asarray(found, np.float64).reshape(-1, 6) for found in raw]
+        return [_detections(found) for found in raw]
 
     def tuned(self, raw: Sequence[Any], values: Sequence[Any]) -> Detect:
         """With the confidence that has the best F1 on these pictures, at an overlap of one half."""
@@ -121,7 +121,7 @@ class Detect:
 
     def suspects(self, answers: Sequence[Any], values: Sequence[Any], confidence: float) -> list[Doubt]:
         """Likely faults of the labels, the surest first."""
-        return suspects(self.decode(answers), values, self.labels, confidence)
+        return suspects((_detections(found) for found in answers), values, self.labels, confidence)
 
     def _number(self, label: str) -> int:
         if label not in self.labels:
@@ -134,6 +134,10 @@ class Detect:
 
 
 # ---------------------------------------------------------------- metrics
+
+
+def _detections(raw: Any) -> Floats:
+    return np.asarray(raw, np.float64).reshape(-1, 6)
 
 
 def _one(values: resampled.Values, table: Floats, counts: Floats) -> float:

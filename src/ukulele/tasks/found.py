@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +94,7 @@ class Doubt:
     box: tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
-def suspects(answers: Sequence[Floats], values: Sequence[Any], labels: Sequence[str], confidence: float) -> list[Doubt]:
+def suspects(answers: Iterable[Floats], values: Sequence[Any], labels: Sequence[str], confidence: float) -> list[Doubt]:
     """Likely faults of the labels, the surest first.
 
     These are detections as sure as `confidence` which lie on no box, or on one of another class; and boxes where
