@@ -61,7 +61,7 @@ def _labels(name: str, chosen: Outcome, context: Context, found: Scrutiny) -> No
             "given": doubt.given,
             "seen": doubt.seen,
             "score": doubt.score,
-            "picture": _crop(row, doubt.box, doubt.seen or doubt.given),
+            "picture": _crop(row, doubt.box),
         }
         for (doubt, split, _), row in list(zip(doubts, rows, strict=True))[:SHOWN]
     ]
@@ -71,7 +71,7 @@ def _place(box: Sequence[float]) -> str:
     return ",".join(f"{edge:.0f}" for edge in box)
 
 
-def _crop(row: Row, box: Sequence[float], label: str) -> str | None:
+def _crop(row: Row, box: Sequence[float]) -> str | None:
     """The box and what is around it as the address of a small picture; None where that cannot be read."""
     try:
         picture = open_picture(row.inputs[0]).convert("RGB")
@@ -79,7 +79,7 @@ def _crop(row: Row, box: Sequence[float], label: str) -> str | None:
         return None
     left, top, right, bottom = box
     more = ROUND * max(right - left, bottom - top, 16)
-    shown = with_boxes(picture, [(f"{label} ", box)])
+    shown = with_boxes(picture, [("", box)])
     part = shown.crop(
         (
             max(0, round(left - more)),
