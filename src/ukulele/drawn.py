@@ -13,6 +13,7 @@ from ukulele import diagnose
 from ukulele.attempt import Context, Outcome
 from ukulele.errors import DataError
 from ukulele.scrutiny import HEADER, SHOWN, SUSPECTS, Scrutiny
+from ukulele.together import compare
 from ukulele.tools.files import write_csv
 from ukulele.tools.pictures import open_picture, size_of, with_boxes
 from ukulele.types import SPLITS, Box, Row, Split
@@ -23,9 +24,12 @@ LOOKED = 5000  # pictures whose sizes are read, at most
 LOWEST, CELLS = -8, 12  # the smallest size as a power of two of the picture's longer side; a side of the grid of places
 
 
-def look_at_boxes(chosen: Outcome, context: Context) -> Scrutiny:
-    """Hold a detector's answers against the labels of all splits; nothing where there are no boxes."""
+def look_at_boxes(chosen: Outcome, rungs: Sequence[Outcome], context: Context) -> Scrutiny:
+    """Hold a detector's answers against the labels of all splits, and its rungs against each other."""
     found = Scrutiny()
+    by_name = {rung.candidate.name: rung for rung in rungs}
+    if "full" in by_name and "finetune" in by_name:
+        found.findings += diagnose.backbone(compare(by_name["full"], by_name["finetune"], "validation"))
     for name, task in chosen.tasks.items():
         if task.kind == "detect":
             _labels(name, chosen, context, found)

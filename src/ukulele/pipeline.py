@@ -41,7 +41,7 @@ from ukulele.rates import tuned_rate
 from ukulele.record import Story, make_record
 from ukulele.repeats import Repeats, repeat
 from ukulele.runs import RunFolder, read_manifest
-from ukulele.scrutiny import scrutinise
+from ukulele.scrutiny import Scrutiny, scrutinise
 from ukulele.strategies import Facts, Wishes, controls, scratch
 from ukulele.together import alone, best_rival, compare, gained, regroup
 from ukulele.tools.files import write_json
@@ -134,7 +134,7 @@ def _proven(context: Context) -> Path:
         context, shown, chosen, parts, _verdict(shown, chosen, repeats), _gain(rungs, chosen, repeats), repeats
     )
     helped = chosen is not rungs[0] and story.verdict is not None and story.verdict.outcome == "helped"
-    looked = look_at_boxes(chosen, context) if context.boxes else scrutinise(rungs[0], context, doubt=not helped)
+    looked = _looked_at(rungs, chosen, context, doubt=not helped)
     kept = None if earlier is None else retention.retained(earlier, chosen, context)
     findings = [*_findings(context, chosen, rungs), *looked.findings, *([kept.finding] if kept else [])]
     record = make_record(story, findings) | looked.blocks | ({"retention": kept.plain()} if kept else {})
@@ -435,6 +435,13 @@ def tuned_scratch(candidate: Candidate, context: Context) -> Candidate:
         return max(scores, key=lambda rate: scores[rate])
 
     return replace(candidate, plan=scratch.at_rate(candidate.plan, context.decide("scratch rate", search)))
+
+
+def _looked_at(rungs: Sequence[Outcome], chosen: Outcome, context: Context, *, doubt: bool) -> Scrutiny:
+    """What the answers say of single rows, or of single boxes."""
+    if context.boxes:
+        return look_at_boxes(chosen, rungs, context)
+    return scrutinise(rungs[0], context, doubt=doubt)
 
 
 def _verdict(shown: Sequence[Outcome], chosen: Outcome, repeats: Repeats | None) -> Verdict | None:

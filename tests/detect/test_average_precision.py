@@ -6,6 +6,7 @@ from contextlib import redirect_stdout
 import numpy as np
 import pytest
 
+from ukulele import diagnose
 from ukulele.errors import DataError, ModelError, PlanError
 from ukulele.evaluate import compare, estimates
 from ukulele.tasks import Detect, dump, load
@@ -225,3 +226,15 @@ def tiny_classifier():
         name, heads = "resnet18", {}
 
     return Named()
+
+
+def test_a_backbone_that_gains_by_training_is_far():
+    found, truth = images(8, count=60)
+    task = Detect("objects", LABELS)
+    worse = [lines[lines[:, 4] > 0.45] for lines in found]
+    good, bad = task.table(found, truth), task.table(worse, truth)
+    (far,) = diagnose.backbone(compare(task.metrics[1], good, bad, "finetune"))
+    (near,) = diagnose.backbone(compare(task.metrics[1], bad, good, "finetune"))
+    assert (far.code, near.code) == ("far-domain", "near-domain")
+    assert "brings +0." in far.message
+    assert diagnose.backbone(compare(task.metrics[1], good, good, "finetune")) == []

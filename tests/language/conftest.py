@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from language_kit import decoder
 
 Folders = Callable[..., Path]

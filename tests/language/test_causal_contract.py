@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from language_kit import CONFIGS, WITHOUT_LAYOUT, prose
 
+from language_kit import CONFIGS, WITHOUT_LAYOUT, prose
 from ukulele import models
 from ukulele.errors import ModelError
 from ukulele.models.causal import LAYOUTS

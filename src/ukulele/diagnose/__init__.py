@@ -2,7 +2,7 @@
 
 from ukulele.diagnose.copies import bare, copies, likeness, nearest_rows
 from ukulele.diagnose.distance import cka, covariance_cka, frechet, mmd, proxy_a
-from ukulele.diagnose.domain import apart, apart_in_words, cannot_tell, far_domain, nothing_learnt
+from ukulele.diagnose.domain import apart, apart_in_words, backbone, cannot_tell, far_domain, nothing_learnt
 from ukulele.diagnose.label_errors import Suspect, doubted_classes, doubted_numbers, doubted_sets, label_errors
 from ukulele.diagnose.next_labels import next_labels, unsure_of_class, unsure_of_labels
 from ukulele.diagnose.overfitting import behind, forgetting, gap, training
@@ -12,6 +12,7 @@ __all__ = [
     "Suspect",
     "apart",
     "apart_in_words",
+    "backbone",
     "bare",
     "behind",
     "box_labels",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ukulele.types import Finding
+from ukulele.types import Finding, Verdict
 
 CERTAIN = 0.01  # p of a permutation test
 TOLD = 0.8  # proxy A-distance from which most rows are told apart: seven of ten
@@ -44,6 +44,36 @@ def far_domain(best: str, at_best: Mapping[str, Any], last: str, at_last: Mappin
         {"stage": best, "value": at_best["value"], "last": at_last["value"]},
         "uke fit stands its probe there by itself; training upper stages (--strategy finetune) has most to give here.",
     )
+
+
+def backbone(verdict: Verdict) -> list[Finding]:
+    """Whether a detector gains when its backbone is trained, too: held against the same with the backbone frozen."""
+    found = verdict.difference
+    said = f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f}) in {verdict.metric} on validation"
+    evidence = {"difference": found.value, "low": found.low, "high": found.high}
+    match verdict.outcome:
+        case "helped":
+            return [
+                Finding(
+                    "info",
+                    "far-domain",
+                    f"Far from what the model was trained for: training the backbone, too, brings {said}.",
+                    evidence,
+                    "What the frozen backbone sees does not suffice here: more pictures pay, and a larger model may.",
+                )
+            ]
+        case "hurt":
+            return [
+                Finding(
+                    "info",
+                    "near-domain",
+                    f"Near what the model was trained for: training the backbone, too, brings {said}.",
+                    evidence,
+                    "A frozen backbone is enough for these pictures, and its features are computed once.",
+                )
+            ]
+        case _:
+            return []
 
 
 def apart(distance: Mapping[str, Any] | None) -> list[Finding]:
