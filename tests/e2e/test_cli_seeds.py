@@ -36,6 +36,13 @@ def test_numbers_and_verdict_are_of_the_mean(tables: Path, bert: Path, uke: Uke,
     assert uke("predict", run, "w1 good").code == 0
 
 
+def test_a_dry_run_counts_them(tables: Path, bert: Path, uke: Uke) -> None:
+    args = ("--model", bert, "--strategy", "finetune", "--seeds", 3, *FAST, "--controls", "none", "--dry-run")
+    dry = uke("fit", tables / "reviews.csv", "--target", "label", *args)
+    assert dry.code == 0, dry.err
+    assert "2 more of finetune, if it is chosen: about" in " ".join(dry.out.split())
+
+
 def test_what_is_frozen_is_encoded_once(pictures: Path, network: Path, uke: Uke, tmp_path: Path) -> None:
     """The augmented views of pictures are the same for all seeds."""
     counts = []
