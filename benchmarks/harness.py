@@ -78,6 +78,15 @@ def ours(data: Path, flags: Sequence[str], name: str = OURS) -> Command:
     return Command(name, argv, lambda _, out: from_record(out / "run" / "record.json"))
 
 
+def kept(data: Path, flags: Sequence[str], folder: Path) -> Path:
+    """`uke fit data` once, into `folder`, where it stays; features are shared by all that are kept beside it."""
+    argv = [sys.executable, "-m", "ukulele.cli", "fit", str(data), *flags]
+    argv += ["--cache", str(folder.parent / "cache"), "--out", str(folder)]
+    took = measure(Command(folder.name, lambda _: argv, lambda _said, _out: from_record(folder / "record.json")))
+    note(f"{folder.name}: {took.wall:.0f} s, {took.result}")
+    return folder
+
+
 def from_record(path: Path) -> Json:
     """The few figures a benchmark reads from Ukulele's record."""
     record = json.loads(path.read_text(encoding="utf-8"))
