@@ -56,8 +56,9 @@ def answer_to(  # noqa: PLR0913 - what a command was given
     for one in given:
         if predictor.modality != "image" and os.path.isfile(one) and not is_source(one, predictor.modality):  # noqa: PTH113
             err.print(f"{one}: answered as a text; a file of rows ends in {_endings()}", markup=False, soft_wrap=True)
-    for task in predictor.tasks if abstain is not None else ():
-        predictor.reach(task, abstain)  # refused now rather than behind the first rows
+    if abstain is not None:
+        for task in predictor.tasks:
+            predictor.reach(task, abstain)  # refused now rather than behind the first rows
     rows, bad, width = gather(given, predictor, columns)
     predictor = predictor.only(tasks_for(predictor, width))
     aside = None if target is None else target.with_suffix(".quarantine.csv")

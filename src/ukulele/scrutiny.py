@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ukulele import diagnose
 from ukulele.attempt import Context, Outcome
 from ukulele.diagnose import Suspect
-from ukulele.evidence import constant, gain_over
+from ukulele.evidence import constant, gains_over, learns
 from ukulele.feed import probe_targets
 from ukulele.record import shown
 from ukulele.tools.files import write_csv
@@ -53,15 +53,14 @@ def scrutinise(probe: Outcome, context: Context, *, doubt: bool = True) -> Scrut
 
 
 def _learnt(probe: Outcome, context: Context, name: str) -> bool:
-    """Whether the probe's held-out answers are clearly better than the same answer for every row, by the loss."""
+    """Whether the probe's held-out answers are clearly better than the same answer for every row: see `learns`."""
     task, values, answers = probe.tasks[name], context.truth("train").values(name), probe.held[name].double()
     y, weights, classes = probe_targets(task, values)
     if task.kind == "classify":  # as it is asked: the same classes, and no surer than it is right
         counted = answers if weights is None else answers - torch.tensor(getattr(task, "weights")).log()  # noqa: B009
         tuned: Any = task.tuned(list(counted.log_softmax(1).numpy()), values)
         answers = (counted / tuned.decoding.value).log_softmax(1)
-    gain = gain_over(constant(task, y, classes), answers, y)
-    return gain is None or gain[0] > 2 * gain[1]
+    return learns([gains_over(constant(task, y, classes), answers, y)]) is not False
 
 
 # ---------------------------------------------------------------- copies

@@ -246,7 +246,8 @@ def _descend(
 
         def score(values: Mapping[str, Tensor]) -> float:
             put(run.changes, values)
-            return engine.agree(feed.judge(cut)).joint(frozenset(run.lost))[1]
+            judgement: Judgement = engine.agree(feed.judge(cut))
+            return judgement.joint(frozenset(run.lost))[1]
 
         inside, found = soup.greedy(run.kept, score)
         put(run.changes, soup.mean(inside))

@@ -37,7 +37,7 @@ def twins(probe: Outcome, context: Context, split: Split) -> tuple[list[Twin], i
     looked = np.arange(0, len(held), -(-len(held) // LOOKED_AT)) if len(held) else np.arange(0)
     if not len(looked):
         return [], 0
-    here, there = (_dense(probe.feed.design(one)) for one in ("train", split))  # type: ignore[arg-type]
+    here, there = (_dense(probe.feed.design(one)) for one in ("train", split))
     rows, cosines = diagnose.nearest_rows(here, there[looked])
     find = _pictures if context.data.modality == "image" else _texts
     return find(split, (train, held), looked.tolist(), rows, cosines), len(looked)

@@ -57,4 +57,4 @@ def next_labels(unsure: Floats, features: NDArray[np.float32], wanted: int) -> l
             break
         chosen.append(best)
         far = np.minimum(far, 1 - x @ x[best])
-    return pool[chosen].tolist()
+    return [int(number) for number in pool[chosen]]
