@@ -34,7 +34,9 @@ def truth(features: np.ndarray, y: np.ndarray, repeats: int) -> list[float]:
 
     found = []
     for seed in range(repeats):
-        probe = make_pipeline(StandardScaler(), LogisticRegressionCV(Cs=np.logspace(-4, 0, 5), cv=3, max_iter=500))
+        probe = make_pipeline(
+            StandardScaler(), LogisticRegressionCV(Cs=np.logspace(-4, 0, 5), cv=3, max_iter=500, scoring="accuracy")
+        )
         folds = StratifiedKFold(5, shuffle=True, random_state=seed)
         found.append(float(cross_val_score(probe, features, y, cv=folds).mean()))
         harness.note(f"  division {seed + 1}/{repeats}: {found[-1]:.4f}")

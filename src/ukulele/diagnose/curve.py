@@ -25,7 +25,7 @@ FARTHEST = 64  # times the rows: no further is looked for a gain
 STEPS = 8  # to a doubling, where it is
 JITTER = 1e-3  # of a score: what no bootstrap of the test rows sees
 TRAINED = 2.0  # the variance of scores, over that of the test rows alone
-RISE = (0.6, 0.3)  # of the way from the first score to the best: mean and deviation of what curves rise by in the end
+RISE = (0.7, 0.2)  # of the way from the first score to the best: mean and deviation of what curves rise by in the end
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,7 @@ def fit_curve(
     n = np.asarray(sizes, np.float64) / sizes[0]
     bends, mmf = _grid(float(n[-1]))
     u = np.where(mmf[:, None], _mmf(n, bends), _pow(n, bends))  # (grid, sizes)
-    s, covariance = _careful(s, np.asarray(np.cov(np.asarray(draws, np.float64), rowvar=False)), most, rows)
-    root = np.linalg.inv(np.linalg.cholesky(covariance))
+    root = np.linalg.inv(np.linalg.cholesky(_errors(s, draws, most, rows)))
     way = max(most - float(s[0]), 0.05)
     solved = _solve((u @ root.T, root @ s, root @ np.ones(len(s))), most, (RISE[0] * way, RISE[1] * way))
     least = float(solved[2].min())
@@ -96,18 +95,19 @@ def fit_curve(
     return Fit(top, drop, bends[picked], mmf[picked], float(sizes[0]))
 
 
-def _careful(s: Floats, covariance: Floats, most: float, rows: int) -> tuple[Floats, Floats]:
-    """Scores and how they err, where few rows say little: of resampled rows that are all right none is ever wrong.
+def _errors(s: Floats, draws: Floats, most: float, rows: int) -> Floats:
+    """How the scores err, and err together (sizes, sizes).
 
-    Shares are those of two rows more, one right and one wrong, and vary at least as shares do (Agresti, Coull, 1998).
-    Other training rows would have given other scores: that is about as much again, and goes together for subsets that
-    share their rows.
+    Of resampled rows that are all right none is ever wrong, so shares vary at least as those of two rows more do, one
+    of them right and one wrong (Agresti, Coull, 1998). And other training rows would have given other scores: that is
+    about as much again, and goes together for subsets that share their rows.
     """
+    covariance = np.asarray(np.cov(np.asarray(draws, np.float64), rowvar=False), np.float64)
     if most == 1 and (s >= 0).all():
-        s = (rows * s + 1) / (rows + 2)
-        lack = np.sqrt(np.maximum(s * (1 - s) / (rows + 2) - np.diag(covariance), 0))
+        share = (rows * s + 1) / (rows + 2)
+        lack = np.sqrt(np.maximum(share * (1 - share) / (rows + 2) - np.diag(covariance), 0))
         covariance = covariance + 0.5 * (np.outer(lack, lack) + np.diag(lack**2))
-    return s, TRAINED * covariance + JITTER**2 * np.eye(len(s))
+    return np.asarray(TRAINED * covariance + JITTER**2 * np.eye(len(s)), np.float64)
 
 
 def _grid(range_: float) -> tuple[Floats, NDArray[np.bool_]]:
