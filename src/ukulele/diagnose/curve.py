@@ -24,8 +24,9 @@ FEWEST, FEWEST_DRAWS = 4, 20  # points, and draws in which all of them are defin
 FARTHEST = 64  # times the rows: no further is looked for a gain
 STEPS = 8  # to a doubling, where it is
 JITTER = 1e-3  # of a score: what no bootstrap of the test rows sees
+WIDER = 1.3  # are the intervals than those of the curves, which held too few outcomes of those measured
 TRAINED = 2.0  # the variance of scores, over that of the test rows alone
-RISE = (0.7, 0.2)  # of the way from the first score to the best: mean and deviation of what curves rise by in the end
+RISE = (0.85, 0.3)  # of the way from the first score to the best: mean and deviation of what curves rise by in the end
 
 
 @dataclass(frozen=True)
@@ -171,9 +172,12 @@ def _drawn(
 
 
 def between(values: Floats, level: float = LEVEL) -> dict[str, float]:
-    """The median of draws, and the interval that holds `level` of them."""
-    low, middle, high = np.quantile(values, ((1 - level) / 2, 0.5, (1 + level) / 2))
-    return {"value": float(middle), "low": float(low), "high": float(high)}
+    """The median of draws, and the interval that is to hold the outcome at that level: that of the draws, made wider
+    as far as there are draws, so that nothing impossible is in it.
+    """
+    least, low, middle, high, most = np.quantile(values, (0, (1 - level) / 2, 0.5, (1 + level) / 2, 1))
+    low, high = middle - WIDER * (middle - low), middle + WIDER * (high - middle)
+    return {"value": float(middle), "low": float(max(least, low)), "high": float(min(most, high))}
 
 
 def rows_for(fit: Fit, rows: int, gain: float) -> dict[str, float | None]:
