@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ukulele.attempt import Context, Outcome
 from ukulele.diagnose.curve import LEVEL, Fit, between, fit_curve, rows_for
-from ukulele.evidence import Floats, outputs, probed, spread_rows, tabled
+from ukulele.evidence import Floats, constant, gains_over, learns, outputs, probed, spread_rows, tabled
 from ukulele.feed import pick, probe_search, probe_targets
 from ukulele.tools.bootstrap import resamples, together
 from ukulele.tools.bootstrap import values as many
@@ -23,14 +23,14 @@ POINTS = 10  # sizes at most: from the largest down, each by a factor of √2
 QUICK = 6  # sizes of a quick curve, each by a factor of 2
 SMALLEST = 8  # rows
 FOLDS, DRAWS = 5, 200
-ANSWERS, QUICK_ANSWERS = 150_000, 3000  # rows times outputs up to which every fold is scored
+ANSWERS, QUICK_ANSWERS = 150_000, 1500  # rows times outputs up to which every fold is scored
 MANY = 10_000  # rows up to which a run measures a curve
 LEARNT = 2000  # rows that show whether anything is learnt
 WORK = 4_000_000  # rows times features times outputs, up to which it does
 SMALL = 0.01  # of a metric between 0 and 1: less is no gain worth labels
 AHEAD = (2, 4)  # times the rows
 GAINS = (0.01, 0.02, 0.05)
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
+STRENGTHS, QUICK_STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0), (1e-2, 1e-1)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def measure(x: Tensor, task: Task, values: Sequence[Any], seed: int, *, quick: b
     x
         Features (n, d) of rows that all have a target.
     quick
-        Half as many sizes, and of many rows only a part is scored: a fold or some of the five.
+        Half as many sizes, of many rows only a part is scored (a fold or some of the five), and whether anything is
+        learnt is not asked.
     """
     y, weights, classes = probe_targets(task, values)
     order = torch.from_numpy(spread_rows(values, seed))
@@ -62,7 +63,7 @@ def measure(x: Tensor, task: Task, values: Sequence[Any], seed: int, *, quick: b
     room = (QUICK_ANSWERS if quick else ANSWERS) / (len(y) * outputs(task))
     folds = min(FOLDS, max(1, round(FOLDS * room)))
     search = replace(probe_search(task, None, seed), metric="log_loss")
-    search = replace(search, strengths=None if classes is None else STRENGTHS)
+    search = replace(search, strengths=None if classes is None else QUICK_STRENGTHS if quick else STRENGTHS)
     held = [order[fold[order] == f] for f in range(folds)]
     rest = [order[fold[order] != f] for f in range(folds)]  # any beginning of it has its share of every class
     sizes = sizes_of(min(len(r) for r in rest), quick=quick)
@@ -81,7 +82,8 @@ def measure(x: Tensor, task: Task, values: Sequence[Any], seed: int, *, quick: b
         tables.append(tabled(task, torch.cat(answers), answered)[1])
     metric = task.metrics[0]
     scores = [_signed(metric, table) for table in tables]
-    learnt = probed(x[order[:LEARNT]], task, [values[i] for i in order[:LEARNT].tolist()], seed).learnt
+    some = order[:LEARNT]
+    learnt = None if quick else probed(x[some], task, [values[i] for i in some.tolist()], seed).learnt
     return Curve(tuple(sizes), tuple(scores), _draws(metric, tables), learnt, len(y), len(scored))
 
 
@@ -120,7 +122,12 @@ def of_probe(probe: Outcome, context: Context) -> dict[str, Any]:
         x = pick(probe.feed.design("train"), numbers)
         if not isinstance(x, Tensor):  # counted words: a control that was asked for as a model
             continue
-        found[name] = told(measure(x.float(), task, values, context.options.seed, quick=True), task)
+        curve = measure(x.float(), task, values, context.options.seed, quick=True)
+        if name in probe.held:  # the probe's own answers for rows held out of it
+            y, _, classes = probe_targets(task, values)
+            gains = gains_over(constant(task, y, classes), probe.held[name], y)
+            curve = replace(curve, learnt=learns([gains]))
+        found[name] = told(curve, task)
     return found
 
 
