@@ -107,10 +107,8 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
                 f"answer for every row ({found['metric'][task]} {same}). Look at the labels and the inputs first."
             )
     if any(learnt["something"] is not False for learnt in found["learnt"].values()):
-        said.append(
-            f"Chosen: {_short(best['model'])}. A better one among them is expected to be ahead by "
-            f"{best['regret']:.3f} on average{' (there is no other)' if len(ranked) == 1 else ''}."
-        )
+        ahead = f"A better one among them is expected to be ahead by {best['regret']:.3f} on average."
+        said.append(f"Chosen: {_short(best['model'])}. {ahead if len(ranked) > 1 else 'There is no other to choose.'}")
         close = [_short(one["model"]) for one in ranked[1:] if one["regret"] - best["regret"] < SAME]
         if close:
             said.append(f"As good as equal to it: {', '.join(close)}. Take the cheapest of them.")
