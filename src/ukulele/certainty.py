@@ -16,7 +16,7 @@ from ukulele.predict import Predictor
 from ukulele.tools.domain import Domain
 
 LEVEL = 0.95  # of the sets that the report tells of
-TRAIN, HELD = 4000, 2000  # rows that the statistics of features rest on
+TRAIN, HELD = 4000, 2000  # rows at most that the statistics of features rest on
 KINDS = {"classify", "multilabel", "regress"}
 
 

@@ -56,7 +56,7 @@ def test_sets_hold_the_truth_as_often_as_promised(uke, bert, plenty, tmp_path, t
     wanted = {"label": {"set", "abstained"}, "marks": {"certain", "possible", "abstained"}, "score": {"low", "high"}}
     assert wanted[target] | {"outside"} <= set(first)
     page = (run / "report.html").read_text("utf-8")
-    assert "Sureness" in page
+    assert "Certainty" in page
     assert "Prediction sets" in page
     assert uke("predict", run, "good w1", "--abstain", 0.9999).code == 2
 

@@ -7,13 +7,14 @@ directions. The distance is Mahalanobis'; what counts as far is read off rows th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 AXES = 128
+ENOUGH, FOLDS = 200, 5  # held rows that do alone
 FALSE = 0.01  # share of rows like those of training that may be called unlike them
 
 Floats = NDArray[np.float32]
@@ -35,8 +36,20 @@ class Domain:
     def of(cls, train: Floats, held: Floats) -> Self:
         """From features of training rows (n, d) and of rows that were not trained on (m, d).
 
-        The limit is passed by 1 in 100 rows like the held ones; with fewer than 99 of those, by none of them.
+        The limit is passed by 1 in 100 rows like the held ones; where those are few, training rows are held out by
+        fold, too.
         """
+        whole = cls._from(train)
+        apart = [whole.distance(held)]
+        if len(held) < ENOUGH and len(train) > FOLDS:
+            fold = np.arange(len(train)) % FOLDS
+            apart += [cls._from(train[fold != k]).distance(train[fold == k]) for k in range(FOLDS)]
+        known = np.sort(np.concatenate(apart))
+        place = min(int(np.ceil((len(known) + 1) * (1 - FALSE))), len(known))
+        return replace(whole, limit=float(known[place - 1]), held=len(known))
+
+    @classmethod
+    def _from(cls, train: Floats) -> Self:
         mean = train.mean(0, dtype=np.float64)
         centred = train.astype(np.float64) - mean
         width, count = centred.shape[1], len(centred)
@@ -48,21 +61,15 @@ class Domain:
         average = float(values.mean())
         kept = shrunk * values[:axes] + (1 - shrunk) * average
         rest = max(shrunk * rest + (1 - shrunk) * average, 1e-9 * max(average, 1e-9))
-        whole = cls(
+        return cls(
             mean.astype(np.float32),
             vectors[:, :axes].T.astype(np.float32),
             np.maximum(kept, rest * 1e-3).astype(np.float32),
             rest,
             np.inf,
             count,
-            len(held),
+            0,
         )
-        distances = np.sort(whole.distance(held))
-        place = min(int(np.ceil((len(held) + 1) * (1 - FALSE))), len(held))
-        return cls(*whole._numbers(), float(distances[place - 1]), count, len(held))
-
-    def _numbers(self) -> tuple[Floats, Floats, Floats, float]:
-        return self.mean, self.axes, self.variances, self.rest
 
     def distance(self, x: Floats) -> Floats:
         """How far rows (n, d) lie from the training rows (n,)."""
