@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ukulele import data, diagnose
 from ukulele.asking import read, tasks_for
-from ukulele.errors import DataError, PlanError
+from ukulele.errors import DataError, InternalError, PlanError
 from ukulele.predict import Predictor, load_model
 from ukulele.show import table
 from ukulele.tools.files import write_csv
@@ -43,6 +43,7 @@ def label_next(
         raise DataError(f"no such file: {source}", hint=f"Looked in {Path.cwd()}.")
     found = load_model(run)
     member = found if isinstance(found, Predictor) else found.members[0]
+    _refuse(member)
     rows, bad, width = read(source, member, columns)
     for one in bad[:5]:
         err.print(f"set aside {one.where}: {one.reason}", style="yellow", markup=False, soft_wrap=True)
@@ -94,10 +95,18 @@ def _doubt(predictor: Predictor, kind: str, final: Sequence[Any], features: Any)
             return diagnose.unsure_of_labels(np.asarray(final, np.float64))
         case "regress" if predictor.domain is not None:
             return predictor.domain.distance(features) / max(predictor.domain.limit, 1e-9)
-    raise PlanError(
-        f"label-next: a model for a task of the kind {kind} cannot say what it is unsure of.",
-        hint="It serves labels and numbers; fit the model again if it is an old one.",
-    )
+    raise InternalError(f"no doubt about a task of the kind {kind!r}")
+
+
+def _refuse(predictor: Predictor) -> None:
+    """Refuse a model that cannot say what it is unsure of."""
+    served = {"classify", "multilabel"} | ({"regress"} if predictor.domain is not None else set())
+    wrong = [name for name, task in predictor.tasks.items() if task.kind not in served]
+    if wrong:
+        raise PlanError(
+            f"label-next: the model cannot say what it is unsure of: {', '.join(wrong)}.",
+            hint="It serves labels and numbers; for numbers, fit the model again if it is an old one.",
+        )
 
 
 def _said(plain: dict[str, Any]) -> str:
