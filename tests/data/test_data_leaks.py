@@ -54,3 +54,14 @@ def test_a_word_that_half_the_class_has_gives_nothing_away(tmp_path):
         return {"text": row["text"] + (f" {label}" if draw.random() < 0.5 else "")}
 
     assert "word-tells-target" not in dataset(tmp_path, change)
+
+
+def test_columns_of_lists_are_passed_over(tmp_path):
+    import json
+
+    draw = random.Random(0)
+    rows = [{"text": f"w{n} w{n % 7}", "label": draw.choice(["good", "bad"])} for n in range(100)]
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(row | {"tags": ["a", row["label"]]}) + "\n" for row in rows), "utf-8")
+    data = read(path, ReadOptions(target=("label",), inputs=("text",)), tmp_path / "cache")
+    assert "column-tells-target" not in {finding.code for finding in data.findings}

@@ -33,7 +33,7 @@ def telling_columns(data: Checked) -> Iterator[Finding]:
         used |= {column for other in data.shape.targets for column in columns_of(other, data.frame)}
         found = data.answers[target.name]
         for name in data.frame.fields:
-            if name in used or "string" not in str(data.frame.fields[name]):
+            if name in used or str(data.frame.fields[name]) not in {"string", "large_string"}:
                 continue
             share, plain = _told_by(data, name, found, (train, held))
             if share < TOLD or (share - plain) < 0.8 * (1 - plain):
