@@ -248,5 +248,21 @@ def _difference(verdict: Mapping[str, Any]) -> dict[str, Any] | None:
         "metric": phrases.metric(verdict.get("metric", "")),
         "against": phrases.plain(verdict.get("against")),
         "n": phrases.count(found.get("n")),
-        "method": phrases.plain(found.get("method", "paired comparison")),
+        "method": phrases.plain(found.get("method", "paired comparison")) + _tested(verdict),
     }
+
+
+def _tested(verdict: Mapping[str, Any]) -> str:
+    """The p-value of a verdict in words, adjusted where there were several comparisons.
+
+    >>> _tested({"p": 0.012, "test": "exact McNemar", "p_adjusted": 0.024, "comparisons": 2})
+    '; p = 0.024 (exact McNemar, adjusted for 2 comparisons)'
+    """
+    p = phrases.real(verdict.get("p_adjusted", verdict.get("p")))
+    p = phrases.real(verdict.get("p")) if p is None else p
+    if p is None:
+        return ""
+    several = phrases.real(verdict.get("comparisons")) or 1
+    adjusted = f", adjusted for {several:.0f} comparisons" if several > 1 else ""
+    said = "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+    return f"; {said} ({phrases.plain(verdict.get('test'))}{adjusted})"
