@@ -65,3 +65,16 @@ def test_columns_of_lists_are_passed_over(tmp_path):
     path.write_text("".join(json.dumps(row | {"tags": ["a", row["label"]]}) + "\n" for row in rows), "utf-8")
     data = read(path, ReadOptions(target=("label",), inputs=("text",)), tmp_path / "cache")
     assert "column-tells-target" not in {finding.code for finding in data.findings}
+
+
+def test_groups_that_stand_in_several_splits_are_told_of(tmp_path):
+    moods = {f"author {n}": ["good", "bad", "fair"][n % 3] for n in range(40)}
+
+    def change(row, label, draw):
+        author = draw.choice(list(moods))
+        return {"author": author, "label": moods[author] if draw.random() < 0.8 else label}
+
+    finding = dataset(tmp_path, change)["group-leak"]
+    assert finding.evidence["column"] == "author"
+    assert "--group author" in finding.advice
+    assert "group-leak" not in dataset(tmp_path, lambda row, label, draw: {"author": f"author {draw.randint(0, 39)}"})

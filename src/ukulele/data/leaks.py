@@ -20,6 +20,7 @@ ROWS, HELD = 10_000, 5_000  # looked at, of train and of the other splits
 LEAST = 20  # rows of a class whose words are looked at
 WORDS = 300  # of a text
 TOLD = 0.95  # share of the held-out rows that a column tells right from which it is told of
+GROUPED = 0.3  # share of what the most frequent answer gets wrong that a group must tell right
 SURE = 0.97  # F1 of a word from which it gives a class away
 BINS = 32
 
@@ -37,6 +38,8 @@ def telling_columns(data: Checked) -> Iterator[Finding]:
                 continue
             share, plain = _told_by(data, name, found, (train, held))
             if share < TOLD or (share - plain) < 0.8 * (1 - plain):
+                if (share - plain) >= GROUPED * (1 - plain):
+                    yield from _grouped(data, name, target.name, (share, plain))
                 continue
             yield Finding(
                 "warning",
@@ -47,6 +50,31 @@ def telling_columns(data: Checked) -> Iterator[Finding]:
                 "It is no input here. If it is known when the model is used, no model is needed; if it was made from "
                 "the target, keep it out of the texts, too.",
             )
+
+
+def _grouped(data: Checked, name: str, target: str, told: tuple[float, float]) -> Iterator[Finding]:
+    """Rows of one group in several splits: a column of many values that each stand on several rows."""
+    held = _some(_held(data), HELD)
+    train = set(data.frame.take([name], _some(data.splits.get("train", held), ROWS))[0])
+    cells = data.frame.take([name], held)[0]
+    astride = sum(cell in train for cell in cells)
+    if len(cells) < LEAST or len(train) < LEAST or 2 * astride < len(cells) or _measures(list(train)):
+        return
+    yield Finding(
+        "warning",
+        "group-leak",
+        f"Rows with the same {name!r} stand in train and in other splits ({astride:,} of {len(cells):,} held-out "
+        f"rows), and {name!r} alone tells {target!r} of {told[0]:.0%} of them; always giving the most frequent answer, "
+        f"{told[1]:.0%}.",
+        {"column": name, "target": target, "share": told[0], "most_frequent": told[1], "rows": astride},
+        f"What is measured may be how well {name!r} is remembered: keep its rows on one side with --group {name}.",
+    )
+
+
+def _measures(cells: Sequence[Any]) -> bool:
+    """Whether cells are numbers with a fraction: measurements rather than names of groups."""
+    numbers = _numbers(cells)
+    return numbers is not None and bool((numbers != np.rint(numbers)).any())
 
 
 def telling_words(data: Checked) -> Iterator[Finding]:
