@@ -18,7 +18,7 @@ from ukulele.tools import views
 from ukulele.tools.pictures import open_picture
 from ukulele.types import Rows, Split
 
-LOOKED_AT = 20_000  # rows of a split, spread evenly
+LOOKED_AT, PAIRS = 20_000, 500_000_000  # rows of a split, spread evenly, and pairs with training rows, at most
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Twin:
 def twins(probe: Outcome, context: Context, split: Split) -> tuple[list[Twin], int]:
     """Rows of a split that are nearly training rows, though not the same to the letter; and how many were looked at."""
     train, held = context.data.splits["train"], context.data.splits[split]
-    looked = np.arange(0, len(held), -(-len(held) // LOOKED_AT)) if len(held) else np.arange(0)
+    most = max(1, min(LOOKED_AT, PAIRS // max(1, len(train))))
+    looked = np.arange(0, len(held), -(-len(held) // most)) if len(held) else np.arange(0)
     if not len(looked):
         return [], 0
     here, there = (_dense(probe.feed.design(one)) for one in ("train", split))
