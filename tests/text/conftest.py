@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from text_kit import folder
 
+sys.path.append(str(Path(__file__).parents[1] / "e2e"))  # e2e_kit: processes that are killed
+
 
 @dataclass(frozen=True)
 class Answer:

@@ -23,7 +23,7 @@ TOKENIZERS = (
 )  # files that a tokenizer can be made of  # fmt: skip
 READERS = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra", "modernbert", "distilbert", "mpnet"})
 AGAIN = "Copy the file again from where the model came."
-PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md"]
+PATTERNS = ["*.json", "*.txt", "*.model", "*.spm", "*.safetensors", "README.md"]
 
 
 def text_folder(name: str) -> Path:
