@@ -39,9 +39,9 @@ def test_the_whole_network_is_for_a_while_the_adapted_one_and_then_as_it_was(kin
     with torch.no_grad():
         wanted = through(modules)
         plain = through([stage.module for stage in model.stages])
-        assert not torch.allclose(wanted, plain, atol=1e-3)
+        assert not torch.allclose(wanted, plain, atol=0.1)
         with written_in(modules):
-            torch.testing.assert_close(through([stage.module for stage in model.stages]), wanted, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(through([stage.module for stage in model.stages]), wanted, rtol=1e-3, atol=5e-3)
             texts = head.predict(model.run(dict(live)), Writing(tokens=6))
         assert len(texts) == 3
         assert all(torch.equal(before[name], value) for name, value in model.net.state_dict().items())
