@@ -209,7 +209,8 @@ def kind_of(frame: Frame, name: str, *, may_be_said: bool = False) -> Kind:
     distinct = len(values) > 0.9 * total and total >= 10
     if distinct and (not numeric or _counter(found)):
         what = "an identifier" if numeric else "an identifier or free text"
-        asked = f"If it is meant, say what is asked: --task {'regress' if numeric else 'classify'}. Otherwise name"
+        tasks = "regress" if numeric else "classify; translate, summarise or generate where the text is to be written"
+        asked = f"If it is meant, say what is asked: --task {tasks}. Otherwise name"
         raise DataError(
             f"{frame.place}: column {name!r} looks like {what}: {len(values)} different values in {total} rows.",
             hint=f"{asked if may_be_said else 'Name'} the target with --target. "
