@@ -46,5 +46,7 @@ def _written(dataset: Dataset, options: FitOptions) -> list[Finding]:
 
     target = dataset.targets[0].name
     pairs = ((row.inputs[0], row.targets[target]) for rows in dataset.splits.values() for row in rows)
-    limit, counts = counting.written(options.model or "", options.max_length, pairs)
+    chat = dataset.columns == (data.MESSAGES,)
+    request = Request(options.model or "", max_length=options.max_length, writes=dataset.targets[0].kind, chat=chat)
+    limit, counts = counting.written(request, pairs)
     return diagnose.lengths(limit, counts, "texts, or their answers,", chunks=False)

@@ -146,17 +146,28 @@ def load(request: Request, folder: Path | None, config: Any, words: Words, name:
     """
     from ukulele.models import hub
 
-    recipe = {
-        "family": FAMILY,
-        "config": json.loads(config.to_json_string(use_diff=False)),
-        "max_length": max_length(config, request),
-        "chat": request.chat,
-        **special(folder, config, words, name),
-    }
+    recipe = recipe_of(folder, config, words, request)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)
         net = hub.writing_network(folder if request.pretrained else None, config, "causal")
     return assemble(net, recipe, words, name, card)
+
+
+def recipe_of(folder: Path | None, config: Any, words: Words, request: Request) -> dict[str, Any]:
+    """All that makes a decoder but its weights, as plain JSON."""
+    return {
+        "family": FAMILY,
+        "config": json.loads(config.to_json_string(use_diff=False)),
+        "max_length": max_length(config, request),
+        "chat": request.chat,
+        **special(folder, config, words, request.name),
+    }
+
+
+def reader_of(recipe: Mapping[str, Any], words: Words) -> Reader:
+    """How a decoder reads rows."""
+    template = (recipe["template"] or TEMPLATE) if recipe["chat"] else None
+    return Reader(words, recipe["start"], recipe["end"], recipe["max_length"], template)
 
 
 def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0) -> Model:
@@ -216,15 +227,14 @@ def assemble(net: nn.Module, recipe: Mapping[str, Any], words: Words, name: str,
     quicken(net)
     config: Any = net.config
     layout = LAYOUTS.get(config.model_type)
-    template = (recipe["template"] or TEMPLATE) if recipe["chat"] else None
-    reader = Reader(words, recipe["start"], recipe["end"], recipe["max_length"], template)
+    reads = reader_of(recipe, words)
     longest = int(getattr(config, "max_position_embeddings", None) or recipe["max_length"])
     rotary = _base(net, layout).get_submodule(layout.rotary) if layout and layout.rotary else None
     stages = tuple(_stages(net, layout))
     return Model(
         name=name,
         net=net,
-        encode=reader.encode,
+        encode=reads.encode,
         inputs=INPUTS,
         stages=stages,
         width=int(config.hidden_size),
@@ -233,7 +243,7 @@ def assemble(net: nn.Module, recipe: Mapping[str, Any], words: Words, name: str,
         card=card,
         prepare=partial(prepare, rotary),
         limit=recipe["max_length"],
-        lengths=reader.lengths,
+        lengths=reads.lengths,
         assets=words.assets,
         heads={"write": lambda _kind: NextToken(net, words, recipe["stops"], longest)},
         teaches=True,

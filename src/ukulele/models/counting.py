@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ukulele.errors import ModelError
 from ukulele.models.lengths import count, uncut
+from ukulele.models.words import Words
 from ukulele.types import Request
 
 WINDOW = 1024  # rows at a time
@@ -41,25 +43,36 @@ def tokens(request: Request, inputs: Iterable[tuple[Any, ...]]) -> tuple[int, li
     return int(recipe["max_length"]), counts
 
 
-def written(name: str, most: int | None, pairs: Iterable[tuple[str, str]]) -> tuple[int | None, list[int]]:
+def written(request: Request, pairs: Iterable[tuple[str, str]]) -> tuple[int | None, list[int]]:
     """The most tokens that a model that writes takes at once, if it has a limit that is known without its weights, and
-    the tokens of each text or its answer, whichever has more.
+    the tokens of each row: of a text and its answer together, where the model continues the one with the other, else of
+    the one that has more.
 
     Raises
     ------
     ModelError
         If there is no such model within reach, or it has no tokenizer of its own yet.
     """
-    from ukulele.models import configs, hub, is_bundle, words
+    from ukulele.models import causal, configs, hub, is_bundle, words
 
+    name = request.name
     if configs.knows(name) or is_bundle(Path(name).expanduser()):
         raise ModelError(f"{name} has no tokenizer of its own to count with.", hint="Name a hub id or a folder.")
     folder = hub.text_folder(name)
     config = hub.writing_config(folder)
     tokens = words.load(folder, config)
-    limit = most or getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    limit = request.max_length or getattr(config, "max_position_embeddings", None)
+    measure: Callable[[Sequence[tuple[str, ...]]], list[int]] = partial(_sides, tokens)
+    if not config.is_encoder_decoder:
+        limit = causal.max_length(config, request)
+        measure = causal.reader_of(causal.recipe_of(folder, config, tokens, request), tokens).lengths
     rows, counts = iter(pairs), list[int]()
     while some := list(islice(rows, WINDOW)):
-        sides = [tokens.counts(list(side)) for side in zip(*some, strict=True)]
-        counts += [max(row) + 1 for row in zip(*sides, strict=True)]  # and the end
+        counts += measure(some)
     return limit, counts
+
+
+def _sides(tokens: Words, pairs: Sequence[tuple[str, ...]]) -> list[int]:
+    """The longer of each row's sides, and the end."""
+    sides = [tokens.counts(list(side)) for side in zip(*pairs, strict=True)]
+    return [max(row) + 1 for row in zip(*sides, strict=True)]
