@@ -53,11 +53,12 @@ def _spread(words: Mapping[str, Any]) -> str:
 
 
 def _how(block: Mapping[str, Any]) -> list[tuple[str, str]]:
-    decoding, tokens = table(block.get("decoding")), table(block.get("tokens"))
+    decoding, tokens = table(block.get("drawn")) or table(block.get("decoding")), table(block.get("tokens"))
     beams, heat = decoding.get("beams"), phrases.real(decoding.get("temperature")) or 0.0
     way = f"drawn at a temperature of {heat:g}" if heat else f"{beams} beams" if beams != 1 else "greedily"
     facts = [("Written", f"{way}, at most {phrases.count(decoding.get('tokens'))} tokens")]
     if phrases.real(tokens.get("per_second")) is not None:
-        said = f"{phrases.count(round(float(tokens['per_second'])))} tokens of answers a second"
+        what = "tokens" if block.get("free") else "tokens of answers"
+        said = f"{phrases.count(round(float(tokens['per_second'])))} {what} a second"
         facts.append(("Taught", f"{said}, {phrases.count(tokens.get('train'))} in an epoch"))
     return [*facts, *((f"Score: {name}", phrases.plain(v)) for name, v in table(block.get("signatures")).items())]
