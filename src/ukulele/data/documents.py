@@ -22,7 +22,8 @@ Spans = NDArray[np.int64]  # a row each: file, first byte, byte behind the last,
 Cut = Callable[[str], Sequence[tuple[int, int]]]  # a text to spans of characters, each a window
 COLUMN = "text"
 CHUNK = 1024  # bytes of a row before windows are cut, about: to split by, and to learn a vocabulary from
-BLOCK = 1 << 16  # characters that are cut at a time
+BLOCK = 1 << 16  # bytes that are cut at a time
+LOOK = 1 << 20  # bytes that are looked through at a time
 TRAIN, BOTH = 0.9, 0.95  # of all bytes, in order: training ends, validation ends
 TABLES = FORMATS.keys() - {".txt"}
 
@@ -214,11 +215,15 @@ def _size(spans: Spans) -> int:
 def _damage(files: Files, number: int) -> Iterator[Finding]:
     """What is wrong with a file, one finding; nothing in it at all is an error."""
     content, name = files.content(number), files.names[number]
-    if not len(content) or not content.tobytes().strip():
+    damaged, blank, at = 0, True, 0
+    while at < len(content):
+        stop = _whole_letters(content, min(len(content), at + LOOK))
+        text = files.text(number, at, stop)
+        if "\0" in text:
+            raise DataError(f"{name}: this is no text: it holds zero bytes.", hint="Expected a file of text in UTF-8.")
+        damaged, blank, at = damaged + text.count("\ufffd"), blank and not text.strip(), stop
+    if blank:
         raise DataError(f"{name}: the file is empty.", hint="Expected text.")
-    if not content[: 1 << 20].all():
-        raise DataError(f"{name}: this is no text: it holds zero bytes.", hint="Expected a file of text in UTF-8.")
-    damaged = content.tobytes().decode("utf-8", "replace").count("\ufffd")
     if damaged:
         yield Finding(
             "warning",
