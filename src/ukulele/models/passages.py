@@ -18,6 +18,7 @@ TEMPLATE = (
     "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\n\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
 )  # of conversations, where the model has none of its own
+HERE = "\ue000"  # for private use: no text has it
 Piece = tuple[list[int], bool]  # token ids, and whether they are taught
 
 
@@ -131,7 +132,7 @@ def rendered(
     """A conversation by its template, in texts that are taught (what the assistant says) and texts that are not.
 
     `asks` adds what the template puts before the next answer. Where a template shows earlier messages otherwise once
-    later ones are there, those are not taught.
+    later ones are there, the last answer is taught alone.
 
     Raises
     ------
@@ -146,6 +147,9 @@ def rendered(
             after = _render(template, messages[: at + 1], False, names)
             if whole.startswith(after) and after.startswith(before) and len(before) >= edges[-1]:
                 edges += [len(before), len(after)]
+    if len(edges) == 1 and messages and messages[-1]["role"] == "assistant":
+        marked = _render(template, [*messages[:-1], {**messages[-1], "content": HERE}], asks, names)
+        edges += [marked.index(HERE), len(whole)] if HERE in marked else []
     for place, (begin, end) in enumerate(zip(edges, [*edges[1:], len(whole)], strict=True)):
         if end > begin:
             yield whole[begin:end], place % 2 == 1

@@ -1,0 +1,106 @@
+"""Conversations: what of them is taught, by templates of several kinds, and what is wrong with a cell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ukulele import models
+from ukulele.data.conversations import fault, parted
+from ukulele.errors import ModelError
+from ukulele.models.passages import TEMPLATE, conversation, rendered
+from ukulele.types import Request
+
+MARKED = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+FORGETFUL = (  # shows an earlier answer only in part, as templates do that leave out how it was thought of
+    "{% for m in messages %}[{{ m.role }}] {{ m.content if loop.last else m.content[:1] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+STRICT = "{% if messages[0].role != 'user' %}{{ raise_exception('the user begins') }}{% endif %}"
+TALK: list[dict[str, Any]] = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Who?"},
+    {"role": "assistant", "content": "Anna."},
+    {"role": "user", "content": "When?"},
+    {"role": "assistant", "content": "Today."},
+]
+NAMES = {"bos_token": "", "eos_token": "</s>"}
+
+
+def split(template: str, messages: list[dict[str, Any]], *, asks: bool = False) -> tuple[str, list[str]]:
+    """All of a conversation, and what of it is taught."""
+    pieces = list(rendered(template, messages, asks=asks, names=NAMES))
+    return "".join(text for text, _ in pieces), [text for text, taught in pieces if taught]
+
+
+@pytest.mark.parametrize(
+    ("template", "taught"),
+    [(TEMPLATE, ["Anna.\n\n", "Today.\n\n"]), (MARKED, ["Anna.</s>", "Today.</s>"]), (FORGETFUL, ["Today.\n"])],
+)
+def test_what_the_assistant_says_is_taught_and_nothing_else(template: str, taught: list[str]) -> None:
+    whole, found = split(template, TALK)
+    assert found == taught
+    assert all(message["content"][:1] in whole for message in TALK)
+    asked, nothing = split(template, TALK[:2], asks=True)
+    assert not any("Anna" in text for text in nothing)
+    assert template == FORGETFUL or split(template, TALK[:3])[0].startswith(asked)
+
+
+def test_a_template_may_refuse() -> None:
+    with pytest.raises(ModelError, match="the user begins"):
+        split(STRICT, TALK)
+
+
+def test_a_template_has_no_way_out() -> None:
+    with pytest.raises(ModelError):
+        split("{{ messages.__class__.__mro__[1].__subclasses__() }}", TALK)
+
+
+def test_tokens_that_are_taught_spell_the_answers(decoder_folder: Callable[..., Path]) -> None:
+    model = models.load(
+        Request(
+            str(decoder_folder("llama", template=MARKED, max_position_embeddings=256)), writes="generate", chat=True
+        ),
+        "text",
+    )
+    assert model.recipe["template"] == MARKED
+    before, answer = parted(json.dumps(TALK))
+    (row,) = model.encode([(before, answer)], [0])
+    head = model.heads["write"]("generate")
+    marked = [token for token, mark in zip(row["ids"].tolist(), row["taught"].tolist(), strict=True) if mark]
+    assert head.words.text(marked) == "Anna.Today."
+    assert marked.count(0) == 2  # the template ends an answer itself: nothing is added
+    (asked,) = model.encode([("Who?",)], [0])
+    assert not asked["taught"].any()
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        (None, "not JSON"),
+        ("hello", "not JSON"),
+        ("{}", "no list of messages"),
+        ("[]", "no list of messages"),
+        ('[{"role": "robot", "content": "x"}]', "message 1 has the role 'robot'"),
+        ('[{"role": "user"}]', "message 1 has no content"),
+        ('[{"role": "user", "content": "x"}]', "no answer of the assistant"),
+        ('[{"role": "assistant", "content": " "}]', "is empty"),
+        (json.dumps(TALK), ""),
+    ],
+)
+def test_what_is_wrong_with_a_conversation_is_told(cell: str | None, said: str) -> None:
+    found = fault(cell)
+    assert said in found
+    assert bool(found) == bool(said)
+
+
+def test_any_other_text_is_what_the_user_says() -> None:
+    assert conversation("[1] is a reference") == [{"role": "user", "content": "[1] is a reference"}]
+    assert conversation(json.dumps(TALK[:2])) == TALK[:2]
