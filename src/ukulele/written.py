@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ukulele import tasks
+from ukulele import data, tasks
 from ukulele.attempt import Context, Outcome
 from ukulele.types import Rows, Writing, Written
 
@@ -37,7 +37,8 @@ def block(chosen: Outcome, shown: Sequence[Outcome], context: Context) -> dict[s
     if free:
         texts = [str(reference) for reference in references]
         return {**found, "drawn": asdict(DRAWN), "samples": _continued(rows, texts, name, chosen, shown)}
-    sources = [str(row.inputs[0]) for row in rows]
+    chat = context.data.columns == (data.MESSAGES,)
+    sources = [data.in_words(row.inputs[0]) if chat else str(row.inputs[0]) for row in rows]
     others = {one.candidate.name: task.decode(one.answers("test", name)) for one in shown if one is not chosen}
     places = np.unique(np.linspace(0, len(rows) - 1, min(SAMPLES, len(rows))).astype(np.int64)).tolist()
     found["counts"] = tasks.counted(sources, answers, references)

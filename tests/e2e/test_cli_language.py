@@ -195,6 +195,7 @@ def test_conversations_by_the_model_s_template(uke: Uke, folders: Path, tmp_path
     record = record_of(tmp_path / "run")
     assert record["data"]["inputs"] == ["messages"]
     assert record["data"]["quarantined"] == 1
+    assert all(sample["source"].startswith("user: Who ") for sample in record["writing"]["samples"])
     bundle = json.loads((tmp_path / "run" / "bundle" / "bundle.json").read_text("utf-8"))
     assert bundle["recipe"]["template"] == TEMPLATE
     scores = uke("evaluate", tmp_path / "run", folders / "chats.jsonl", "--json")

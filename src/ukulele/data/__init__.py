@@ -1,7 +1,7 @@
 """Data sets: read from anything, checked, split, and handed on as rows that are read when touched."""
 
 from ukulele.data.boxes import write as convert
-from ukulele.data.conversations import MESSAGES
+from ukulele.data.conversations import MESSAGES, in_words
 from ukulele.data.documents import COLUMN as TEXT
 from ukulele.data.documents import replayed, windows
 from ukulele.data.entries import is_several, named
@@ -17,6 +17,7 @@ __all__ = [
     "TEXT",
     "ReadOptions",
     "convert",
+    "in_words",
     "input_of",
     "is_several",
     "mixed",

@@ -25,6 +25,15 @@ def parted(cell: str) -> tuple[str, str]:
     return json.dumps(messages[:last], ensure_ascii=False), str(messages[last]["content"])
 
 
+def in_words(cell: str) -> str:
+    """A conversation for people.
+
+    >>> in_words('[{"role": "user", "content": "Hi"}]')
+    'user: Hi'
+    """
+    return "\n".join(f"{message['role']}: {message['content']}" for message in json.loads(cell))
+
+
 def fault(cell: Any) -> str:
     """What is wrong with a cell; nothing if it is a conversation that can be learned from."""
     try:
