@@ -27,6 +27,7 @@ class Facts:
     linear: frozenset[str] = frozenset()  # stages with a layer that adapters can stand beside
     biased: frozenset[str] = frozenset()  # stages with a bias
     kinds: tuple[str, ...] = ("classify",)  # of the tasks
+    windows: bool = False  # whether rows are windows of plain text, each as long as the model takes
     each: float = math.inf  # training rows a class, where there are classes
 
     def pattern(self, stage: str) -> str:
@@ -101,6 +102,6 @@ def probe_first(facts: Facts, shrink: float = 1.0) -> tuple[Phase, ...]:
 
 def balanced_batch(facts: Facts) -> int:
     """A batch that gives small sets enough steps; texts to be written are short, and come in larger ones."""
-    if facts.modality == "writing" and facts.rows >= 10_000:
+    if facts.modality == "writing" and facts.rows >= 10_000 and not facts.windows:
         return 64
     return 8 if facts.rows < 200 else 16 if facts.rows < 1000 else 32

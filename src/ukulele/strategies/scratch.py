@@ -43,6 +43,8 @@ def _usual(facts: Facts) -> int:
     match facts.modality:
         case "boxes":
             return epochs_of(facts)
+        case "writing" if facts.windows:
+            return 2 * epochs_of(facts)
         case "writing":
             return 40 if facts.rows < 5000 else epochs_of(facts)
         case _:
