@@ -227,6 +227,30 @@ def test_answers_are_in_pixels_of_the_picture(model):
     assert (found[:, 4] > 0).all()
 
 
+def test_loss_and_answers_of_a_batch_share_the_last_layers_work(model, monkeypatch):
+    for family in RECIPES:
+        monkeypatch.setattr(f"ukulele.models.{family}.FLOOR", 0.0)  # random weights find nothing likely
+    _, live = batch(model)
+    task = Detect("objects", tuple(LABELS))
+    target = collate([task.target(tuple(drawn(at)[1])) for at in range(3)], task.fields)
+    head = model.heads["detect"](LABELS).eval()
+    calls = []
+    head.register_forward_hook(lambda *_: calls.append(1))
+    with torch.inference_mode():
+        out, other = model.run(live), model.run({name: value.flip(0) for name, value in live.items()})
+        alone = [head.predict(some, Suppression()) for some in (out, other)]
+        assert len(calls) == 2
+        head.loss(out, target)
+        shared = head.predict(out, Suppression())
+        assert len(calls) == 3
+        head.loss(out, target)
+        different = head.predict(other, Suppression())
+        assert len(calls) == 5
+    assert all(len(found) for answers in alone for found in answers)
+    for first, second in zip(alone, (shared, different), strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
 def test_weights_are_read_from_a_file(model, tmp_path):
     path = tmp_path / "mine.safetensors"
     told = {"labels": json.dumps(LABELS), "input": "64", "licence": "mit", "source_task": "shapes"}

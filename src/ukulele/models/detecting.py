@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
 
 from ukulele.types import Field, Tensors
@@ -20,6 +23,23 @@ def summary(values: Tensors) -> Tensor:
     """The means over the highest map."""
     *_, name = (name for name in values if name not in {"geometry", "image"})
     return values[name].float().mean((2, 3))
+
+
+class Held:
+    """What a head's last layers gave for the batch whose loss was asked last: its answers follow from the same."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Tensors, list[Tensor]] | None = None
+
+    def keep(self, live: Tensors, levels: list[Tensor]) -> list[Tensor]:
+        """Remember copies where nothing is trained: losses write into what they are given."""
+        self._last = (live, [level.clone() for level in levels]) if torch.is_inference_mode_enabled() else None
+        return levels
+
+    def take(self, live: Tensors, make: Callable[[Tensors], list[Tensor]]) -> list[Tensor]:
+        """Those of this very batch, once, or made anew."""
+        last, self._last = self._last, None
+        return last[1] if last is not None and last[0] is live else make(live)
 
 
 class Step(nn.Module):

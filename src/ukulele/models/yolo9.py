@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ukulele.models import letterbox, libre
-from ukulele.models.detecting import FLOOR, LEVELS, PRIOR, Step, live
+from ukulele.models.detecting import FLOOR, LEVELS, PRIOR, Held, Step, live
 from ukulele.types import Head, Loss, Stage, Tensors
 
 STRIDES = (8, 16, 32)
@@ -97,7 +97,7 @@ class Boxes(nn.Module):
 
     def __init__(self, body: Any, side: int, pad: str) -> None:
         super().__init__()
-        self.body, self._side, self._pad = body, side, pad
+        self.body, self._side, self._pad, self._held = body, side, pad, Held()
 
     def forward(self, live: Tensors) -> list[Tensor]:
         """For each level, distances to the edges and classes: (rows, 4 × bins + classes, h, w)."""
@@ -109,7 +109,7 @@ class Boxes(nn.Module):
 
     def loss(self, live: Tensors, target: Tensors) -> Loss:
         """One sum over all places, and the sum of the assignment's scores, by which the library divides it."""
-        levels = self(live)
+        levels = self._held.keep(live, self(live))
         with torch.autocast(levels[0].device.type, enabled=False):
             classes, boxes, there = letterbox.in_view(target, live["geometry"], self._side)
             rows = torch.cat([classes[..., None].float(), boxes / self._side], -1) * there[..., None]
@@ -118,7 +118,7 @@ class Boxes(nn.Module):
 
     def predict(self, live: Tensors, decoding: Any) -> list[np.ndarray]:
         """For each picture an array (n, 6): left, top, right, bottom in its pixels, score, class."""
-        decoded = self.body._decode_inference(self(live))
+        decoded = self.body._decode_inference(self._held.take(live, self))
         sizes = live["geometry"][:, 4:].tolist()
         return [
             libre.yolo9_answer(

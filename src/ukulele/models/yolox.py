@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ukulele.models import letterbox, libre
-from ukulele.models.detecting import FLOOR, LEVELS, PRIOR, Step, live
+from ukulele.models.detecting import FLOOR, LEVELS, PRIOR, Held, Step, live
 from ukulele.types import Head, Loss, Stage, Tensors
 
 SIZES = {16: "n", 24: "t", 32: "s", 48: "m", 64: "l", 80: "x"}  # by channels of the stem
@@ -93,7 +93,7 @@ class Boxes(nn.Module):
 
     def __init__(self, body: Any, side: int) -> None:
         super().__init__()
-        self.body, self._side = body, side
+        self.body, self._side, self._held = body, side, Held()
 
     def forward(self, live: Tensors) -> list[Tensor]:
         """For each level, edges, objectness and classes as they leave the last layers: (rows, 5 + classes, h, w)."""
@@ -107,7 +107,7 @@ class Boxes(nn.Module):
 
     def loss(self, live: Tensors, target: Tensors) -> Loss:
         """One sum over all anchors that were assigned, and their count: the library takes the mean over all images."""
-        levels = self(live)
+        levels = self._held.keep(live, self(live))
         with torch.autocast(levels[0].device.type, enabled=False):
             made = [
                 self.body.get_output_and_grid(level, k, stride, None)
@@ -135,7 +135,7 @@ class Boxes(nn.Module):
 
     def predict(self, live: Tensors, decoding: Any) -> list[np.ndarray]:
         """For each picture an array (n, 6): left, top, right, bottom in its pixels, score, class."""
-        levels = [torch.cat([level[:, :4], level[:, 4:].sigmoid()], 1) for level in self(live)]
+        levels = [torch.cat([level[:, :4], level[:, 4:].sigmoid()], 1) for level in self._held.take(live, self)]
         return [
             libre.yolox_answer(
                 [level[row : row + 1] for level in levels],
