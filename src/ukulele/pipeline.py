@@ -480,6 +480,7 @@ def _findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> li
     probe = rungs[0]
     if chosen is not probe and compare(chosen, probe, "validation").outcome == "hurt":
         found.append(diagnose.behind(chosen.candidate.name, probe.candidate.name, chosen.why))
+    found += diagnose.beyond_budget(context.run.manifest.get("ladder", []), context.options.seconds)
     if context.cache.damaged:
         found.append(diagnose.damaged_cache(len(context.cache.damaged)))
     for name, task in chosen.tasks.items():

@@ -85,6 +85,9 @@ def test_what_does_not_fit_is_not_tried(
     assert record["ladder"][2]["predicted_seconds"] == pytest.approx(4000)
     assert "finetune: not tried, it takes about 67 min" in fit.err
     assert "full: not tried, a cheaper one did not fit the budget" in fit.err
+    said = next(found for found in record["findings"] if found["code"] == "beyond-budget")
+    assert "finetune was not tried: it takes about 67 min" in said["message"]
+    assert "--budget 2h" in said["advice"]
 
 
 def test_as_many_epochs_as_fit(tables: Path, bert: Path, uke: Uke, tmp_path: Path, costs: dict[str, Line]) -> None:
@@ -96,6 +99,7 @@ def test_as_many_epochs_as_fit(tables: Path, bert: Path, uke: Uke, tmp_path: Pat
     assert (step["taken"], step["epochs"], step["planned_epochs"]) == (True, 2, 4)
     assert step["predicted_seconds"] == pytest.approx(400)
     assert "2 of 4 epochs" in fit.err
+    assert "fewer-epochs" in {found["code"] for found in record_of(run)["findings"]}
     history = next(c for c in record_of(run)["candidates"] if c["name"] == "finetune")["history"]
     assert len(history) == 2
 

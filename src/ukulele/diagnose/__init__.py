@@ -1,5 +1,6 @@
 """What the numbers of a run say about the data and the training, as Findings."""
 
+from ukulele.diagnose.budget import beyond_budget
 from ukulele.diagnose.copies import bare, copies, likeness, nearest_rows
 from ukulele.diagnose.distance import cka, covariance_cka, frechet, mmd, proxy_a
 from ukulele.diagnose.domain import apart, apart_in_words, backbone, cannot_tell, far_domain, nothing_learnt
@@ -15,6 +16,7 @@ __all__ = [
     "backbone",
     "bare",
     "behind",
+    "beyond_budget",
     "box_labels",
     "cannot_tell",
     "cka",
