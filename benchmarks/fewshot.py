@@ -102,7 +102,7 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     scores = [run["accuracy"] for run in runs]
     return {
         "accuracy": round(statistics.mean(scores), 4),
-        "standard_error": round(_error(scores), 4),
+        "standard_error": _error(scores),
         "wall_seconds": harness.figures([run["wall"] for run in runs]),
         "cpu_seconds": harness.figures([run["cpu"] for run in runs]),
         "fit_seconds": harness.figures([run["fit"] for run in runs]),
@@ -118,15 +118,16 @@ def _verdict(figures: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         if name == harness.OURS or not ours:
             continue
         gains = [mine["accuracy"] - theirs["accuracy"] for mine, theirs in zip(ours, runs, strict=True)]
-        found[f"gain_over_{name}"] = {"mean": round(statistics.mean(gains), 4), "error": round(_error(gains), 4)}
+        found[f"gain_over_{name}"] = {"mean": round(statistics.mean(gains), 4), "error": _error(gains)}
         for what in ("wall", "cpu", "fit"):
             shares = [mine[what] / theirs[what] for mine, theirs in zip(ours, runs, strict=True)]
             found[f"share_of_{name}_{what}"] = harness.figures(shares)
     return found
 
 
-def _error(values: list[float]) -> float:
-    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+def _error(values: list[float]) -> float | None:
+    """The standard error of a mean; None of one draw alone."""
+    return round(statistics.stdev(values) / math.sqrt(len(values)), 4) if len(values) > 1 else None
 
 
 if __name__ == "__main__":
