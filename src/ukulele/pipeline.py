@@ -286,12 +286,15 @@ def ladder(context: Context) -> list[Outcome]:
         candidate = tuned_scratch(rung, context) if rung.name == "scratch" else rung
         candidate = tuned_weights(tuned_rate(candidate, context), context)
         if rung.name == "stages":
+            began = time.perf_counter()
             candidate = gather(rung, context)
+            spent["choose features"] = time.perf_counter() - began
         if rung.name == "probe":
             candidate = replace(rung, stop=choose_layer(rung, context, ahead, spent))
         context.hear(Said(f"{candidate.name}: {strategies.in_words(candidate.plan, facts, candidate.stop)}"))
-        outcomes.append(attempt(candidate, context, {} if outcomes else spent, ahead, climb.until))
+        outcomes.append(attempt(candidate, context, spent, ahead, climb.until))
         climb.reached(outcomes[-1])
+        spent = {}
     return outcomes
 
 

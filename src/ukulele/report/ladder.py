@@ -13,6 +13,7 @@ from ukulele.report.phrases import real, table, tables
 from ukulele.report.svg import Axis, axis, plot, tag
 
 HEIGHT = 240
+NEAR, LINE = 0.15, 18.0  # share of the width within which a name may meet the next point, and pixels that part them
 STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18_000, 36_000)  # seconds between ticks
 
 
@@ -79,7 +80,9 @@ def _picture(steps: Sequence[Mapping[str, Any]], metric: str, chosen: str, budge
         line = tag("line", x1=x.x(budget), x2=x.x(budget), y1=0, y2=HEIGHT)
         marks.append(tag("g", line, class_="border"))
         marks.append(tag("g", tag("text", "budget", x=x.x(budget), y=12, dx="-8", text_anchor="end"), class_="tick"))
-    marks += [_point(step, at, found, (x, y), chosen) for step, at, found in known]
+    lifts = _lifts([(x.place(at), float(y.y(found["value"], HEIGHT))) for _, at, found in known])
+    for (step, at, found), lift in zip(known, lifts, strict=True):
+        marks.append(_point(step, at, found, (x, y), (lift, phrases.plain(step.get("name")) == chosen)))
     marks += [_left(step, at, x) for step, at in left_out if at is not None]
     told = "; ".join(
         f"{phrases.plain(step.get('name'))}: {phrases.number(found.get('value'))} after {phrases.duration(at)}"
@@ -110,9 +113,16 @@ def _climb(known: Sequence[tuple[Mapping[str, Any], float, Mapping[str, Any]]], 
     return tag("g", *marks, class_="line s1")
 
 
+def _lifts(places: Sequence[tuple[float, float]]) -> list[float]:
+    """How far the name of each point goes up, so that it does not lie on the next; places as (share, pixels)."""
+    meets = [x < NEAR + before and abs(y - above) < LINE for (before, above), (x, y) in pairwise(places)]
+    return [LINE if meet else 0.0 for meet in (*meets, False)]
+
+
 def _point(
-    step: Mapping[str, Any], at: float, found: Mapping[str, Any], axes: tuple[Axis, Axis], chosen: str
+    step: Mapping[str, Any], at: float, found: Mapping[str, Any], axes: tuple[Axis, Axis], how: tuple[float, bool]
 ) -> Markup:
+    """A rung that was tried; `how` far up its name goes, and whether it was chosen."""
     x, y = axes
     name, left = phrases.plain(step.get("name")), x.place(at) > 0.7
     marks, up = [], y.y(found["value"], HEIGHT)
@@ -121,8 +131,9 @@ def _point(
         marks.append(tag("line", x1=x.x(at), x2=x.x(at), y1=low, y2=high, class_="whisker"))
     marks.append(tag("circle", cx=x.x(at), cy=up, r="6", class_="dot"))
     side = {"dx": "-12", "text_anchor": "end"} if left else {"dx": "12", "text_anchor": "start"}
-    marks.append(tag("text", name, x=x.x(at), y=up, dy="0.35em", **side))
-    return tag("g", *marks, class_=f"point {'chosen' if name == chosen else 'rung'}")
+    lift, chosen = how
+    marks.append(tag("text", name, x=x.x(at), y=f"{float(up) - lift:.1f}", dy="0.35em", **side))
+    return tag("g", *marks, class_=f"point {'chosen' if chosen else 'rung'}")
 
 
 def _left(step: Mapping[str, Any], at: float, x: Axis) -> Markup:
