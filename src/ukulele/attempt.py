@@ -22,7 +22,7 @@ from ukulele.meter import Meter
 from ukulele.models.adapters import places
 from ukulele.private import shared
 from ukulele.runs import RunFolder
-from ukulele.selection import changing, check, put, select, trained
+from ukulele.selection import changing, check, match_group, put, select, trained
 from ukulele.strategies import Facts
 from ukulele.teaching import Taught
 from ukulele.train import NotFiniteError, train
@@ -35,6 +35,7 @@ from ukulele.types import (
     Estimate,
     Head,
     Model,
+    Phase,
     Plan,
     Request,
     Split,
@@ -227,12 +228,20 @@ def untied(model: Model, plan: Plan) -> Model:
     """The model, weights that a cut of the plan would part made two, so that those above it can be trained."""
     if model.untie is None or plan.adapters is not None:
         return model
-    heads: dict[str, Head] = {}
     for phase in plan.phases:
-        cut = select(model, heads, phase).cut
-        if 0 < cut < len(model.stages) and model.untie is not None:
+        cut = wished(model, phase)
+        if cut and model.untie is not None:
             model = model.untie(cut)
     return model
+
+
+def wished(model: Model, phase: Phase) -> int:
+    """The lowest stage that a phase would train, were its weights its own: of a tied one a lower stage has them yet."""
+    for place, stage in enumerate(model.stages):
+        names = (f"{stage.name}.{name}" for name, _ in stage.module.named_parameters())
+        if any(match_group(phase, name) is not None for name in names):
+            return place
+    return len(model.stages)
 
 
 def placed(head: Head, device: str) -> Head:

@@ -63,14 +63,16 @@ class Absolute(nn.Module):
 
     def __init__(self, stack: Any) -> None:
         super().__init__()
-        self.tokens, self.positions = stack.embed_tokens, stack.embed_positions
+        self.tokens = stack.embed_tokens
         self.norm = getattr(stack, "layernorm_embedding", None)
         marian = stack.config.model_type == "marian"  # the others' embeddings scale themselves
         self._scale, self._share, self._shape = stack.embed_scale if marian else 1.0, stack.dropout, marian
+        self.positions = None if marian else stack.embed_positions
+        self._waves = [stack.embed_positions]  # in a list: Marian's are sines, and stay so
 
     def forward(self, ids: Tensor) -> Tensor:
-        positions = self.positions(ids.shape if self._shape else ids)
-        x = self.tokens(ids) * self._scale + positions
+        positions = self._waves[0](ids.shape) if self.positions is None else self.positions(ids)
+        x = self.tokens(ids) * self._scale + positions.to(ids.device)
         x = x if self.norm is None else self.norm(x)
         return dropout(x, self._share, self.training)
 
