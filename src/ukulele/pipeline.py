@@ -50,7 +50,7 @@ from ukulele.types import WRITTEN, Candidate, Dataset, Estimate, Finding, Model,
 from ukulele.unread import refuse_unread
 from ukulele.weighing import tuned_weights
 
-DETECTED = 2_000  # pictures of a split that tell whether a detector knows its training rows by heart
+DETECTED = 500  # pictures of a split that tell whether a detector knows its training rows by heart
 TAPPED_ROWS = 20_000  # up to here every stage's summary of every row is stored
 
 
