@@ -70,11 +70,10 @@ def _copies(probe: Outcome, context: Context, found: Scrutiny) -> None:
     """Rows of validation and test that are training rows but for small changes."""
     lines: list[Sequence[Any]] = []
     block: list[dict[str, Any]] = []
-    train = context.data.splits["train"]
     for split in ("validation", "test"):
         rows = context.data.splits[split]
         pairs, looked = twins(probe, context, split)
-        both = [(rows[one.row], train[one.train], one) for one in pairs]
+        both = [(rows[one.row], one.of, one) for one in pairs]
         seen = [f"{row.where}, as {other.where}" for row, other, _ in both]
         found.findings += diagnose.copies(split, seen, looked, len(rows), COPIES)
         for row, other, one in both:

@@ -68,8 +68,8 @@ def copies(split: str, seen: Sequence[str], looked: int, rows: int, file: str) -
         Finding(
             "warning",
             "near-duplicate-across-splits",
-            f"{len(seen):,} of {rows:,} {split} rows{some} are training rows but for case, punctuation, a cut or a new "
-            f"compression: figures on {split} are too good by that. The first: {seen[0]}.",
+            f"{len(seen):,} of {rows:,} {split} rows{some} are training or validation rows but for case, "
+            f"punctuation, a cut or a new compression: figures on {split} are too good by that. The first: {seen[0]}.",
             {"split": split, "count": len(seen), "rows": rows, "looked_at": looked, "examples": list(seen[:20])},
             f"Remove them from train; all are in {file}.",
         )
