@@ -161,7 +161,7 @@ def test_a_thumbnail_must_be_an_inline_picture(text, address):
 
 
 def test_many_labels_stay_readable():
-    from conftest import many_record
+    from record_kit import many_record
 
     page = harmless(render(many_record()))
     assert "Most confused" in page.text
@@ -170,7 +170,7 @@ def test_many_labels_stay_readable():
 
 
 def test_pictures_have_a_name():
-    from conftest import image_record
+    from record_kit import image_record
 
     page = harmless(render(image_record()))
     assert sum(tag == "img" and name == "alt" and bool(value) for tag, name, value in page.attributes) == 8
@@ -224,7 +224,8 @@ def places(value, path=()):
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_whatever_is_odd_inside_a_record_the_page_stands(data):
-    from conftest import regress_record, several_record, text_record
+    from record_kit import regress_record, text_record
+    from several_kit import several_record
 
     records = [text_record(), regress_record(), several_record(text_record())]
     record = copy.deepcopy(data.draw(st.sampled_from(records)))
@@ -252,7 +253,7 @@ def test_write_is_whole_or_says_why(text, tmp_path):
 
 
 def test_compare_has_a_column_for_each_run(text):
-    from conftest import regress_record
+    from record_kit import regress_record
 
     rows = compare([text, regress_record(), {}])
     assert rows[0] == ["", "sst2", "stsb", "–"]
