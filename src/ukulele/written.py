@@ -15,7 +15,7 @@ from ukulele.types import Rows, Writing, Written
 SAMPLES = 12
 SHOWN = 1200  # letters of a text in a sample
 CHUNK = 1024  # rows whose tokens are counted at once
-UNTOUCHED = "zero-shot"
+UNTOUCHED, COPY = "zero-shot", "copy"  # the copy is the source, which is shown anyway
 CONTINUED, PROMPT = 6, 160  # stretches of plain text that are continued, and letters of each that are given
 DRAWN = Writing(temperature=0.8, top_p=0.9, tokens=80, seed=1)
 
@@ -39,7 +39,11 @@ def block(chosen: Outcome, shown: Sequence[Outcome], context: Context) -> dict[s
         return {**found, "drawn": asdict(DRAWN), "samples": _continued(rows, texts, name, chosen, shown)}
     chat = context.data.columns == (data.MESSAGES,)
     sources = [data.in_words(row.inputs[0]) if chat else str(row.inputs[0]) for row in rows]
-    others = {one.candidate.name: task.decode(one.answers("test", name)) for one in shown if one is not chosen}
+    others = {
+        one.candidate.name: task.decode(one.answers("test", name))
+        for one in shown
+        if one is not chosen and one.candidate.name != COPY
+    }
     places = np.unique(np.linspace(0, len(rows) - 1, min(SAMPLES, len(rows))).astype(np.int64)).tolist()
     found["counts"] = tasks.counted(sources, answers, references)
     found["samples"] = [

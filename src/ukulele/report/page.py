@@ -111,10 +111,11 @@ def _no_verdict(record: Mapping[str, Any]) -> str:
     test = table(record["test"])
     name = _metric(record)
     value = phrases.number(table(test.get(name)).get("value"))
-    return (
-        f"{phrases.capital(phrases.metric(name))} is {value} on the test rows. "
-        "No control was trained, so whether the transfer helped is not known."
-    )
+    chosen = next((c for c in tables(record.get("candidates")) if c.get("name") == record.get("chosen")), {})
+    why = "No control was trained, so whether the transfer helped is not known."
+    if chosen.get("pretrained") is False:
+        why = "It was trained from scratch: nothing was transferred."
+    return f"{phrases.capital(phrases.metric(name))} is {value} on the test rows. {why}"
 
 
 def _metric(record: Mapping[str, Any]) -> str:
