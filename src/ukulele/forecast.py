@@ -16,22 +16,13 @@ from typing import Any
 import torch
 
 from ukulele import data, features
+from ukulele.asked import make_tasks, refuse_for_one, refuse_for_texts, taps_of, windowed
 from ukulele.attempt import Context
+from ukulele.candidates import model_name, planned, rivals, survey
 from ukulele.config import FitOptions
 from ukulele.engine import Engine, choose_device, choose_precision
 from ukulele.events import Hear, Said
 from ukulele.measuring import Line, Pass, Sample
-from ukulele.pipeline import (
-    make_tasks,
-    model_name,
-    planned,
-    refuse_for_one,
-    refuse_for_texts,
-    rivals,
-    survey,
-    taps_of,
-    windowed,
-)
 from ukulele.runs import RunFolder
 from ukulele.types import SPLITS, Candidate
 from ukulele.unread import refuse_unread

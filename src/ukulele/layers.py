@@ -47,3 +47,19 @@ def layer_scores(
     found = stage_scores(stages, feed.truth("train"), context.tasks, context.options.seed)
     spent |= {"encode": encoded - began, "choose layer": time.perf_counter() - encoded}
     return found
+
+
+def choose_layer(candidate: Candidate, context: Context, ahead: int, spent: dict[str, float]) -> str | None:
+    """The stage whose summary the probe stands on: the last, or an inner one that is clearly better.
+
+    The seconds of that are put into `spent`.
+    """
+    match context.options.layer:
+        case "last":
+            return None
+        case "auto":
+            return (
+                context.decide("layer", lambda: best_layer(candidate, context, ahead, spent)) if context.taps else None
+            )
+        case stage:
+            return stage

@@ -16,42 +16,34 @@ from ukulele import (
     __version__,
     balance,
     data,
-    diagnose,
-    evaluate,
     features,
     learning,
-    models,
     report,
     retention,
     strategies,
-    tasks,
 )
-from ukulele.attempt import Context, Outcome, Track, attempt, facts_of
+from ukulele.asked import make_tasks, refuse_for_one, refuse_for_texts, taps_of, windowed, wishes_of
+from ukulele.attempt import Context, Outcome, Track, attempt
+from ukulele.candidates import model_name, planned, rivals, survey
 from ukulele.certainty import certain, told
 from ukulele.config import FitOptions, options_from
-from ukulele.drawn import look_at_boxes
 from ukulele.engine import Engine, Tracker, choose_device, choose_precision, refuse_absent
-from ukulele.errors import PlanError, RunError, UkuleleError
+from ukulele.errors import RunError, UkuleleError
 from ukulele.events import Event, Hear, Judged, Said, Stepped
-from ukulele.gathering import gather, gathers
+from ukulele.gathering import gather
 from ukulele.ladder import Climb
-from ukulele.layers import best_layer
+from ukulele.layers import choose_layer
 from ukulele.pack import pack
-from ukulele.rates import tuned_rate
+from ukulele.rates import tuned_rate, tuned_scratch
 from ukulele.record import Story, make_record
-from ukulele.repeats import Repeats, repeat
+from ukulele.repeats import repeat
 from ukulele.runs import RunFolder, read_manifest
-from ukulele.scrutiny import Scrutiny, scrutinise
-from ukulele.strategies import Facts, Wishes, controls, scratch
-from ukulele.together import alone, best_rival, compare, gained, regroup
+from ukulele.together import alone, compare, gained, regroup
 from ukulele.tools.files import write_json
-from ukulele.truth import Truth
-from ukulele.types import WRITTEN, Candidate, Dataset, Estimate, Finding, Model, Task, Verdict
+from ukulele.types import Dataset
 from ukulele.unread import refuse_unread
+from ukulele.verdicts import comparisons, findings, gain, looked_at, verdict
 from ukulele.weighing import tuned_weights
-
-DETECTED = 500  # pictures of a split that tell whether a detector knows its training rows by heart
-TAPPED_ROWS = 20_000  # up to here every stage's summary of every row is stored
 
 
 def fit(source: Any, options: FitOptions, folder: Path, hear: Hear, *, resume: bool = False, command: str = "") -> Path:
@@ -121,7 +113,6 @@ def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear:
 
 def _proven(context: Context) -> Path:
     """Candidates fitted, one chosen and proved, and all of it written down."""
-    run, engine, tell = context.run, context.engine, context.hear
     earlier = retention.kept(context)
     rungs = ladder(context)
     chosen = choose(rungs, context)
@@ -129,27 +120,32 @@ def _proven(context: Context) -> Path:
     shown = [*rungs, *prove(chosen, context)]
     parts, fitted = regroup(chosen, shown, context)
     shown += fitted
-    tell(Said("scoring on the test rows"))
-    story = Story(
-        context, shown, chosen, parts, _verdict(shown, chosen, repeats), _gain(rungs, chosen, repeats), repeats
-    )
+    context.hear(Said("scoring on the test rows"))
+    story = Story(context, shown, chosen, parts, verdict(shown, chosen, repeats), gain(rungs, chosen, repeats), repeats)
+    sure = {id(one): certain(one, context) for one in parts.values()}
+    record = _recorded(story, rungs, earlier) | told(parts, sure)
+    if context.engine.main:
+        folder = context.run.path
+        record["learning_curve"] = learning.of_probe(rungs[0], context) if rungs[0].candidate.pretrained else {}
+        record["prediction"] = {"rows_per_second": pack(folder / "bundle", parts, context, record, sure)}
+        write_json(folder / "record.json", record)
+        report.write(record, folder / "report.html")
+    context.engine.wait()
+    return context.run.path
+
+
+def _recorded(story: Story, rungs: Sequence[Outcome], earlier: Dataset | None) -> dict[str, Any]:
+    """The record of a run: what was reached, how it compares, and what there is to say of rows and of training."""
+    context, chosen = story.context, story.chosen
     helped = chosen is not rungs[0] and story.verdict is not None and story.verdict.outcome == "helped"
-    looked = _looked_at(rungs, chosen, context, doubt=not helped)
+    looked = looked_at(rungs, chosen, context, doubt=not helped)
     kept = None if earlier is None else retention.retained(earlier, chosen, context)
-    findings = [*_findings(context, chosen, rungs), *looked.findings, *([kept.finding] if kept else [])]
-    record = make_record(story, findings) | looked.blocks | ({"retention": kept.plain()} if kept else {})
-    record["comparisons"] = [asdict(one) for one in _comparisons(shown, chosen, repeats)]
+    found = [*findings(context, chosen, rungs), *looked.findings, *([kept.finding] if kept else [])]
+    record = make_record(story, found) | looked.blocks | ({"retention": kept.plain()} if kept else {})
+    record["comparisons"] = [asdict(one) for one in comparisons(story.shown, chosen, story.repeats)]
     if looked.unlearnt and record["verdict"] is not None:
         record["verdict"] |= {"outcome": "inconclusive", "sentence": looked.findings[0].message}
-    sure = {id(one): certain(one, context) for one in parts.values()}
-    record |= told(parts, sure)
-    if engine.main:
-        record["learning_curve"] = learning.of_probe(rungs[0], context) if rungs[0].candidate.pretrained else {}
-        record["prediction"] = {"rows_per_second": pack(run.path / "bundle", parts, context, record, sure)}
-        write_json(run.path / "record.json", record)
-        report.write(record, run.path / "report.html")
-    engine.wait()
-    return run.path
+    return record
 
 
 # ---------------------------------------------------------------- read
@@ -172,91 +168,6 @@ def read(source: Any, options: FitOptions, run: RunFolder, hear: Hear) -> Datase
             hint="Begin a new run, or bring the old data back.",
         )
     return dataset
-
-
-def windowed(context: Context) -> Context:
-    """Plain text in rows that are as long as the model takes; other data as they are."""
-    if not any(target.free for target in context.data.targets):
-        return context
-    name = model_name(context)
-    model = survey_model(name, context)
-    if model.windows is None or model.limit is None:
-        raise PlanError(f"{name} does not continue texts.", hint="Name a decoder, such as config:gpt2-tiny.")
-    cut = data.windows(context.data, model.windows, model.limit)
-    if context.options.replay is not None and (other := retention.kept(context)) is not None:
-        again = data.windows(other, model.windows, model.limit)
-        cut = data.replayed(cut, again, context.options.replay, context.options.seed)
-    for note in cut.notes[len(context.data.notes) :]:
-        context.hear(Said(note))
-    return replace(context, data=cut, vocabulary=model.assets)
-
-
-def refuse_for_one(options: FitOptions, dataset: Dataset) -> None:
-    """Options that make sense for several tasks alone.
-
-    Raises
-    ------
-    PlanError
-        If one was given for a single task.
-    """
-    if len(dataset.targets) > 1:
-        return
-    given = {
-        "--group auto": options.group == "auto",
-        "--private-stages": options.private_stages > 0,
-        "--adapters per-task": options.adapters != "shared",
-        "--weights tuned": options.weights != "given",
-        "--balance": options.balance != "first",
-        "--sampling": options.sampling is not None,
-        "--controls tasks": options.controls == "tasks",
-    }
-    wrong = [name for name, there in given.items() if there]
-    if wrong:
-        raise PlanError(
-            f"{', '.join(wrong)}: for several tasks; this run has one, {dataset.targets[0].name!r}.",
-            hint="Leave it out, or name several targets or sources.",
-        )
-
-
-def refuse_for_texts(options: FitOptions, dataset: Dataset) -> None:
-    """What a run that writes texts cannot do, and what only such a run can.
-
-    Raises
-    ------
-    PlanError
-        If it was asked for.
-    """
-    written = [target for target in dataset.targets if target.kind in WRITTEN]
-    if not written:
-        if options.languages:
-            raise PlanError("--languages: for --task translate.", hint="Leave it out.")
-        return
-    wrong = {
-        "several tasks": len(dataset.targets) > 1,
-        "several input columns": len(dataset.columns) > 1,
-        "--long chunk": options.long == "chunk",
-        f"--strategy {options.strategy}": options.strategy == "probe",
-        f"--layer {options.layer}": options.layer != "auto",
-    }
-    if any(wrong.values()):
-        raise PlanError(
-            f"{', '.join(name for name, there in wrong.items() if there)}: not where a text is to be written.",
-            hint="One input column, one target, and a strategy that trains: finetune, full, lora, dora or scratch.",
-        )
-
-
-def make_tasks(dataset: Dataset, options: FitOptions) -> dict[str, Task]:
-    """What is asked, by name."""
-    truth = Truth(dataset.splits["train"])
-    return {t.name: _make_task(t.name, truth.values(t.name), dataset, options) for t in dataset.targets}
-
-
-def _make_task(name: str, values: Sequence[Any], dataset: Dataset, options: FitOptions) -> Task:
-    """What is asked of a target: class weights follow the metric, unless they are asked for."""
-    target = next(t for t in dataset.targets if t.name == name)
-    fair = options.metric in {"balanced_accuracy", "macro_f1"} and target.kind == "classify"
-    weigh = options.class_weights == "balanced" or (options.class_weights == "auto" and fair)
-    return tasks.make(target, values, options.metric, "balanced" if weigh else None)
 
 
 # ---------------------------------------------------------------- the ladder
@@ -298,80 +209,6 @@ def ladder(context: Context) -> list[Outcome]:
     return outcomes
 
 
-def planned(facts: Facts, context: Context) -> list[Candidate]:
-    """The rungs that were asked for, cheapest first, before a layer or a rate is chosen by measurement."""
-    name, wishes = model_name(context), wishes_of(context.options, context.data)
-    if context.options.strategy == "probe" and context.boxes:
-        raise PlanError(
-            "--strategy probe: a detector's head has no optimum that can be computed.",
-            hint="To train the head alone: --freeze all.",
-        )
-    strategy, within = "scratch" if is_made(context) else context.options.strategy, bool(context.options.budget)
-    wanted = strategies.rungs(strategy, facts.probes, choice=wishes.freeze == "auto", facts=facts if within else None)
-    return [
-        Candidate(strategy, name, strategies.make(strategy, facts, wishes), pretrained=strategy != "scratch")
-        for strategy in wanted
-        if strategy != "stages" or context.options.strategy == "stages" or gathers(context)
-    ]
-
-
-def model_name(context: Context) -> str:
-    """The model that was asked for, or the default of the data's kind."""
-    default = models.DETECTOR if context.boxes else models.DEFAULTS[context.writes or context.data.modality]
-    return context.options.model or default
-
-
-def is_made(context: Context) -> bool:
-    """Whether the model is a mere configuration, which `auto` can only train from scratch."""
-    return model_name(context).startswith("config:") and context.options.strategy == "auto"
-
-
-def survey(name: str, context: Context) -> Facts:
-    """The facts that strategies look at."""
-    return facts_of(survey_model(name, context), context)
-
-
-def survey_model(name: str, context: Context) -> Model:
-    """The model before anything is trained."""
-    plan, weights = strategies.Plan("survey", seed=context.options.seed), not is_made(context)
-    weights = weights and context.options.strategy != "scratch"
-    return context.load(Candidate("survey", name, plan, pretrained=weights))[0]
-
-
-def wishes_of(options: FitOptions, dataset: Dataset) -> Wishes:
-    """The options that strategies look at, and what the source itself says of its tasks."""
-    o = options
-    weights = tuple((target.name, target.weight) for target in dataset.targets if target.weight != 1)
-    sampling = o.sampling or dataset.sampling or "proportional"
-    return Wishes(
-        o.frozen, o.epochs, o.given_rate, o.batch, o.views, o.patience, o.seed, o.balance, sampling, weights,
-        o.rank, o.alpha, o.adapters == "per-task", o.layer_decay, o.penalty, o.wise_ft, o.soup,  # type: ignore[arg-type]
-    )  # fmt: skip
-
-
-def choose_layer(candidate: Candidate, context: Context, ahead: int, spent: dict[str, float]) -> str | None:
-    """The stage whose summary the probe stands on: the last, or an inner one that is clearly better.
-
-    The seconds of that are put into `spent`.
-    """
-    match context.options.layer:
-        case "last":
-            return None
-        case "auto":
-            return (
-                context.decide("layer", lambda: best_layer(candidate, context, ahead, spent)) if context.taps else None
-            )
-        case stage:
-            return stage
-
-
-def taps_of(dataset: Dataset, options: FitOptions) -> bool:
-    """Whether every stage's summary is stored: a layer is to be chosen, and the rows are few."""
-    few = len(dataset.splits["train"]) <= TAPPED_ROWS
-    probed = all(target.kind not in WRITTEN | {"detect"} for target in dataset.targets)
-    return probed and options.layer == "auto" and few and options.strategy != "scratch"
-
-
 def choose(rungs: Sequence[Outcome], context: Context) -> Outcome:
     """The dearest rung that was asked for; for `auto` the dearest that gains on validation."""
     best = rungs[0]
@@ -401,109 +238,7 @@ def prove(chosen: Outcome, context: Context) -> list[Outcome]:
     return outcomes
 
 
-def rivals(facts: Facts, context: Context) -> list[Candidate]:
-    """The controls without pre-training that were asked for, cheapest first."""
-    options, wishes = context.options, wishes_of(context.options, context.data)
-    if options.controls in {"none", "tasks"}:
-        return []
-    if context.boxes:
-        return [one for one in controls.detectors(facts, wishes, model_name(context)) if one.name != options.strategy]
-    if context.writes:
-        made = is_made(context) or options.strategy == "scratch"
-        return list(controls.writers(facts, wishes, model_name(context), context.writes, made))
-    candidates = list(controls.cheap(facts, wishes))
-    if options.controls == "all" and options.strategy != "scratch":
-        plan = scratch.plan(facts, replace(wishes, rate=None, freeze=None))
-        candidates.append(Candidate("scratch", model_name(context), plan, "control", pretrained=False))
-    return candidates
-
-
-def tuned_scratch(candidate: Candidate, context: Context) -> Candidate:
-    """The candidate at the rate that validation likes best after a third of the epochs."""
-    if context.options.given_rate is not None and candidate.role == "rung":
-        return candidate
-    slow = context.boxes or context.writes
-    if slow and context.options.controls != "all":  # three more of them would outlast all the rest
-        return candidate
-
-    kind = "boxes" if context.boxes else "writing" if context.writes else context.data.modality
-
-    def search() -> float:
-        scores = {}
-        for plan in scratch.search(candidate.plan, kind):
-            rate = plan.phases[0].groups[0].rate
-            context.hear(Said(f"scratch: trying a rate of {rate:g}"))
-            outcome = attempt(replace(candidate, name=f"{candidate.name}-{rate:g}", plan=plan), context)
-            scores[rate] = outcome.feed.judge(outcome.cut).joint()[1]
-        return max(scores, key=lambda rate: scores[rate])
-
-    return replace(candidate, plan=scratch.at_rate(candidate.plan, context.decide("scratch rate", search)))
-
-
-def _looked_at(rungs: Sequence[Outcome], chosen: Outcome, context: Context, *, doubt: bool) -> Scrutiny:
-    """What the answers say of single rows, or of single boxes."""
-    if context.boxes:
-        return look_at_boxes(chosen, rungs, context)
-    return scrutinise(rungs[0], context, doubt=doubt)
-
-
-def _verdict(shown: Sequence[Outcome], chosen: Outcome, repeats: Repeats | None) -> Verdict | None:
-    """Against the best control without pre-training, picked on validation, on the test rows."""
-    if not chosen.candidate.pretrained or len(chosen.tasks) > 1:  # then each task has a verdict
-        return None
-    rival = best_rival(shown, chosen, next(iter(chosen.tasks)))
-    if rival is None:
-        return None
-    return next(one for one in _comparisons(shown, chosen, repeats) if one.against == rival.candidate.name)
-
-
-def _comparisons(shown: Sequence[Outcome], chosen: Outcome, repeats: Repeats | None) -> list[Verdict]:
-    """Of a single task, the chosen one against every control without pre-training, corrected for their number."""
-    if len(chosen.tasks) > 1:
-        return []
-    rivals = [one for one in shown if not one.candidate.pretrained and one is not chosen]
-    compared = [compare(chosen, one, "test") if repeats is None else repeats.compare(one) for one in rivals]
-    return evaluate.holm(compared)
-
-
-def _gain(rungs: Sequence[Outcome], chosen: Outcome, repeats: Repeats | None) -> Verdict | None:
-    probe = next((rung for rung in rungs if rung.candidate.name == "probe"), None)
-    if probe is None or probe is chosen or len(chosen.tasks) > 1:
-        return None
-    return compare(chosen, probe, "test") if repeats is None else repeats.compare(probe)
-
-
 # ---------------------------------------------------------------- around it
-
-
-def _findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> list[Finding]:
-    found = [*context.data.findings, *diagnose.training(chosen.history)]
-    what = "training texts, or their answers," if context.writes else "training texts"
-    found += diagnose.lengths(chosen.model.limit, chosen.feed.tokens("train"), what, chunks=not context.writes)
-    probe = rungs[0]
-    if chosen is not probe and compare(chosen, probe, "validation").outcome == "hurt":
-        found.append(diagnose.behind(chosen.candidate.name, probe.candidate.name, chosen.why))
-    found += diagnose.beyond_budget(context.run.manifest.get("ladder", []), context.options.seconds)
-    if context.cache.damaged:
-        found.append(diagnose.damaged_cache(len(context.cache.damaged)))
-    for name, task in chosen.tasks.items():
-        if task.kind in WRITTEN:  # its training rows are not written anew
-            continue
-        most = DETECTED if task.kind == "detect" else None
-        train, validation = (evaluate.decisive(task, chosen.table(s, name, most)) for s in ("train", "validation"))
-        if train and validation:
-            metric = task.metrics[0].name
-            what = metric if len(chosen.tasks) == 1 else f"{name}: {metric}"
-            found += diagnose.gap(what, train, validation, _beside(probe, chosen, name))
-    return found
-
-
-def _beside(probe: Outcome, chosen: Outcome, name: str) -> tuple[Estimate, Estimate] | None:
-    """What the linear probe reaches on training and validation rows, where another candidate was chosen."""
-    if probe is chosen or not probe.still:
-        return None
-    train, validation = (evaluate.decisive(probe.tasks[name], probe.table(s, name)) for s in ("train", "validation"))
-    return (train, validation) if train and validation else None
 
 
 def _telling(run: RunFolder, hear: Hear) -> Hear:

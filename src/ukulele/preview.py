@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from ukulele import data, features
+from ukulele.asked import make_tasks
 from ukulele.attempt import Context
 from ukulele.config import FitOptions
 from ukulele.engine import Engine, choose_device, choose_precision
 from ukulele.events import Hear, Said
-from ukulele.pipeline import make_tasks
 from ukulele.runs import RunFolder
 
 

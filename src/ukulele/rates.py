@@ -8,7 +8,7 @@ from typing import Any
 
 from ukulele.attempt import Context, attempt, is_still
 from ukulele.events import Said
-from ukulele.strategies import rates
+from ukulele.strategies import rates, scratch
 from ukulele.types import Candidate
 
 
@@ -36,3 +36,25 @@ def tuned_rate(candidate: Candidate, context: Context) -> Candidate:
     said = ", ".join(f"{one['score']:.4f} at {one['rate']:.3g}" for one in found["tried"])
     context.hear(Said(f"{candidate.name}: a rate of {found['rate']:.3g}; on validation {said}"))
     return replace(candidate, plan=rates.scaled(candidate.plan, found["factor"]))
+
+
+def tuned_scratch(candidate: Candidate, context: Context) -> Candidate:
+    """The candidate at the rate that validation likes best after a third of the epochs."""
+    if context.options.given_rate is not None and candidate.role == "rung":
+        return candidate
+    slow = context.boxes or context.writes
+    if slow and context.options.controls != "all":  # three more of them would outlast all the rest
+        return candidate
+
+    kind = "boxes" if context.boxes else "writing" if context.writes else context.data.modality
+
+    def search() -> float:
+        scores = {}
+        for plan in scratch.search(candidate.plan, kind):
+            rate = plan.phases[0].groups[0].rate
+            context.hear(Said(f"scratch: trying a rate of {rate:g}"))
+            outcome = attempt(replace(candidate, name=f"{candidate.name}-{rate:g}", plan=plan), context)
+            scores[rate] = outcome.feed.judge(outcome.cut).joint()[1]
+        return max(scores, key=lambda rate: scores[rate])
+
+    return replace(candidate, plan=scratch.at_rate(candidate.plan, context.decide("scratch rate", search)))
