@@ -60,8 +60,8 @@ def main() -> None:
 def measure(data: Path, weights: list[str], cache: str, repeats: int) -> dict[str, Any]:
     import ukulele
     from ukulele.config import FitOptions
-    from ukulele.evidence import look
-    from ukulele.preview import preview
+    from ukulele.doors.preview import preview
+    from ukulele.trial.evidence import look
 
     began = time.perf_counter()
     ukulele.choose(data, weights, cache=cache)

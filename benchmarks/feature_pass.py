@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from ukulele import data, features, models
-from ukulele.engine import choose_precision
 from ukulele.features import Pass
+from ukulele.loop.engine import choose_precision
 from ukulele.types import Request
 
 

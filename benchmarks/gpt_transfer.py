@@ -111,7 +111,7 @@ def losses(run: Path, plays: Path) -> np.ndarray:
     """Loss in nats and bytes of each window of the test text, by the model of a run."""
     from ukulele import data
     from ukulele.data.options import ReadOptions
-    from ukulele.predict import Predictor
+    from ukulele.trial.predict import Predictor
     from ukulele.types import with_answer
 
     predictor = Predictor.load(run)

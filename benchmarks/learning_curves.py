@@ -67,8 +67,8 @@ def features(name: str, options: argparse.Namespace) -> tuple[Any, Any, list[Any
     import torch
 
     from ukulele.config import FitOptions
-    from ukulele.evidence import look
-    from ukulele.preview import preview
+    from ukulele.doors.preview import preview
+    from ukulele.trial.evidence import look
 
     model, more, _ = SETS[name]
     where = str((options.shared / "weights" / model).resolve()) if model == IMAGES else model
@@ -88,10 +88,10 @@ def outcome(x: Any, task: Any, values: Sequence[Any], rows: int, draw: int) -> d
     """What the curve of some rows expects of four times as many, and what those bring."""
     import torch
 
-    from ukulele.evidence import spread_rows, tabled
-    from ukulele.feed import probe_targets
-    from ukulele.learning import STRENGTHS, measure, told
+    from ukulele.loop.feed import probe_targets
     from ukulele.tools.probe import Search, held_out
+    from ukulele.trial.evidence import spread_rows, tabled
+    from ukulele.trial.learning import STRENGTHS, measure, told
 
     order = spread_rows(values, 1000 + draw)
     some, many, rest = order[:rows], order[: FACTOR * rows], order[FACTOR * rows :]

@@ -10,7 +10,7 @@ import full_sst2
 import harness
 
 UKE = f"{full_sst2.UKE} --epochs 1".split()
-WHOLE = "import sys, ukulele.vocabulary as v; v.WORTH = 0.0; from ukulele.cli import main; sys.exit(main())"
+WHOLE = "import sys, ukulele.loop.vocabulary as v; v.WORTH = 0.0; from ukulele.cli import main; sys.exit(main())"
 
 
 def commands(_: argparse.Namespace, staged: Path) -> list[harness.Command]:

@@ -15,7 +15,7 @@ from ukulele.runs.folder import next_folder, read_manifest, read_record
 from ukulele.types import Dataset
 
 if TYPE_CHECKING:
-    from ukulele.predict import Grouped, Predictor
+    from ukulele.trial.predict import Grouped, Predictor
 
 LONGEST = 40  # letters of a folder's name that is made of names
 
@@ -30,7 +30,7 @@ class Run:
     @cached_property
     def predictor(self) -> Predictor | Grouped:
         """The model, loaded when first needed and checked against its own examples."""
-        from ukulele.predict import load_model
+        from ukulele.trial.predict import load_model
 
         return load_model(self.path)
 
@@ -53,7 +53,7 @@ class Run:
         DataError
             If a row cannot be read, or has other inputs than the model takes.
         """
-        from ukulele.asking import read, tasks_for
+        from ukulele.trial.asking import read, tasks_for
 
         if isinstance(rows, str):
             rows = [rows]
@@ -114,7 +114,7 @@ def fit(
     UkuleleError
         Whatever is wrong, said in the user's words.
     """
-    from ukulele.pipeline import fit as run
+    from ukulele.story.pipeline import fit as run
 
     plain = {k: [v] if k in {"target", "text", "track"} and isinstance(v, str) else v for k, v in options.items()}
     if isinstance(plain.get("freeze"), int):
@@ -165,7 +165,7 @@ def choose(data: Any, models: str | Sequence[str] = (), *, hear: Hear | None = N
     **options
         Those of `uke choose`, with underscores: `budget="5m"`, `max_latency=20` (ms), `max_size=50` (MB), `target=…`.
     """
-    from ukulele import choosing
+    from ukulele.doors import choosing
 
     names = [models] if isinstance(models, str | Path) else list(models)
     limits = {name: options.pop(name, None) for name in ("budget", "max_latency", "max_size")}
@@ -177,7 +177,7 @@ def diagnose(data: Any, *, against: Any = None, hear: Hear | None = None, **opti
 
     `against` is other data, labelled or not, that the rows are held against; the options are those of `uke diagnose`.
     """
-    from ukulele import diagnosing
+    from ukulele.doors import diagnosing
 
     return diagnosing.answer(data, _reading(options), hear or _silent, against=against)
 
@@ -189,7 +189,7 @@ def curve(
 
     `gains` are those of `--gain`; the options are those of `uke curve`.
     """
-    from ukulele import curving
+    from ukulele.doors import curving
 
     return curving.answer(data, _reading(options), hear or _silent, gains=gains)
 
@@ -200,7 +200,7 @@ def _reading(options: Mapping[str, Any]) -> FitOptions:
 
 def check(data: Any, **options: Any) -> Dataset:
     """Read and check a data set, and train nothing: splits, notes, findings and the rows set aside."""
-    from ukulele.checking import check as run
+    from ukulele.doors.checking import check as run
 
     return run(data, _reading(options))
 

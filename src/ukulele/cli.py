@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 
 from ukulele import __version__
-from ukulele import options as o
-from ukulele.beforehand import choose, curve, diagnose
+from ukulele.doors import options as o
+from ukulele.doors.beforehand import choose, curve, diagnose
 from ukulele.errors import ModelError, RunError, UkuleleError
 from ukulele.tools.process import collect_seldom, keep_freed_memory, leave
 
@@ -112,18 +112,18 @@ def fit(
 def _fit(data: list[str], options: Any, places: tuple[Path | None, Path | None], *, dry_run: bool, quiet: bool) -> None:
     from ukulele.api import source_name
     from ukulele.data import named
+    from ukulele.doors.show import Screen, summary
     from ukulele.runs.folder import next_folder, read_record
-    from ukulele.show import Screen, summary
 
     folder, resume = places
     source = named(data)
     place = resume or folder or next_folder(source_name(source))
     try:
         with Screen(err, quiet=quiet or os.environ.get("RANK", "0") != "0") as screen:
-            from ukulele import pipeline
+            from ukulele.story import pipeline
 
             if dry_run:
-                from ukulele.forecast import forecast
+                from ukulele.doors.forecast import forecast
 
                 out.print(forecast(source, options, screen.hear), markup=False, soft_wrap=True)
                 return
@@ -154,9 +154,9 @@ def check(
 ) -> None:
     """Read DATA, say what was understood, and list what is wrong with it. Trains nothing."""
     from ukulele import data as reading
-    from ukulele.checking import check as run
     from ukulele.config import FitOptions
-    from ukulele.show import checked
+    from ukulele.doors.checking import check as run
+    from ukulele.doors.show import checked
 
     options = FitOptions(
         target=_tuple(target),
@@ -200,8 +200,8 @@ def convert(data: o.Data, to: o.Format, folder: o.Folder) -> None:
 @app.command(name="models")
 def list_models(filter_: o.Filter = "") -> None:
     """List models: those that work without network, and the hub's image networks by name."""
-    from ukulele.catalogue import listing
-    from ukulele.show import table
+    from ukulele.doors.catalogue import listing
+    from ukulele.doors.show import table
 
     found = listing(filter_)
     if not found:
@@ -234,13 +234,13 @@ def predict(
     stream: o.Stream = False,
 ) -> None:
     """Answer for new texts, pictures or rows with the model of RUN, or with a pre-trained detector as it is."""
-    from ukulele.answering import answer_to
+    from ukulele.doors.answering import answer_to
 
     given = {"confidence": conf, "overlap": iou, "beams": beams, "temperature": temperature, "top_p": top_p}
     given |= {"tokens": max_new_tokens, "seconds": seconds, "seed": seed}
     decoding = {name: value for name, value in given.items() if value is not None}
     if stream:
-        from ukulele.streaming import stream_to
+        from ukulele.doors.streaming import stream_to
 
         stream_to(run, inputs, (precision, device), err, decoding)
         return
@@ -253,7 +253,7 @@ def label_next(
     run: o.RunFolder, unlabelled: o.Unlabelled, wanted: o.Wanted = 50, target: o.Chosen = None, text: o.Columns = None
 ) -> None:
     """Choose rows of UNLABELLED that RUN's model would learn most from: it is unsure of them, and they differ."""
-    from ukulele.labelling import label_next as choose_rows
+    from ukulele.doors.labelling import label_next as choose_rows
 
     choose_rows(run, unlabelled, wanted, target, _tuple(text), (out, err))
 
@@ -268,10 +268,10 @@ def evaluate(
     as_json: o.Json = False,
 ) -> None:
     """Score the model of RUN on labelled DATA, with intervals."""
-    from ukulele.answering import evaluate_on
     from ukulele.config import FitOptions
     from ukulele.data import named
-    from ukulele.show import estimates
+    from ukulele.doors.answering import evaluate_on
+    from ukulele.doors.show import estimates
 
     FitOptions(max_bad=max_bad)  # refused now where it is no share
     scores = evaluate_on(run, named(data), slice_by, max_bad, quarantine, err)
@@ -295,8 +295,8 @@ def report(run: o.RunFolder) -> None:
 def compare(runs: o.Runs) -> None:
     """Put runs side by side."""
     from ukulele import report as pages
+    from ukulele.doors.show import table
     from ukulele.runs.folder import read_record
-    from ukulele.show import table
 
     if len(runs) < 2:
         raise RunError(f"one run was given: {runs[0]}.", hint="Name two or more: uke compare RUN RUN…")

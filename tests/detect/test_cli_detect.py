@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from ukulele.api import load
 from ukulele.cli import answer
 from ukulele.models import build
-from ukulele.predict import Predictor
+from ukulele.trial.predict import Predictor
 
 pytest.importorskip(
     "libreyolo.models.yolox.nn",
@@ -72,7 +72,7 @@ def test_a_run_is_told_whole(run):
 
 def test_boxes_that_may_be_wrong_are_listed_and_shown(weights, folder, tmp_path, monkeypatch):
     monkeypatch.setattr("ukulele.models.yolox.FLOOR", 1e-6)  # so little training makes nothing likely
-    monkeypatch.setattr("ukulele.drawn.SURE", 1e-5)
+    monkeypatch.setattr("ukulele.story.drawn.SURE", 1e-5)
     run, common = tmp_path / "run", ["--model", str(weights), "--cache", str(tmp_path / "c"), "--controls", "none"]
     assert answer(["fit", str(folder), *common, "--epochs", "1", "--freeze", "all", "--out", str(run), "--quiet"]) == 0
     with (run / "suspects.csv").open() as file:
@@ -194,9 +194,9 @@ def test_a_data_set_is_converted(folder, tmp_path, capsys):
 @pytest.mark.slow
 def test_shapes_are_learned_and_a_resumed_run_is_the_same(weights, folder, tmp_path):
     """Ten epochs lower the loss; killed after the fifth and resumed, the weights are the same to the bit."""
-    from ukulele import pipeline
     from ukulele.config import FitOptions
     from ukulele.events import Judged
+    from ukulele.story import pipeline
 
     def options():
         return FitOptions(

@@ -9,7 +9,7 @@ import torch
 from detect_kit import drawn
 from safetensors.torch import save_file
 
-from ukulele import catalogue
+from ukulele.doors import catalogue
 from ukulele.errors import ModelError
 from ukulele.models import build, detectors, letterbox, load
 from ukulele.tasks import Detect

@@ -177,7 +177,7 @@ def in_a_process(*args: Any) -> int | None:
     """`live_and_die` in a process of its own; its exit code, -9 where it was killed."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["ukulele.pipeline", "ukulele.models.encoders", "transformers.models.bert.modeling_bert"]
+        ["ukulele.story.pipeline", "ukulele.models.encoders", "transformers.models.bert.modeling_bert"]
     )
     process = context.Process(target=live_and_die, args=args)
     process.start()

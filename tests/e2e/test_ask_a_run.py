@@ -10,10 +10,10 @@ import pytest
 from e2e_kit import Answer, rows_of, write_csv
 
 import ukulele
-from ukulele import answering
+from ukulele.doors import answering
 from ukulele.errors import DataError
 from ukulele.models import encoders
-from ukulele.predict import Predictor
+from ukulele.trial.predict import Predictor
 
 Uke = Callable[..., Answer]
 

@@ -128,7 +128,7 @@ DEATHS = [
     Death("event:Judged", 1),
     Death("ukulele.runs.folder:RunFolder.save_result", 2),
     Death("ukulele.runs.folder:RunFolder.save_result", 2, True),
-    Death("ukulele.pipeline:pack", 1, True),
+    Death("ukulele.story.pipeline:pack", 1, True),
 ]
 
 

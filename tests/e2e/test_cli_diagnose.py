@@ -170,7 +170,7 @@ def test_a_run_shows_its_curve(uke: Uke, bert: Path, tmp_path: Path) -> None:
 def test_a_run_that_would_take_long_shows_none(
     uke: Uke, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ukulele import learning
+    from ukulele.trial import learning
 
     monkeypatch.setattr(learning, "WORK", 10)
     data = write_csv(tmp_path / "data.csv", rows_of(90), ["text", "label"])

@@ -62,17 +62,17 @@ DEATHS = [
     Death("event:Saved", 7),
     Death("ukulele.tools.files:os.fsync", 6),  # while a checkpoint is written
     Death("ukulele.runs.folder:save_tree", 5, True),  # just behind one
-    Death("ukulele.feed:Feed.judge", 2),  # while validating
+    Death("ukulele.loop.feed:Feed.judge", 2),  # while validating
     Death("event:Judged", 1),
     Death("event:Judged", 3),  # between epochs
-    Death("ukulele.train:put", 1),  # the best weights are about to be put back
+    Death("ukulele.loop.train:put", 1),  # the best weights are about to be put back
     Death("ukulele.runs.folder:RunFolder.save_result", 2),
     Death("ukulele.runs.folder:RunFolder.save_result", 2, True),
     Death("ukulele.evaluate.estimates:resamples", 1),  # while evaluating
-    Death("ukulele.pipeline:pack"),
+    Death("ukulele.story.pipeline:pack"),
     Death("ukulele.models.bundle:write_json", 2),  # while packing
-    Death("ukulele.pipeline:pack", 1, True),
-    Death("ukulele.pipeline:report.write"),
+    Death("ukulele.story.pipeline:pack", 1, True),
+    Death("ukulele.story.pipeline:report.write"),
 ]
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from e2e_kit import Answer, Death, in_a_process, record_of, rows_of, write_csv
 
-from ukulele import ladder
-from ukulele.measuring import Line
+from ukulele.story import ladder
+from ukulele.story.measuring import Line
 
 Uke = Callable[..., Answer]
 FAST = ("--epochs", 4, "--batch", 16, "--rate", 0.003, "--threads", 1, "--controls", "none")
@@ -162,7 +162,7 @@ def test_numbers_and_several_tasks(tables: Path, bert: Path, uke: Uke, tmp_path:
 def test_the_cut_lies_behind_the_stage_that_a_probe_does_best_on(
     tables: Path, bert: Path, uke: Uke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ukulele import layers
+    from ukulele.trial import layers
 
     scores = {"embed": 0.9, "block0": 0.6, "block1": 0.5, "pool": 0.5}
     told = {stage: {"value": v, "error": 0.01, "low": v - 0.02, "high": v + 0.02} for stage, v in scores.items()}
@@ -177,13 +177,13 @@ def test_the_cut_lies_behind_the_stage_that_a_probe_does_best_on(
 
 
 DEATHS = [
-    Death("ukulele.ladder:Sample.line", 1),  # while the first rung is measured
+    Death("ukulele.story.ladder:Sample.line", 1),  # while the first rung is measured
     Death("ukulele.runs.folder:RunFolder.save_result", 1, True),
-    Death("ukulele.ladder:Sample.line", 1, True),
+    Death("ukulele.story.ladder:Sample.line", 1, True),
     Death("ukulele.runs.folder:RunFolder.save_result", 1),
     Death("event:Judged", 2),
     Death("ukulele.runs.folder:RunFolder.save_result", 1),
-    Death("ukulele.pipeline:pack", 1),
+    Death("ukulele.story.pipeline:pack", 1),
 ]
 
 

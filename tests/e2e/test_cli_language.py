@@ -249,7 +249,7 @@ def test_killed_and_resumed_it_ends_bit_identical(folders: Path, tmp_path: Path,
     whole, model = tmp_path / "whole", folders / "gpt2"
     given = {"text": ("prompt",), "target": ("completion",)} if name == "pairs.jsonl" else {}
     assert in_a_process(folders / name, whole, options(tmp_path, model) | given, None, False) == 0
-    deaths = (Death("event:Stepped", 3), Death("ukulele.feed:Feed.judge", 2), Death("ukulele.pipeline:pack"))
+    deaths = (Death("event:Stepped", 3), Death("ukulele.loop.feed:Feed.judge", 2), Death("ukulele.story.pipeline:pack"))
     for number, death in enumerate(deaths):
         run = tmp_path / f"run-{number}"
         begun = options(tmp_path / str(number), model) | given

@@ -123,7 +123,7 @@ def test_how_a_stopped_run_of_several_goes_on(
         (folder / "manifest.json").write_text("{}")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ukulele.pipeline.fit", stopped)
+    monkeypatch.setattr("ukulele.story.pipeline.fit", stopped)
     given = [f"mood={sources['mood']}", "other=has space.csv"]
     answer = uke("fit", *given, "--out", out)
     assert answer.code == 130

@@ -17,7 +17,7 @@ from e2e_kit import PLAIN, Answer, Death, in_a_process, record_of, rows_of, writ
 from safetensors.torch import load_file
 
 from ukulele import evaluate
-from ukulele import together as together_module
+from ukulele.trial import together as together_module
 
 Uke = Callable[..., Answer]
 FAST = ("--strategy", "finetune", "--epochs", 2, "--batch", 16, "--rate", 0.003, "--layer", "last", "--threads", 1)
@@ -307,7 +307,7 @@ def test_tuned_weights_are_decided_once(sources: dict[str, Path], bert: Path, tm
     data: Any = {name: str(path) for name, path in sources.items()}
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert in_a_process(data, whole, options, None, False) == 0
-    deaths = [Death("ukulele.runs.folder:RunFolder.save_result", 3, True), Death("ukulele.pipeline:pack")]
+    deaths = [Death("ukulele.runs.folder:RunFolder.save_result", 3, True), Death("ukulele.story.pipeline:pack")]
     for number, death in enumerate(deaths):
         assert in_a_process(data, run, {} if number else options, death, bool(number)) == -signal.SIGKILL
     assert in_a_process(data, run, {}, None, True) == 0

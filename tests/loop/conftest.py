@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from ukulele import models, tasks
-from ukulele.engine import Engine
 from ukulele.events import Event, Saved
 from ukulele.features import Cache
-from ukulele.feed import Feed
-from ukulele.train import train
+from ukulele.loop.engine import Engine
+from ukulele.loop.feed import Feed
+from ukulele.loop.train import train
 from ukulele.types import Card, Field, Head, Model, Plan, Request, Stage, Table, Target, Tensors
 
 LABELS = ("bad", "good")

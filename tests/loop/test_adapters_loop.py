@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from ukulele.assembly import Assembled, assemble, finished
 from ukulele.errors import PlanError
 from ukulele.events import Lookahead, Saved, Stepped
 from ukulele.features import keys
-from ukulele.private import Private
-from ukulele.selection import changing, check, select, trained
+from ukulele.loop.assembly import Assembled, assemble, finished
+from ukulele.loop.private import Private
+from ukulele.loop.selection import changing, check, select, trained
+from ukulele.loop.train import train
 from ukulele.tools.files import load_tree, save_tree
-from ukulele.train import train
 from ukulele.types import Adapters, Group, Model, Phase, Plan
 
 TUNE = Phase((Group("*lora_*", 0.02), Group("head.*", 0.02)), batch=8, epochs=2, patience=3)

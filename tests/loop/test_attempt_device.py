@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from ukulele import tasks
-from ukulele.attempt import Context, attempt
 from ukulele.config import FitOptions
-from ukulele.engine import Engine
 from ukulele.features import Cache
+from ukulele.loop.engine import Engine
 from ukulele.runs import RunFolder
+from ukulele.trial.attempt import Context, attempt
 from ukulele.types import Candidate, Dataset, Group, Phase, Plan, Target
 
 PLAN = Plan("x", (Phase((Group("head.*", 0.02), Group("block1.*", 0.01)), batch=8),))

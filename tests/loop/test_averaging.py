@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from ukulele.averaging import Average
 from ukulele.events import Saved, Stepped
-from ukulele.train import Judgement, train
+from ukulele.loop.averaging import Average
+from ukulele.loop.train import Judgement, train
 from ukulele.types import Group, Phase, Plan
 
 PHASE = Phase((Group("head.*", 0.02), Group("block1.*", 0.01)), batch=8, epochs=3)

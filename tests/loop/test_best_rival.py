@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ukulele.tasks import Classify, MultiLabel, Regress
-from ukulele.together import best_rival
+from ukulele.trial.together import best_rival
 from ukulele.types import Candidate, Plan
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from ukulele.between import ALPHAS, Start
 from ukulele.events import Judged, Saved, Souped
-from ukulele.soup import Kept, mean
+from ukulele.loop.between import ALPHAS, Start
+from ukulele.loop.soup import Kept, mean
+from ukulele.loop.train import train
 from ukulele.tools.files import load_tree, save_tree
-from ukulele.train import train
 from ukulele.types import Group, Phase, Plan
 
 HEAD = Group("head.*", 0.02)

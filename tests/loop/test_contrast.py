@@ -12,11 +12,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ukulele.contrast import pairs_loss
 from ukulele.events import Saved, Stepped
-from ukulele.sampling import paired
+from ukulele.loop.contrast import pairs_loss
+from ukulele.loop.sampling import paired
+from ukulele.loop.train import train
 from ukulele.tools.files import load_tree, save_tree
-from ukulele.train import train
 from ukulele.types import Group, Phase, Plan
 
 PAIRS = Phase((Group("block*", 0.003), Group("embed.*", 0.003)), loss="pairs", epochs=12, batch=8)

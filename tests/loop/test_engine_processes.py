@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from ukulele.engine import Engine, choose_device, choose_precision
 from ukulele.events import Judged, Stepped
+from ukulele.loop.engine import Engine, choose_device, choose_precision
 from ukulele.tools.files import load_tree, save_tree
 from ukulele.types import Group, Loss, Phase, Plan
 
@@ -87,8 +87,8 @@ def work(model_folder: str, cache: str, rows_file: str, count: str, out: str) ->
     """What each process does: the plan, its losses, its final weights."""
     from ukulele import models, tasks
     from ukulele.features import Cache
-    from ukulele.feed import Feed
-    from ukulele.train import train
+    from ukulele.loop.feed import Feed
+    from ukulele.loop.train import train
     from ukulele.types import Request, Row, Table, Target, Where
 
     class Listed(list[Row]):

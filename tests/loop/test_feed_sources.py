@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from ukulele import tasks
-from ukulele.attempt import _note
-from ukulele.engine import Engine
 from ukulele.events import Judged, Lookahead, Place, Said, Stepped
 from ukulele.features import Cache, Computed, Store
 from ukulele.features.encode import Frozen
-from ukulele.train import Judgement, train
+from ukulele.loop.engine import Engine
+from ukulele.loop.train import Judgement, train
+from ukulele.trial.attempt import _note
 from ukulele.types import Group, Phase, Plan, Table, Target
 
 HEAD = Group("head.*", 0.02)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ukulele.errors import PlanError
-from ukulele.private import Private, labelled, shared, tops, with_tops
+from ukulele.loop.private import Private, labelled, shared, tops, with_tops
 from ukulele.types import Group, Phase, Plan
 
 PLAN = Plan("x", (Phase((Group("head.*", 0.01), Group("block0.*", 0.01)), batch=12, epochs=2),), seed=1)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ukulele.config import power
-from ukulele.sampling import MOST, batches, drawn, pieces
-from ukulele.truth import Truth
+from ukulele.loop.sampling import MOST, batches, drawn, pieces
+from ukulele.loop.truth import Truth
 
 SAMPLINGS = st.sampled_from(["proportional", "sqrt", "equal", "temperature:3"])
 

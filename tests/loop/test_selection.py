@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ukulele.errors import PlanError
-from ukulele.selection import changing, check, match_group, owners, put, select
+from ukulele.loop.selection import changing, check, match_group, owners, put, select
 from ukulele.types import Card, Field, Group, Model, Phase, Plan, Stage, Tensors
 
 STAGES = ("embed", "block0", "block1", "block10", "pool")

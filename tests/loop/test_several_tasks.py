@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from ukulele import balance
-from ukulele.descent import jacobian, look_ahead
 from ukulele.events import Judged, Lookahead, Said, Saved, Stepped
-from ukulele.selection import select
+from ukulele.loop.descent import jacobian, look_ahead
+from ukulele.loop.selection import select
+from ukulele.loop.train import Above, Judgement, NotFiniteError, train
 from ukulele.tools.files import load_tree, save_tree
-from ukulele.train import Above, Judgement, NotFiniteError, train
 from ukulele.types import Group, Loss, Phase, Plan
 
 HEAD = Group("head.*", 0.02)
@@ -65,7 +65,7 @@ def test_a_step_takes_no_more_backward_passes_than_tasks_and_one(
 ) -> None:
     if name in NEEDS_TORCHJD:
         pytest.importorskip("torchjd")
-    monkeypatch.setattr("ukulele.train.LOOKS", 0)
+    monkeypatch.setattr("ukulele.loop.train.LOOKS", 0)
     passes = []
 
     def counted(function: Any) -> Any:

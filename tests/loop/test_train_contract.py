@@ -14,16 +14,16 @@ import torch
 from torch import nn
 
 from ukulele import models
-from ukulele.engine import Engine
 from ukulele.events import Judged, Place, Saved, Stepped
 from ukulele.features import Cache, Computed
+from ukulele.loop.engine import Engine
+from ukulele.loop.optimisers import schedule
+from ukulele.loop.sampling import pieces
+from ukulele.loop.selection import changing, check, owners, select
+from ukulele.loop.train import Above, Judgement, NotFiniteError, _start, _step, train
 from ukulele.models import images
 from ukulele.models.dropout import Dropout
-from ukulele.optimisers import schedule
-from ukulele.sampling import pieces
-from ukulele.selection import changing, check, owners, select
 from ukulele.tools.files import load_tree, save_tree
-from ukulele.train import Above, Judgement, NotFiniteError, _start, _step, train
 from ukulele.types import Group, Model, Phase, Plan, Request
 
 HEAD = Group("head.*", 0.02)
@@ -328,7 +328,7 @@ def test_a_step_in_pieces_has_the_losses_of_the_whole(bert: Any, make_kit: Any, 
     cut = len(kit.model.stages) - 2
     above = Above(kit.model, kit.heads, cut).eval()
     whole = kit.feed.part(cut, 0, range(12))
-    monkeypatch.setattr("ukulele.feed.pieces", lambda lengths: pieces(lengths, cost=0))
+    monkeypatch.setattr("ukulele.loop.feed.pieces", lambda lengths: pieces(lengths, cost=0))
     parted = kit.feed.part(cut, 0, range(12))
     assert len(whole) == 1
     assert len(parted) > 1

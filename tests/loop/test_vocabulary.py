@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from ukulele.events import Stepped
-from ukulele.train import train
+from ukulele.loop.train import train
+from ukulele.loop.vocabulary import Compact
 from ukulele.types import Group, Phase, Plan
-from ukulele.vocabulary import Compact
 
 TABLE = "embed.embeddings.word_embeddings.weight"
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ukulele import models
+from ukulele.loop.work import operations
 from ukulele.types import Request
-from ukulele.work import operations
 
 
 def test_operations_are_those_of_the_matrices(encoder_folder: Callable[..., Path]) -> None:

@@ -16,8 +16,8 @@ from ukulele import models, tasks
 from ukulele.errors import ModelError, RunError, UkuleleError
 from ukulele.models import images
 from ukulele.models.bundle import BUNDLE_FILE, _own_sha256, read_bundle, write_bundle
-from ukulele.predict import Predictor
 from ukulele.tools.collate import collate
+from ukulele.trial.predict import Predictor
 from ukulele.types import Card, Model, Request, Target
 
 Folders = Callable[..., Path]

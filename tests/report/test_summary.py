@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from ukulele.doors.show import Screen, summary
 from ukulele.events import Judged, Lookahead, Place
-from ukulele.show import Screen, summary
 
 WIDE = """\
 on the test rows of each task, with 95 % intervals

@@ -9,10 +9,10 @@ import pytest
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
 from ukulele.config import FitOptions
-from ukulele.engine import Engine
 from ukulele.events import Judged, Place, Said, Stepped
-from ukulele.pipeline import _same_machine, tracking
+from ukulele.loop.engine import Engine
 from ukulele.runs import RunFolder
+from ukulele.story.pipeline import _same_machine, tracking
 
 
 class Recorder:
@@ -42,7 +42,7 @@ class Recorder:
 def test_a_tracker_counts_on_after_a_resume_and_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Recorder, "made", [])
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "tensorboard", Recorder)
-    monkeypatch.setattr("ukulele.engine.find_spec", lambda name: name)
+    monkeypatch.setattr("ukulele.loop.engine.find_spec", lambda name: name)
     options, engine = FitOptions(track=("tensorboard",)), Engine("cpu", "fp32")
     events = [Stepped(Place(), 1, 1, {"mood": 0.5}, 8), Judged(Place(0, 1), 0.25, 0.75, best=True)]
     run = RunFolder.create(tmp_path / "run", options.plain())
@@ -94,7 +94,7 @@ def test_a_run_that_fails_early_leaves_its_folder_free(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(Recorder, "made", [])
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "tensorboard", Writer)
-    monkeypatch.setattr("ukulele.engine.find_spec", lambda name: name)
+    monkeypatch.setattr("ukulele.loop.engine.find_spec", lambda name: name)
     out = tmp_path / "run"
     with pytest.raises(ukulele.UkuleleError, match="one class only"):
         ukulele.fit([("tea", "good"), ("rain", "good")] * 20, track="tensorboard", out=out)

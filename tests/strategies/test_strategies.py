@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ukulele import models, tasks
-from ukulele.assembly import assemble
 from ukulele.errors import PlanError
+from ukulele.loop.assembly import assemble
+from ukulele.loop.selection import check, select
 from ukulele.models.adapters import places
-from ukulele.selection import check, select
 from ukulele.strategies import STRATEGIES, Facts, Wishes, controls, in_words, make, scratch
 from ukulele.strategies import cut as strategies_cut
 from ukulele.strategies.facts import frozen_stages

@@ -9,9 +9,9 @@ import pytest
 
 from ukulele.config import FitOptions
 from ukulele.errors import PlanError
+from ukulele.story.unread import refuse_unread
 from ukulele.strategies import READS, STRATEGIES, Facts, Wishes, make, rungs
 from ukulele.types import Dataset, Modality
-from ukulele.unread import refuse_unread
 
 STAGES = ("stem", "block0", "block1", "head", "pool")
 ALL = frozenset(STAGES[:-1])

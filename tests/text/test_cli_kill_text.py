@@ -15,7 +15,7 @@ from ukulele.models import words
 DEATHS = [
     Death("event:Stepped", 3),
     Death("ukulele.models.generation:generate", 2),  # while validation rows are written
-    Death("ukulele.pipeline:pack"),
+    Death("ukulele.story.pipeline:pack"),
 ]
 
 

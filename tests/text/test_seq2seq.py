@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from ukulele import models
 from ukulele.errors import ModelError
 from ukulele.features.encode import Frozen, Pass
+from ukulele.loop.selection import select
 from ukulele.models.bundle import read_bundle, write_bundle
 from ukulele.models.words import Words, from_assets
-from ukulele.selection import select
 from ukulele.tools.collate import collate, separate
 from ukulele.types import Group, Model, Phase, Tensors, Writing
 

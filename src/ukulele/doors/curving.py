@@ -1,0 +1,116 @@
+"""`uke curve`: what more labels would bring, from probes on parts of those that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from ukulele import models
+from ukulele.config import FitOptions
+from ukulele.doors.preview import preview
+from ukulele.doors.show import table
+from ukulele.errors import PlanError
+from ukulele.events import Hear, Said
+from ukulele.trial.attempt import Context
+from ukulele.trial.evidence import clearly_best, look, refuse_unprobed, spread_rows, stage_scores
+from ukulele.trial.learning import GAINS, measure, told
+
+MOST = 20_000  # rows whose curve is measured
+
+
+def answer(
+    source: Any, options: FitOptions, hear: Hear, *, gains: Sequence[float] | None = None
+) -> dict[str, Any]:  # fmt: skip
+    """The learning curve of each task, as plain JSON.
+
+    Parameters
+    ----------
+    gains
+        How much better is asked for: how many more labels would that take?
+
+    Raises
+    ------
+    UkuleleError
+        If the data or the model cannot be used.
+    """
+    context = preview(source, options, hear)
+    refuse_unprobed(context)
+    wanted = tuple(gains or GAINS)
+    if strange := [gain for gain in wanted if not gain > 0]:
+        raise PlanError(f"--gain {strange[0]:g}: a number above 0 was expected.")
+    name = options.model or models.DEFAULTS[context.data.modality]
+    return {"data": context.data.name, "model": name, **curves(name, context, wanted)}
+
+
+def curves(name: str, context: Context, gains: Sequence[float]) -> dict[str, Any]:
+    """The curves of all tasks on the stage that a probe stands on."""
+    every = len(context.data.splits["train"])
+    first = next(iter(context.tasks))
+    some = None
+    if every > MOST:
+        context.hear(Said(f"the curve is measured on {MOST:,} of the {every:,} rows"))
+        cells = context.truth("train").cells(first)
+        order = spread_rows([cell if isinstance(cell, str | tuple) else "" for cell in cells], context.options.seed)
+        some = order[:MOST]
+        some.sort()
+    seen = look(name, context, some)
+    scores = stage_scores(seen.stages, seen.truth, context.tasks, context.options.seed)
+    asked = context.options.layer
+    if asked not in {"auto", "last"} and asked not in seen.stages:
+        raise PlanError(f"{name} has no stage {asked!r}.", hint="Its stages: " + ", ".join(seen.stages))
+    stage = {"auto": clearly_best(scores, seen.last) or seen.last, "last": seen.last}.get(asked, asked)
+    x, found = seen.stages[stage].float(), {}
+    for task_name, task in context.tasks.items():
+        context.hear(Said(f"{task_name}: probes on nested subsets"))
+        numbers = seen.truth.numbers(task_name)
+        curve = measure(x[numbers], task, seen.truth.values(task_name), context.options.seed)
+        found[task_name] = told(curve, task, gains)
+    return {"layer": stage, "tasks": found}
+
+
+def show(found: Mapping[str, Any], console: Console, data: Sequence[str]) -> None:
+    """Curves for people."""
+    del data
+    for name, curve in found["tasks"].items():
+        percent = f"{100 * curve['level']:.0f} % interval"
+        console.print(
+            f"{name}: {curve['metric']} of a probe on {found['layer']} of {found['model']}, by labelled rows",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
+        rows = [(f"{p['rows']:,}", f"{p['value']:.4f}", _ends(p), "measured") for p in curve["points"]]
+        rows += [(f"{p['rows']:,}", f"{p['value']:.4f}", _ends(p), "expected") for p in curve["expected"]]
+        table(console, ("rows", curve["metric"], percent, ""), rows)
+        console.print(f"Without any further gain it stays at {curve['no_further_gain']:.4f}.", markup=False)
+        for more in curve["more"]:
+            console.print(_labels(more, curve["metric"]), markup=False, soft_wrap=True)
+        console.print(curve["advice"], markup=False, soft_wrap=True)
+        console.print()
+
+
+def _ends(estimate: Mapping[str, Any]) -> str:
+    return f"{estimate['low']:.4f} to {estimate['high']:.4f}" if "low" in estimate else ""
+
+
+def _labels(more: Mapping[str, Any], metric: str) -> str:
+    """How many more labels a gain takes, in words.
+
+    >>> _labels({"gain": 0.02, "value": 400.0, "low": 90.0, "high": None, "reached": 0.9}, "accuracy")
+    '+0.02 accuracy: about 400 more labels (90 or more)'
+    """
+    start = f"+{more['gain']:g} {metric}: "
+    if more["value"] is None:
+        return f"{start}hardly within 64 times the rows ({more['reached']:.0%} of the curves get there)"
+    high = "or more" if more["high"] is None else f"to {_round(more['high'])}"
+    return f"{start}about {_round(more['value'])} more labels ({_round(more['low'])} {high})"
+
+
+def _round(number: float) -> str:
+    """Two digits are all that is known.
+
+    >>> _round(1234.0), _round(57.0), _round(3.2)
+    ('1,200', '57', '3')
+    """
+    size = 10 ** max(0, len(str(int(number))) - 2)
+    return f"{int(round(number / size) * size):,}"

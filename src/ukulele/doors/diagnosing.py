@@ -1,0 +1,230 @@
+"""`uke diagnose`: what one pass of a model through the data tells, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from ukulele import data, diagnose, evaluate, models
+from ukulele.config import FitOptions
+from ukulele.data import ReadOptions
+from ukulele.doors.preview import preview
+from ukulele.doors.show import findings as show_findings
+from ukulele.doors.show import interval, table
+from ukulele.errors import DataError
+from ukulele.events import Hear, Said
+from ukulele.tools.probe import Search, held_out
+from ukulele.trial.attempt import Context
+from ukulele.trial.evidence import (
+    AVERAGE,
+    PROBED,
+    Seen,
+    clearly_best,
+    enough,
+    look,
+    probed,
+    refuse_unprobed,
+    spread_rows,
+    stage_scores,
+    summaries,
+)
+from ukulele.trial.neighbourhood import nearest
+from ukulele.types import Finding, Row, Rows, Task
+
+FEW = 20  # rows a side, below which distances say nothing
+MOST = 2000  # rows a side that distances are computed of
+CHECKS: tuple[Callable[[Seen, Context], Sequence[Finding]], ...] = ()
+"""What else looks at rows through their features, without training: each adds its findings to those below."""
+
+
+def answer(source: Any, options: FitOptions, hear: Hear, *, against: Any = None) -> dict[str, Any]:
+    """What the pass tells, as plain JSON.
+
+    Parameters
+    ----------
+    against
+        Other data, labelled or not: how far do the rows lie from it? None: how far do training and test rows lie apart?
+
+    Raises
+    ------
+    UkuleleError
+        If the data or the model cannot be used.
+    """
+    context = preview(source, options, hear)
+    refuse_unprobed(context)
+    name = options.model or models.DEFAULTS[context.data.modality]
+    every = len(context.data.splits["train"])
+    seen = look(name, context, None if every <= data_limit() else _sample(context))
+    scores = stage_scores(seen.stages, seen.truth, context.tasks, options.seed)
+    best = clearly_best(scores, seen.last)
+    if seen.average is not None:
+        scores |= stage_scores({AVERAGE: seen.average}, seen.truth, context.tasks, options.seed)
+    hear(Said("probes on the features"))
+    asked = {task: _task(seen, best or seen.last, context, task) for task in context.tasks}
+    hear(Said("distances"))
+    apart = _distances(seen, best or seen.last, context, against)
+    found = [*context.data.findings, *_findings(asked, scores, best, seen.last), *diagnose.apart(apart)]
+    found += chain.from_iterable(check(seen, context) for check in CHECKS)
+    return {
+        "data": context.data.name, "model": name, "rows": len(seen.rows), "stage": best or seen.last,
+        "far": best is not None, "layers": [{"stage": stage, **score} for stage, score in scores.items()],
+        "tasks": asked, "distance": apart, "findings": [asdict(one) for one in found],
+    }  # fmt: skip
+
+
+def data_limit() -> int:
+    """Training rows up to which all are looked at."""
+    return 20_000
+
+
+def _sample(context: Context) -> Any:
+    cells = context.truth("train").cells(next(iter(context.tasks)))
+    order = spread_rows([cell if isinstance(cell, str | tuple) else "" for cell in cells], context.options.seed)
+    return np.sort(order[:PROBED])
+
+
+# ---------------------------------------------------------------- what is learnt
+
+
+def _task(seen: Seen, stage: str, context: Context, name: str) -> dict[str, Any]:
+    """What a probe and the neighbours make of a task, held out, and what the same answer for every row makes."""
+    task, seed = context.tasks[name], context.options.seed
+    numbers, values = enough(seen.truth.numbers(name), task, seen.truth.values(name), seed)
+    x = seen.stages[stage][numbers].float()
+    held = probed(x, task, values, seed)
+    near = {f"{k} nearest": _estimate(held.task, found) for k, found in nearest(x, task, values).items()}
+    return {
+        "metric": task.metrics[0].name, "rows": len(numbers), "learnt": held.learnt,
+        "probe": _estimate(held.task, held.table), **near, "same for every row": _estimate(held.task, held.plain),
+    }  # fmt: skip
+
+
+def _estimate(task: Task, found: Any) -> dict[str, Any] | None:
+    estimate = evaluate.decisive(task, found)
+    return None if estimate is None else asdict(estimate)
+
+
+def _findings(
+    asked: Mapping[str, Mapping[str, Any]], scores: Mapping[str, Mapping[str, Any]], best: str | None, last: str
+) -> list[Finding]:
+    found = [diagnose.nothing_learnt(name, one) for name, one in asked.items() if one["learnt"] is False]
+    found += [diagnose.cannot_tell(name) for name, one in asked.items() if one["learnt"] is None]
+    if best is not None and any(one["learnt"] for one in asked.values()):
+        found.append(diagnose.far_domain(best, scores[best], last, scores[last]))
+    return found
+
+
+# ---------------------------------------------------------------- how far
+
+
+def _distances(seen: Seen, stage: str, context: Context, against: Any) -> dict[str, Any] | None:
+    """How far the training rows lie from other data, or from the test rows; None where there are too few."""
+    if against is None:
+        rows, what = context.data.splits.get("test"), "the test rows"
+    else:
+        rows, what = _other(against, context), f"{against}"
+    if rows is None or len(rows) < FEW or len(seen.rows) < 2 * FEW:
+        return None
+    ours = _spread(seen.stages[stage].float(), context.options.seed)
+    if len(rows) > MOST:
+        rows = rows.take(np.sort(np.random.default_rng(context.options.seed).permutation(len(rows))[:MOST]).tolist())
+    theirs = summaries(seen.model, rows, context)[stage].float()
+    halves = ours[0::2].numpy(), ours[1::2].numpy()
+    a, b = ours.numpy(), theirs.numpy()
+    tested = diagnose.mmd(a, b, context.options.seed)
+    return {
+        "of": "the training rows", "from": what, "rows": [len(ours), len(theirs)],
+        "frechet": diagnose.frechet(a, b), "frechet_of_halves": diagnose.frechet(*halves),
+        "mmd": tested.value, "mmd_p": tested.p, "proxy_a": diagnose.proxy_a(_told_apart(ours, theirs)),
+        "cka": diagnose.covariance_cka(a, b), "cka_of_halves": diagnose.covariance_cka(*halves),
+    }  # fmt: skip
+
+
+def _spread(x: Tensor, seed: int) -> Tensor:
+    order = np.random.default_rng(seed).permutation(len(x))[:MOST]
+    return x[torch.from_numpy(order)]
+
+
+def _told_apart(ours: Tensor, theirs: Tensor) -> float:
+    """The balanced error of a held-out probe that is to tell two sets of rows apart."""
+    y = torch.cat([torch.zeros(len(ours)), torch.ones(len(theirs))]).long()
+    rows = torch.where(y == 0, 1 / len(ours), 1 / len(theirs))
+    _, answers = held_out(torch.cat([ours, theirs]), y, 2, weights=rows, search=Search(metric="log_loss"))
+    wrong = (answers.argmax(1) != y).double()
+    return float((wrong[y == 0].mean() + wrong[y == 1].mean()) / 2)
+
+
+def _other(against: Any, context: Context) -> Rows:
+    """Rows of other data: all of a labelled set, or inputs in the columns of ours."""
+    cache = context.options.cache_folder
+    source = data.named([against]) if isinstance(against, str) else against
+    try:
+        found = data.read(source, ReadOptions(), cache)
+    except DataError:
+        rows, _ = data.read_inputs(source, context.data.columns, context.data.modality, cache)
+        return rows
+    if found.modality != context.data.modality:
+        raise DataError(
+            f"{against} holds {found.modality} data; {context.data.name} is {context.data.modality}: there is no "
+            "distance between them."
+        )
+    return _Chain([rows for rows in found.splits.values() if len(rows)])
+
+
+class _Chain:
+    """Several rows one behind the other."""
+
+    def __init__(self, parts: Sequence[Rows]) -> None:
+        self._places = [(part, i) for part in parts for i in range(len(part))]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Row:
+        part, at = self._places[index]
+        return part[at]
+
+    def __iter__(self) -> Any:
+        return (part[at] for part, at in self._places)
+
+    def take(self, indices: Sequence[int]) -> _Chain:
+        """Those rows."""
+        found = _Chain([])
+        found._places = [self._places[int(i)] for i in indices]
+        return found
+
+    def column(self, name: str) -> list[Any]:
+        """Not asked for: nothing but inputs is looked at."""
+        raise DataError(f"no column {name!r} of several splits at once.")
+
+
+# ---------------------------------------------------------------- for people
+
+
+def show(found: Mapping[str, Any], console: Console, given: Sequence[str]) -> None:
+    """What was found, for people."""
+    del given
+    console.print(f"{found['data']}: {found['rows']:,} training rows through {found['model']}", markup=False)
+    console.print("a probe behind each stage, with 95 % intervals", markup=False)
+    rows = [
+        ("*" if one["stage"] == found["stage"] else "", one["stage"], interval(one, 3).strip())
+        for one in found["layers"]
+    ]
+    table(console, ("", "stage", "held-out score"), rows)
+    for name, task in found["tasks"].items():
+        console.print(f"\n{name}, {task['metric']}, on {task['rows']:,} rows held out", markup=False)
+        lines = [(what, interval(value).strip()) for what, value in task.items() if isinstance(value, dict)]
+        table(console, ("answers of", "value (95 % interval)"), lines)
+    if found["distance"] is not None:
+        console.print()
+        for line in diagnose.apart_in_words(found["distance"]):
+            console.print(line, markup=False, soft_wrap=True)
+    console.print()
+    show_findings([Finding(**one) for one in found["findings"]], console)

@@ -1,0 +1,41 @@
+"""What is asked of data and models before anything is trained: a context that no run belongs to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ukulele import data, features
+from ukulele.config import FitOptions
+from ukulele.events import Hear, Said
+from ukulele.loop.engine import Engine, choose_device, choose_precision
+from ukulele.runs import RunFolder
+from ukulele.story.asked import make_tasks
+from ukulele.trial.attempt import Context
+
+
+def preview(source: Any, options: FitOptions, hear: Hear) -> Context:
+    """Read the data; features are those that `uke fit` stores and reads.
+
+    Raises
+    ------
+    UkuleleError
+        Whatever `uke fit` would say of the data or the options before it trains.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    dataset = data.read(source, options.reading, options.cache_folder)
+    for note in dataset.notes:
+        hear(Said(note))
+    for finding in dataset.findings:
+        hear(Said(finding.message, "info" if finding.severity == "info" else "warning"))
+    device = choose_device(options.device)
+    precision = choose_precision(options.precision, device)
+    cache = features.Cache(options.cache_folder, int(options.cache_budget * 2**30))
+    nowhere = RunFolder(Path("preview"), {"options": {}, "decisions": {}}, writes=False)
+    return Context(
+        options, dataset, make_tasks(dataset, options), cache, Engine(device, precision), precision, nowhere, hear,
+        taps=True,
+    )  # fmt: skip

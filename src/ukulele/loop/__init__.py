@@ -1,0 +1,1 @@
+"""Training: rows to steps, losses to gradients, a plan to weights."""

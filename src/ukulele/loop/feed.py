@@ -1,0 +1,422 @@
+"""The way of the rows through one model: frozen features from the cache at the cut, steps for the loop, answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ukulele import features
+from ukulele.errors import InternalError
+from ukulele.events import Hear, Said
+from ukulele.features import LENGTH, TAP, Pass, Source, Store
+from ukulele.features.encode import by_length
+from ukulele.loop.engine import Engine
+from ukulele.loop.sampling import batches, paired, pieces
+from ukulele.loop.train import Judgement, Part, Piece
+from ukulele.loop.truth import Numbers, Truth
+from ukulele.models.adapters import written_in
+from ukulele.tools.collate import collate, widen
+from ukulele.tools.packing import packed
+from ukulele.tools.probe import Probe, Search, fit_logistic, fit_ridge
+from ukulele.types import WRITTEN, Field, Head, Metric, Model, Plan, Split, Table, Task, Tensors
+
+Decide = Callable[[str, Callable[[], Any]], Any]  # what is decided, and how where it is not decided yet
+LAST = 1024  # rows at a time where only a head is left
+STEP = 256  # rows of a step of several tasks at most, unless the batch of one is larger
+
+
+@dataclass
+class Feed:
+    """Tables of one data set seen through one model.
+
+    All rows are encoded, whatever tasks they have, so that candidates for some tasks share what is stored; only the
+    rows that have any of the tasks are trained on, judged and answered. `decide` makes a decision once and replays
+    it in a resumed run. `trunk` is the model before it was cut short at a stage, or given adapters: where all stages'
+    summaries are stored, a model cut short reads its own from there.
+    """
+
+    model: Model
+    heads: Mapping[str, Head]
+    plan: Plan
+    tables: Mapping[Split, Table]
+    cache: features.Cache
+    engine: Engine
+    dtype: str
+    hear: Hear
+    trunk: Model | None = None
+    decide: Decide = lambda _what, how: how()
+    ahead: int = 0  # a cut below the last stage that is going to be read anyway: the pass begins with it
+    taps: bool = True  # whether every stage's summary of the trunk is stored, where there is one
+    probes: dict[str, Probe] = field(default_factory=dict)
+    truths: dict[Split, Truth] = field(default_factory=dict)  # shared by the feeds of a run
+    _sources: dict[tuple[str, int, int], Source] = field(default_factory=dict)
+    _phase: int = 0
+    _said: bool = False
+
+    # ------------------------------------------------------------ sources
+
+    def source(self, split: Split, cut: int, view: int = 0) -> Source:
+        """The split's rows at a cut, in a view."""
+        if (split, cut, view) not in self._sources:
+            taps = self.tapping and 0 < cut < len(self.model.stages) and not view
+            wanted = Pass(cut, view, self.views_seed, self.dtype if cut else "fp32", self.engine.device, taps)
+            self._sources[split, cut, view] = self._pass(self.model, split, wanted)
+        return self._sources[split, cut, view]
+
+    def pooled(self, split: Split) -> Source:
+        """The split's rows behind the last stage, with every stage's summary where the trunk stores those."""
+        key = (split, -1, 0)
+        if key not in self._sources:
+            model = self.trunk or self.model
+            wanted = Pass(len(model.stages), 0, self.views_seed, self.dtype, self.engine.device, self.tapping)
+            self._sources[key] = self._pass(model, split, wanted, self._base(model, split, wanted))
+        return self._sources[key]
+
+    def _base(self, model: Model, split: Split, wanted: Pass) -> tuple[int, Store] | None:
+        """The rows at the cut ahead, where a pass to the top is still to be run: it goes on from there."""
+        if not 0 < self.ahead < wanted.cut or self.engine.agree(self._writer(model, split, wanted).whole()):
+            return None
+        source = self._pass(model, split, replace(wanted, cut=self.ahead))
+        return (self.ahead, source) if isinstance(source, Store) else None
+
+    def _writer(
+        self, model: Model, split: Split, wanted: Pass, base: tuple[int, Store] | None = None
+    ) -> features.Writer:
+        return features.Writer(model, self.tables[split].rows, wanted, self.cache, self.hear, base)
+
+    def _pass(self, model: Model, split: Split, wanted: Pass, base: tuple[int, Store] | None = None) -> Source:
+        writer = self._writer(model, split, wanted, base)
+        if wanted.view and not self.plan.views:  # never asked for again once its epoch is over
+            self._sources = {key: source for key, source in self._sources.items() if not key[2]}
+            return writer.computed()
+        what = f"{split} at {wanted.cut} in view {wanted.view} is stored: {writer.key}"
+        stored = self.engine.agree(self.decide(what, writer.fits))
+        if stored and self.engine.world > 1:
+            writer.share((self.engine.rank, self.engine.world))
+            self.engine.wait()
+        return writer.source(stored)
+
+    @property
+    def views_seed(self) -> int:
+        """The seed of augmented views."""
+        return self.plan.seed if self.plan.views_seed is None else self.plan.views_seed
+
+    @property
+    def tapping(self) -> bool:
+        """Whether every stage's summary is stored."""
+        return self.trunk is not None and self.taps
+
+    @property
+    def tapped(self) -> str:
+        """The field that holds the pooled vector in what `pooled` gives; "several" where it is columns of those."""
+        stop, gather = self.model.recipe.get("stop"), self.model.recipe.get("gather")
+        if not self.tapping:
+            return "pooled"
+        return "several" if gather else f"{TAP}{stop['stage']}" if stop else "pooled"
+
+    def _vectors(self, read: Callable[[Sequence[str]], Tensors]) -> Tensor:
+        """The pooled vectors of rows, from fields that `read` gives: one of them, or columns of several."""
+        if self.tapped != "several":
+            return read([self.tapped])[self.tapped]
+        columns = self.model.recipe["gather"]
+        found = read([f"{TAP}{stage}" for stage, _ in columns])
+        return torch.cat([found[f"{TAP}{stage}"][:, mine] for stage, mine in columns], 1)
+
+    def truth(self, split: Split) -> Truth:
+        """The true answers of a split."""
+        if split not in self.truths:
+            self.truths[split] = Truth(self.tables[split].rows)
+        return self.truths[split]
+
+    def values(self, split: Split, task: str) -> list[Any]:
+        """The raw targets of the rows that have one."""
+        return self.truth(split).values(task)
+
+    def numbers(self, split: Split) -> Numbers:
+        """The rows that have any of the tasks."""
+        return self.truth(split).having(self.tables[split].tasks)
+
+    def tokens(self, split: Split) -> list[int]:
+        """The length of each row, before what is too long is cut; nothing where rows have none."""
+        found = self._read(split) if any(field.axis for field in self.model.inputs.values()) else []
+        limit, rows = self.model.limit, self.tables[split].rows
+        full = [] if limit is None else [row for row, length in enumerate(found) if length >= limit]
+        if full and self.model.lengths is not None:  # as long as the model takes, or cut to that: it is not stored
+            for row, length in zip(full, self.model.lengths([rows[row].inputs for row in full]), strict=True):
+                found[row] = length
+        return found
+
+    def _read(self, split: Split) -> list[int]:
+        """The length of each row as the model reads it."""
+        if all(phase.optimiser == "probe" for phase in self.plan.phases):  # else the trunk is another by now
+            source = self.pooled(split)
+            if LENGTH in source.fields and isinstance(source, Store):
+                return [int(length) for length in source.stack(LENGTH)]
+        return [int(length) for length in self.source(split, 0).lengths()]
+
+    # ------------------------------------------------------------ steps
+
+    def steps(self, phase: int, cut: int, epoch: int) -> Sequence[Sequence[int]]:
+        """Row numbers in batches of like length, in an order that depends on seed, phase and epoch alone."""
+        self._enter(phase)
+        source = self.source("train", cut, self._view(epoch))
+        draw = np.random.default_rng((self.plan.seed, phase, epoch))
+        if self.plan.phases[phase].loss == "pairs":
+            classes = self.truth("train").classes(next(iter(self.tables["train"].tasks)))
+            return paired(classes, self.plan.phases[phase].batch, draw)
+        strata = self.truth("train").strata(self.tables["train"].tasks)
+        return batches(strata, source.lengths(), self.step_rows(phase), self.plan.sampling, draw)
+
+    def step_rows(self, phase: int) -> int:
+        """Rows of a step: a batch of each task, as each would have alone; those that share all rows share the batch."""
+        batch, truth, tasks = self.plan.phases[phase].batch, self.truth("train"), self.tables["train"].tasks
+        one = sum(len(truth.numbers(task)) for task in tasks) / len(tasks)
+        return batch * max(1, min(round(len(self.numbers("train")) / max(1.0, one)), STEP // batch))
+
+    def _enter(self, phase: int) -> None:
+        """What an earlier phase trained may lie below this one's cut: forget what was read before it."""
+        if phase != self._phase and any(p.optimiser != "probe" for p in self.plan.phases[:phase]):
+            self._sources.clear()
+            if self.plan.adapters is not None:
+                self.trunk = None  # it is without what they learned
+        self._phase = phase
+
+    def part(self, cut: int, epoch: int, numbers: Sequence[int]) -> Part:
+        """Those rows of the training set as a batch: packed into lines, or in pieces of like length where a part of the
+        trunk is trained.
+        """
+        source, at = self.source("train", cut, self._view(epoch)), np.asarray(numbers)
+        ragged = cut < len(self.model.stages) and any(field.axis for field in self.model.live(cut).values())
+        apart = ragged and self.engine.device == "cpu" and not self.model.packs
+        groups = pieces(source.lengths()[at]) if apart else [np.arange(len(at))]
+        return tuple(self._piece(source, cut, at[group].tolist()) for group in groups)
+
+    def reads(self, cut: int, epoch: int) -> bool:
+        """Whether a batch of training rows is read from the store, or merely encoded."""
+        return cut == 0 or isinstance(self.source("train", cut, self._view(epoch)), Store)
+
+    def seen(self, name: str) -> Tensor | None:
+        """Every value that a field of `encode` has in what is trained and judged on; None where rows are not stored."""
+        sources = [self.source(split, 0) for split in ("train", "validation") if self.tables[split].rows]
+        stored = [source for source in sources if isinstance(source, Store)]
+        if len(stored) < len(sources):
+            return None
+        pad = np.array([int(self.model.inputs[name].pad)])
+        return torch.from_numpy(np.unique(np.concatenate([pad, *(source.values(name) for source in stored)])))
+
+    def _piece(self, source: Source, cut: int, numbers: Sequence[int]) -> Piece:
+        truth = self.truth("train")
+        targets = {
+            name: collate([task.target(truth.cells(name)[i]) for i in numbers], task.fields)
+            for name, task in self.tables["train"].tasks.items()
+        }
+        live = source.collated(numbers, self.model.live(cut))
+        return Piece(packed(live, self.model.live(cut), "token") if self.model.packs else live, targets)
+
+    def _view(self, epoch: int) -> int:
+        phase = self.plan.phases[self._phase] if self.plan.phases else None
+        if not self.model.augments or (phase is not None and epoch >= phase.epochs - phase.plain):
+            return 0
+        return epoch % self.plan.views if self.plan.views else epoch + 1
+
+    # ------------------------------------------------------------ the probe
+
+    def fit_heads(self, phase: int, heads: Mapping[str, Head]) -> float:
+        """Put the probe's optimum into the linear heads; its held-out loss, the mean over tasks."""
+        self._enter(phase)
+        strength, shrink = self.plan.phases[phase].strength, self.plan.phases[phase].shrink
+        truth, scores = self.truth("train"), []
+        x = self.design("train")
+        for name, task in self.tables["train"].tasks.items():
+            probe = fit_probe(pick(x, truth.numbers(name)), task, truth.values(name), strength, self.plan.seed)
+            linear: nn.Linear = heads[name].linear  # type: ignore[attr-defined]
+            with torch.no_grad():
+                linear.weight.copy_(torch.as_tensor(probe.weight, dtype=linear.weight.dtype) * shrink)
+                linear.bias.copy_(torch.as_tensor(probe.bias, dtype=linear.bias.dtype) * shrink)
+            self.probes[name] = probe
+            scores.append(probe.score.loss)
+        return sum(scores) / len(scores)
+
+    def design(self, split: Split) -> Any:
+        """What a linear head sees of every row: (rows, width) dense, or a sparse matrix of scipy's."""
+        source = self.pooled(split)
+        if "index" not in source.fields:
+            return self._vectors(source.stacks)
+        from scipy.sparse import csr_matrix
+
+        rows = source.rows(range(len(source)))
+        ends = np.cumsum([0, *(len(row["index"]) for row in rows)])
+        index = torch.cat([row["index"] for row in rows]).numpy()
+        value = torch.cat([row["value"] for row in rows]).numpy()
+        return csr_matrix((value, index, ends), shape=(len(rows), self.model.width))
+
+    # ------------------------------------------------------------ answers
+
+    def judge(self, cut: int) -> Judgement:
+        """How each task fares on validation, by the metric that decides it.
+
+        Where lower values of it are better: 1 / (1 + value) beside other tasks, so that none outweighs the rest by
+        its unit, and -value alone. Where it has no value (an area under a curve, of a class that validation lacks)
+        the loss decides.
+        """
+        raw, losses = self.answers("validation", cut, judging=True)
+        tasks, scores = self.tables["validation"].tasks, {}
+        for name, task in tasks.items():
+            values = self.values("validation", name)
+            asked = task.tuned(raw[name], values) if task.kind == "multilabel" else task  # as it will be asked
+            table = asked.table(asked.decode(raw[name]), values)
+            metric = task.metrics[0]
+            value = metric.value(table, np.ones(len(table)))
+            lower = -value if len(tasks) == 1 else 1 / (1 + max(0.0, value))
+            scores[name] = value if metric.higher_is_better else lower
+            if task.kind in WRITTEN:
+                written = getattr(task, "judged", task).decoding.tokens > 0
+                scores[name] = standing(metric, value, losses[name], written=written)
+        strange = [tasks[name].metrics[0].name for name, score in scores.items() if not np.isfinite(score)]
+        if strange and not self._said:
+            self._said = True
+            text = f"{', '.join(strange)} has no value on the validation rows: the loss there decides instead"
+            self.hear(Said(text, "warning"))
+        return Judgement(scores, losses)
+
+    def answers(
+        self, split: Split, cut: int, *, judging: bool = False
+    ) -> tuple[dict[str, list[Any]], dict[str, float]]:
+        """By task, the raw answers for the rows that have it, in their order, and the mean loss.
+
+        `judging`: only what the deciding metric needs, where a text need not be written for it.
+        """
+        written = self.model.teaches and self.plan.adapters is not None  # the library's own loop knows no adapters
+        with written_in([stage.module for stage in self.model.stages]) if written else nullcontext():
+            return self._answers(split, cut, judging=judging)
+
+    def _answers(self, split: Split, cut: int, *, judging: bool) -> tuple[dict[str, list[Any]], dict[str, float]]:
+        tasks, truth = self.tables[split].tasks, self.truth(split)
+        raw: dict[str, list[Any]] = {name: [None] * len(truth.numbers(name)) for name in tasks}
+        sums, counts = dict.fromkeys(tasks, 0.0), dict.fromkeys(tasks, 0.0)
+        places = {name: np.full(len(self.tables[split].rows), -1) for name in tasks}
+        for name, place in places.items():
+            place[truth.numbers(name)] = np.arange(len(truth.numbers(name)))
+        for module in (*(stage.module for stage in self.model.stages[cut:]), *self._modules()):
+            module.eval()
+        for numbers, live in self._lived(split, cut):
+            for name, task in tasks.items():
+                at = places[name][numbers]
+                mine = np.flatnonzero(at >= 0)
+                if not len(mine):
+                    continue
+                seen = live if len(mine) == len(at) else {k: v[torch.from_numpy(mine)] for k, v in live.items()}
+                values = [truth.cells(name)[numbers[i]] for i in mine]
+                target = collate([task.target(value) for value in values], task.fields)
+                target = {k: v.to(self.engine.device) for k, v in target.items()}
+                with torch.inference_mode():
+                    loss = self.heads[name].loss(seen, target)
+                    asked = getattr(task, "judged", task) if judging or getattr(task, "free", False) else task
+                    answers = self.heads[name].predict(seen, asked.decoding)
+                sums[name] += float(loss.sums.sum())
+                counts[name] += float(loss.counts.sum())
+                for place, answer in zip(at[mine].tolist(), answers, strict=True):
+                    raw[name][place] = answer
+        return raw, {name: sums[name] / max(1.0, counts[name]) for name in tasks}
+
+    def summaries(self, split: Split, cut: int, at_most: int) -> NDArray[np.float32]:
+        """What the trunk makes of rows as it is now, (rows, width): of all, or of some spread evenly."""
+        wanted = self.numbers(split)
+        wanted = wanted[:: -(-len(wanted) // at_most)] if len(wanted) else wanted
+        found, places = np.empty((len(wanted), 0), np.float32), {int(n): at for at, n in enumerate(wanted)}
+        for module in (stage.module for stage in self.model.stages[cut:]):
+            module.eval()
+        for numbers, live in self._lived(split, cut, wanted):
+            with torch.inference_mode():
+                values = (live["pooled"] if "pooled" in live else self.model.summary(live)).float().cpu().numpy()
+            if not found.shape[1]:
+                found = np.empty((len(wanted), values.shape[1]), np.float32)
+            found[[places[int(number)] for number in numbers]] = values
+        return found
+
+    def _lived(self, split: Split, cut: int, some: Numbers | None = None) -> Iterator[tuple[Numbers, Tensors]]:
+        """(row numbers, live values behind the last stage): some rows, or all that have any of the tasks."""
+        last = cut >= len(self.model.stages) and "pooled" in self.model.live(cut)  # else heads have stages of their own
+        source = self.pooled(split) if last else self.source(split, cut)
+        wanted = self.numbers(split) if some is None else some
+        ragged = any(field.axis for field in self.model.live(cut).values())
+        if last and not ragged:
+            groups: Iterable[Numbers] = (wanted[at : at + LAST] for at in range(0, len(wanted), LAST))
+        else:
+            groups = (wanted[group] for group in by_length(source.lengths()[wanted].tolist(), self.model.together))
+        for numbers in groups:
+            if last and self.tapped != "pooled":
+                fields = partial(_fields, source, numbers.tolist())
+                read = {"pooled": self._vectors(fields)}
+            else:
+                read = source.collated(numbers.tolist(), self.model.live(cut))
+            live = {k: v.to(self.engine.device) for k, v in widen(read).items()}
+            with torch.inference_mode(), self.engine.precision():
+                yield numbers, self.model.run(live, cut)
+
+    def _modules(self) -> list[nn.Module]:
+        return [head for head in self.heads.values() if isinstance(head, nn.Module)]
+
+
+def standing(metric: Metric, value: float, loss: float, *, written: bool) -> float:
+    """The score of an epoch of writing: where no text was written, or BLEU is below one point and so tells nothing,
+    it is 1 / perplexity.
+
+    >>> standing(Metric("bleu", lambda _table, _counts: 0.0), 0.2, 3.0, written=True) < 1
+    True
+    """
+    if not metric.higher_is_better:
+        return -value
+    if written and not (metric.name == "bleu" and value < 1):
+        return value
+    return math.exp(-loss) if math.isfinite(loss) else 0.0
+
+
+def _fields(source: Source, numbers: list[int], names: Sequence[str]) -> Tensors:
+    return source.collated(numbers, dict.fromkeys(names, Field()))
+
+
+def fit_probe(x: Any, task: Task, values: Sequence[Any], strength: float | None, seed: int) -> Probe:
+    """The linear probe of a task, its strength chosen by cross-validation unless given."""
+    y, weights, classes = probe_targets(task, values)
+    search = probe_search(task, strength, seed)
+    if classes is None:
+        return fit_ridge(x, y, search=search)
+    return fit_logistic(x, y, classes, weights=weights, search=search)
+
+
+def probe_search(task: Task, strength: float | None, seed: int) -> Search:
+    """Folds and metric of the search for a probe's strength."""
+    metric = task.metrics[0].name if task.kind == "classify" else "log_loss"
+    near: Any = {"accuracy": "accuracy", "balanced_accuracy": "balanced_accuracy", "macro_f1": "balanced_accuracy"}
+    return Search((strength,) if strength else None, metric=near.get(metric, "log_loss"), seed=seed)
+
+
+def probe_targets(task: Task, values: Sequence[Any]) -> tuple[Tensor, Tensor | None, int | None]:
+    """Targets of rows that all have one, the rows' weights, and how many classes or labels."""
+    targets = collate([task.target(value) for value in values], task.fields)
+    match task.kind:
+        case "classify":
+            y, given = targets["label"], getattr(task, "weights", None)
+            return y, None if given is None else torch.tensor(given)[y], len(getattr(task, "labels", ()))
+        case "multilabel":
+            return targets["labels"], None, targets["labels"].shape[1]
+        case "regress":
+            return targets["value"], None, None
+    raise InternalError(f"no probe for a task of the kind {task.kind!r}")
+
+
+def pick(x: Any, numbers: Numbers) -> Any:
+    """Some rows of a dense or sparse matrix."""
+    if len(numbers) == x.shape[0]:
+        return x
+    return x[torch.from_numpy(numbers)] if isinstance(x, Tensor) else x[numbers]

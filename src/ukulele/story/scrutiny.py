@@ -1,0 +1,200 @@
+"""What the one pass says about single rows, at no further pass: labels that may be wrong, copies across splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ukulele import diagnose
+from ukulele.diagnose import Suspect
+from ukulele.loop.feed import probe_targets
+from ukulele.story.record import shown
+from ukulele.story.twins import twins
+from ukulele.tools.files import write_csv
+from ukulele.trial.attempt import Context, Outcome
+from ukulele.trial.evidence import constant, gains_over, learns
+from ukulele.types import SPLITS, Finding, Row, Rows, Split, Task
+
+SUSPECTS, COPIES = "suspects.csv", "copies.csv"
+HEADER = ("file", "line", "split", "task", "input", "given", "suggested", "score")
+SHOWN = 12  # rows that the report shows
+THUMBNAIL = 160  # pixels
+
+
+@dataclass
+class Scrutiny:
+    """What was found: findings, and blocks of the record by name."""
+
+    findings: list[Finding] = field(default_factory=list)
+    blocks: dict[str, Any] = field(default_factory=dict)
+    unlearnt: list[str] = field(default_factory=list)  # tasks of which a probe learns nothing
+
+
+def scrutinise(probe: Outcome, context: Context, *, doubt: bool = True) -> Scrutiny:
+    """Look at single rows through the features that the probe stands on, and write down what is to be looked at.
+
+    Nothing is said where there are none: of a detector, or of a network that was trained from scratch. `doubt` says
+    whether a probe that learns nothing means that there is nothing to learn.
+    """
+    found = Scrutiny()
+    if not probe.held or not probe.candidate.pretrained:
+        return found
+    if doubt:
+        found.unlearnt = [name for name in probe.tasks if not _learnt(probe, context, name)]
+        found.findings += [diagnose.nothing_learnt(name, {}) for name in found.unlearnt]
+    _labels(probe, context, found)
+    _copies(probe, context, found)
+    return found
+
+
+def _learnt(probe: Outcome, context: Context, name: str) -> bool:
+    """Whether the probe's held-out answers are clearly better than the same answer for every row: see `learns`."""
+    task, values, answers = probe.tasks[name], context.truth("train").values(name), probe.held[name].double()
+    y, weights, classes = probe_targets(task, values)
+    if task.kind == "classify":  # as it is asked: the same classes, and no surer than it is right
+        counted = answers if weights is None else answers - torch.tensor(getattr(task, "weights")).log()  # noqa: B009
+        tuned: Any = task.tuned(list(counted.log_softmax(1).numpy()), values)
+        answers = (counted / tuned.decoding.value).log_softmax(1)
+    return learns([gains_over(constant(task, y, classes), answers, y)]) is not False
+
+
+# ---------------------------------------------------------------- copies
+
+
+def _copies(probe: Outcome, context: Context, found: Scrutiny) -> None:
+    """Rows of validation and test that are training rows but for small changes."""
+    lines: list[Sequence[Any]] = []
+    block: list[dict[str, Any]] = []
+    for split in ("validation", "test"):
+        rows = context.data.splits[split]
+        pairs, looked = twins(probe, context, split)
+        both = [(rows[one.row], one.of, one) for one in pairs]
+        seen = [f"{row.where}, as {other.where}" for row, other, _ in both]
+        found.findings += diagnose.copies(split, seen, looked, len(rows), COPIES)
+        for row, other, one in both:
+            place = (row.where.file, row.where.line or "", split, other.where.file, other.where.line or "")
+            lines.append((*place, _text(row), _text(other), f"{one.alike:.3f}"))
+        block += [
+            {
+                "split": split,
+                "where": str(row.where),
+                "train": str(other.where),
+                "input": shown(row, THUMBNAIL),
+                "training_input": shown(other, THUMBNAIL),
+                "alike": one.alike,
+            }
+            for row, other, one in both[:SHOWN]
+        ]
+    if context.engine.main:
+        header = ("file", "line", "split", "train_file", "train_line", "input", "training_input", "alike")
+        write_csv(context.run.path / COPIES, header, lines)
+    found.blocks["copies"] = block
+
+
+def _text(row: Row) -> str:
+    return " | ".join(value for value in row.inputs if isinstance(value, str))
+
+
+# ---------------------------------------------------------------- labels
+
+
+def _labels(probe: Outcome, context: Context, found: Scrutiny) -> None:
+    lines: list[Sequence[Any]] = []
+    block: list[dict[str, Any]] = []
+    for name in probe.tasks:
+        if name in found.unlearnt:  # then any label is as doubtful as any other
+            continue
+        pool = _Pool.of(probe, context, name)
+        doubted = pool.doubted()
+        places = [f"{pool.row(one).where}: {_said(one.given)}, rather {_said(one.suggested)}" for one in doubted]
+        found.findings += diagnose.label_errors(name, places, len(pool.values), SUSPECTS)
+        lines += [_line(name, one, pool) for one in doubted]
+        block += [_told(name, one, pool) for one in doubted[:SHOWN]]
+    if context.engine.main:
+        write_csv(context.run.path / SUSPECTS, HEADER, lines)
+    found.blocks["suspects"] = block
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """All rows that have a task: their targets, and what the probe says of each without having seen it."""
+
+    task: Task
+    values: list[Any]
+    places: list[tuple[Split, int]]
+    answers: NDArray[np.float64]  # log-probabilities, logits or numbers (n, k)
+    rows: Mapping[Split, Rows]
+
+    @classmethod
+    def of(cls, probe: Outcome, context: Context, name: str) -> _Pool:
+        """Training rows are held out by fold; those of validation and test the probe has never seen."""
+        task, values, places = probe.tasks[name], list[Any](), list[tuple[Split, int]]()
+        answers = [_unscaled(probe.held[name].double().numpy(), task)]
+        for split in SPLITS:
+            values += probe.feed.values(split, name)
+            places += [(split, int(number)) for number in context.truth(split).numbers(name)]
+            if split != "train":
+                answers.append(np.asarray(probe.answers(split, name), np.float64).reshape(-1, answers[0].shape[1]))
+        return cls(task, values, places, np.concatenate(answers), context.data.splits)
+
+    def row(self, suspect: Suspect) -> Row:
+        split, number = self.places[suspect.row]
+        return self.rows[split][number]
+
+    def doubted(self) -> list[Suspect]:
+        """Rows whose target the probe doubts."""
+        labels: Sequence[str] = getattr(self.task, "labels", ())
+        numbering = {label: number for number, label in enumerate(labels)}
+        match self.task.kind:
+            case "classify":
+                given = np.array([numbering[value] for value in self.values], np.intp)
+                return diagnose.doubted_classes(given, np.exp(self.answers), labels)
+            case "multilabel":
+                marks = np.array([[label in value for label in labels] for value in self.values], bool)
+                return diagnose.doubted_sets(marks, 1 / (1 + np.exp(-self.answers)), labels)
+            case "regress":
+                return diagnose.doubted_numbers(np.array(self.values, np.float64), self.answers[:, 0])
+            case _:
+                return []
+
+
+def _unscaled(answers: NDArray[np.float64], task: Task) -> NDArray[np.float64]:
+    """A probe's held-out answers in the unit of the task."""
+    return answers * getattr(task, "scale", 1.0) + getattr(task, "mean", 0.0)
+
+
+def _line(name: str, one: Suspect, pool: _Pool) -> list[Any]:
+    row, split = pool.row(one), pool.places[one.row][0]
+    return [
+        row.where.file, row.where.line or "", split, name, _text(row), _said(one.given),
+        _said(one.suggested), one.score,
+    ]  # fmt: skip
+
+
+def _told(name: str, one: Suspect, pool: _Pool) -> dict[str, Any]:
+    row = pool.row(one)
+    return {
+        "task": name,
+        "split": pool.places[one.row][0],
+        "where": str(row.where),
+        "input": shown(row, THUMBNAIL),
+        "given": _said(one.given),
+        "suggested": _said(one.suggested),
+        "score": one.score,
+    }
+
+
+def _said(value: Any) -> str:
+    """A target for people.
+
+    >>> _said("joy"), _said(("joy", "fear")), _said(()), _said(2.5)
+    ('joy', 'joy;fear', '(none)', '2.5')
+    """
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else ";".join(value) or "(none)"

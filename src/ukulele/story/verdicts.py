@@ -1,0 +1,80 @@
+"""What is said of the chosen candidate: verdicts, comparisons and findings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ukulele import diagnose, evaluate
+from ukulele.story.drawn import look_at_boxes
+from ukulele.story.scrutiny import Scrutiny, scrutinise
+from ukulele.trial.attempt import Context, Outcome
+from ukulele.trial.repeats import Repeats
+from ukulele.trial.together import best_rival, compare
+from ukulele.types import WRITTEN, Estimate, Finding, Verdict
+
+DETECTED = 500  # pictures of a split that tell whether a detector knows its training rows by heart
+
+
+def looked_at(rungs: Sequence[Outcome], chosen: Outcome, context: Context, *, doubt: bool) -> Scrutiny:
+    """What the answers say of single rows, or of single boxes."""
+    if context.boxes:
+        return look_at_boxes(chosen, rungs, context)
+    return scrutinise(rungs[0], context, doubt=doubt)
+
+
+def verdict(shown: Sequence[Outcome], chosen: Outcome, repeats: Repeats | None) -> Verdict | None:
+    """Against the best control without pre-training, picked on validation, on the test rows."""
+    if not chosen.candidate.pretrained or len(chosen.tasks) > 1:  # then each task has a verdict
+        return None
+    rival = best_rival(shown, chosen, next(iter(chosen.tasks)))
+    if rival is None:
+        return None
+    return next(one for one in comparisons(shown, chosen, repeats) if one.against == rival.candidate.name)
+
+
+def comparisons(shown: Sequence[Outcome], chosen: Outcome, repeats: Repeats | None) -> list[Verdict]:
+    """Of a single task, the chosen one against every control without pre-training, corrected for their number."""
+    if len(chosen.tasks) > 1:
+        return []
+    rivals = [one for one in shown if not one.candidate.pretrained and one is not chosen]
+    compared = [compare(chosen, one, "test") if repeats is None else repeats.compare(one) for one in rivals]
+    return evaluate.holm(compared)
+
+
+def gain(rungs: Sequence[Outcome], chosen: Outcome, repeats: Repeats | None) -> Verdict | None:
+    """Against the probe, where another candidate was chosen, on the test rows."""
+    probe = next((rung for rung in rungs if rung.candidate.name == "probe"), None)
+    if probe is None or probe is chosen or len(chosen.tasks) > 1:
+        return None
+    return compare(chosen, probe, "test") if repeats is None else repeats.compare(probe)
+
+
+def findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> list[Finding]:
+    """What the data, the training and its answers give to say."""
+    found = [*context.data.findings, *diagnose.training(chosen.history)]
+    what = "training texts, or their answers," if context.writes else "training texts"
+    found += diagnose.lengths(chosen.model.limit, chosen.feed.tokens("train"), what, chunks=not context.writes)
+    probe = rungs[0]
+    if chosen is not probe and compare(chosen, probe, "validation").outcome == "hurt":
+        found.append(diagnose.behind(chosen.candidate.name, probe.candidate.name, chosen.why))
+    found += diagnose.beyond_budget(context.run.manifest.get("ladder", []), context.options.seconds)
+    if context.cache.damaged:
+        found.append(diagnose.damaged_cache(len(context.cache.damaged)))
+    for name, task in chosen.tasks.items():
+        if task.kind in WRITTEN:  # its training rows are not written anew
+            continue
+        most = DETECTED if task.kind == "detect" else None
+        train, validation = (evaluate.decisive(task, chosen.table(s, name, most)) for s in ("train", "validation"))
+        if train and validation:
+            metric = task.metrics[0].name
+            what = metric if len(chosen.tasks) == 1 else f"{name}: {metric}"
+            found += diagnose.gap(what, train, validation, _beside(probe, chosen, name))
+    return found
+
+
+def _beside(probe: Outcome, chosen: Outcome, name: str) -> tuple[Estimate, Estimate] | None:
+    """What the linear probe reaches on training and validation rows, where another candidate was chosen."""
+    if probe is chosen or not probe.still:
+        return None
+    train, validation = (evaluate.decisive(probe.tasks[name], probe.table(s, name)) for s in ("train", "validation"))
+    return (train, validation) if train and validation else None

@@ -1,0 +1,291 @@
+"""Rows seen through one model before anything is trained: every stage's features, and what a probe makes of them.
+
+The features are those that a run stores on its one pass, and are read from the same cache.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ukulele.errors import InternalError, ModelError, PlanError
+from ukulele.features import TAP
+from ukulele.loop.feed import Feed, pick, probe_search, probe_targets
+from ukulele.loop.truth import Numbers, Truth
+from ukulele.models import CLASSICAL
+from ukulele.strategies import Plan
+from ukulele.tools.probe import Score, held_out, score_layers
+from ukulele.trial.attempt import Context
+from ukulele.types import Candidate, Model, Rows, Split, Table, Task
+
+ROWS, FOLDS = 2000, 3  # enough to tell stages apart, and quick with many classes
+PROBED, LEAST_PROBED = 5000, 1000  # rows that a probe's held-out answers are computed for: at most, and
+ANSWERS = 150_000  # with many classes so many that their answers are no more than this, but not fewer than the least
+AVERAGE = "average"  # of all blocks of a text encoder: one more summary
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Some rows of a split seen through a model: `stages` holds each stage's summary (rows, width), lowest first."""
+
+    model: Model
+    split: Split
+    rows: Numbers
+    stages: Mapping[str, Tensor]
+    truth: Truth  # of those rows
+
+    @property
+    def last(self) -> str:
+        """The stage that a probe stands on where no other is clearly better."""
+        return list(self.stages)[-1]
+
+    @cached_property
+    def average(self) -> Tensor | None:
+        """The mean over the blocks of an encoder; None where stages differ in width, as those of pictures do."""
+        below = list(self.stages.values())[:-1]
+        if len(below) < 2 or len({values.shape[1] for values in below}) > 1 or "token" not in _axes(self.model):
+            return None
+        return torch.stack([values.float() for values in below]).mean(0)
+
+
+def _axes(model: Model) -> set[str | None]:
+    return {field.axis for field in model.inputs.values()}
+
+
+def refuse_unprobed(context: Context) -> None:
+    """What has no probe cannot be looked at without training.
+
+    Raises
+    ------
+    PlanError
+        If the data are pictures with boxes, or their answers are texts.
+    """
+    if context.boxes or context.writes:
+        what = "pictures with boxes" if context.boxes else "answers that are texts"
+        raise PlanError(
+            f"{context.data.name}: {what} cannot be probed on frozen features.", hint="Fit models, and `uke compare`."
+        )
+
+
+def look(name: str, context: Context, rows: Numbers | None = None, split: Split = "train") -> Seen:
+    """Rows of a split through a model; all of them where `rows` is None, and then what a run stored is read."""
+    return through(load(name, context), context, rows, split)
+
+
+def load(name: str, context: Context) -> Model:
+    """The model as a probe uses it.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or it is none that was trained before.
+    """
+    if name in CLASSICAL:
+        raise ModelError(
+            f"{name} was never trained: it is a control.", hint="`uke fit` holds every model against it by itself."
+        )
+    model, _ = context.load(Candidate("look", name, Plan("probe", seed=context.options.seed)))
+    if "pooled" not in model.live(len(model.stages)):
+        raise ModelError(f"{name} is made to find boxes or to write texts: no probe can stand on it.")
+    return model
+
+
+def through(model: Model, context: Context, rows: Numbers | None = None, split: Split = "train") -> Seen:
+    """The same of a model that is loaded."""
+    every = context.data.splits[split]
+    some = every if rows is None else every.take(rows.tolist())
+    truth = context.truth(split) if rows is None else Truth(some)
+    numbers = np.arange(len(every)) if rows is None else rows
+    return Seen(model, split, numbers, summaries(model, some, context, whole=rows is None), truth)
+
+
+def summaries(model: Model, rows: Rows, context: Context, *, whole: bool = False) -> dict[str, Tensor]:
+    """Each stage's summary of some rows (rows, width), lowest first. What is decided of a `whole` split holds for the
+    run that reads it.
+    """
+    plan = Plan("probe", seed=context.options.seed)
+    feed = Feed(
+        model, {}, plan, {"train": Table(rows, context.tasks)}, context.cache, context.engine, context.dtype,
+        context.hear, model, context.decide if whole else lambda _what, how: how(),
+    )  # fmt: skip
+    source = feed.pooled("train")
+    taps = source.stacks([field for field in source.fields if field.startswith(TAP)])
+    return {tap.removeprefix(TAP): values for tap, values in taps.items()}
+
+
+# ---------------------------------------------------------------- which stage
+
+
+def stage_scores(
+    stages: Mapping[str, Tensor], truth: Truth, tasks: Mapping[str, Task], seed: int
+) -> dict[str, dict[str, Any]]:
+    """By stage, the cross-validated score of a probe on its summary, with a 95 % interval; the mean over tasks."""
+    found = []
+    for name, task in tasks.items():
+        y, weights, classes = probe_targets(task, truth.values(name))
+        features = {stage: pick(values, truth.numbers(name)) for stage, values in stages.items()}
+        search = replace(probe_search(task, None, seed), folds=FOLDS)
+        found.append(score_layers(features, y, classes, weights=weights, search=search, rows=ROWS))
+    return {stage: _shown([scores[stage] for scores in found]) for stage in found[0]}
+
+
+def _shown(scores: Sequence[Score]) -> dict[str, Any]:
+    """The mean over tasks, with its error."""
+    value = sum(score.mean for score in scores) / len(scores)
+    error = math.sqrt(sum(score.error**2 for score in scores)) / len(scores)
+    return {"value": value, "error": error, "low": value - 1.96 * error, "high": value + 1.96 * error}
+
+
+def clearly_best(scores: Mapping[str, Mapping[str, Any]], last: str) -> str | None:
+    """The stage that beats the last one by more than two standard errors; None where none does."""
+    best = max(scores, key=lambda stage: float(scores[stage]["value"]))
+    clear = scores[best]["value"] - scores[last]["value"] > 2 * max(scores[best]["error"], scores[last]["error"])
+    return best if best != last and clear else None
+
+
+# ---------------------------------------------------------------- what a probe answers
+
+
+@dataclass(frozen=True)
+class Held:
+    """A probe's answers on rows held out of it, as row statistics, and how much they tell.
+
+    `gains` are by how much its loss lies below that of answering the same for every row and, of classes, by how much
+    more often it is right: means over rows with standard errors. Nothing is learnt where none is clearly above 0. Rows
+    whose class has no other row count for nothing; it is empty where those are most.
+    """
+
+    task: Task  # its decoding tuned on those answers
+    table: Floats
+    plain: Floats  # row statistics of answering the same for every row
+    gains: tuple[tuple[float, float], ...]
+
+    @property
+    def learnt(self) -> bool | None:
+        """Whether anything is; None where the rows cannot tell."""
+        return learns([self.gains])
+
+
+def learns(gains: Sequence[tuple[tuple[float, float], ...]], looks: int = 1) -> bool | None:
+    """Whether any of some gains is above 0, at a level of 2.5 % shared among all looks; None where there are none.
+
+    The best of many looks at noise is better than nothing by chance. `looks` counts more than the gains, where those
+    were picked.
+    """
+    from scipy.stats import norm
+
+    every = [one for some in gains for one in some]
+    if not every:
+        return None
+    z = float(norm.isf(0.025 / max(looks, len(every))))
+    return any(mean > z * error for mean, error in every)
+
+
+def probed(x: Tensor, task: Task, values: Sequence[Any], seed: int) -> Held:
+    """The held-out answers of a probe on features (n, d) for rows that all have a target.
+
+    The strength of its penalty is chosen by the loss and not by the metric, which then is not flattered by it.
+    """
+    y, weights, classes = probe_targets(task, values)
+    folds = min(5, len(y))
+    search = replace(probe_search(task, None, seed), metric="log_loss", folds=folds)
+    _, answers = held_out(x, y, classes, weights=weights, search=search)
+    same = constant(task, y, classes)
+    tuned, table = tabled(task, answers, values)
+    return Held(tuned, table, tabled(task, same, values)[1], gains_over(same, answers, y))
+
+
+def gains_over(same: Tensor, answers: Tensor, y: Tensor) -> tuple[tuple[float, float], ...]:
+    """See `Held.gains`."""
+    found = [losses(same, y) - losses(answers, y)]
+    if y.dim() == 1 and not y.is_floating_point():
+        told = np.asarray((torch.bincount(y)[y] > 1).numpy())
+        if told.sum() < max(2, len(y) / 2):
+            return ()
+        right = (answers.argmax(1) == y).double() - (same.argmax(1) == y).double()
+        found = [found[0][told], np.asarray(right.numpy())[told]]
+    return tuple((float(one.mean()), float(one.std()) / math.sqrt(max(len(one) - 1, 1))) for one in found)
+
+
+def tabled(task: Task, answers: Tensor, values: Sequence[Any]) -> tuple[Task, Floats]:
+    """The task tuned on some answers (n, outputs), as a run tunes it on validation, and their row statistics."""
+    raw = raw_answers(task, answers)
+    tuned = task.tuned(raw, values)
+    return tuned, tuned.table(tuned.decode(raw), values)
+
+
+def raw_answers(task: Task, answers: Tensor) -> list[Any]:
+    """Log-probabilities, logits or standardised numbers (n, outputs) as the raw answers of a task's head."""
+    if task.kind == "regress":
+        scale, mean = getattr(task, "scale", 1.0), getattr(task, "mean", 0.0)
+        return list((answers[:, 0].double() * scale + mean).tolist())
+    return list(answers.double().numpy())
+
+
+def constant(task: Task, y: Tensor, classes: int | None) -> Tensor:
+    """The answers (n, outputs) of what looks at no row: the frequency of each class or label, or the mean."""
+    match task.kind:
+        case "classify":
+            assert classes is not None  # a classifier has some
+            share = (torch.bincount(y, minlength=classes).double() + 1e-9) / (len(y) + 1e-9 * classes)
+            return share.log().expand(len(y), -1)
+        case "multilabel":
+            share = y.double().mean(0).clamp(1e-6, 1 - 1e-6)
+            return share.logit().expand(len(y), -1)
+        case "regress":
+            return y.double().mean().expand(len(y), 1)
+    raise InternalError(f"no constant answer for a task of the kind {task.kind!r}")
+
+
+def losses(answers: Tensor, y: Tensor) -> Floats:
+    """The loss of each row: log-loss of classes (whole numbers) or labels (n, labels), squared error of numbers."""
+    answers = answers.double()
+    if y.dim() == 2:
+        found = torch.nn.functional.binary_cross_entropy_with_logits(answers, y.double(), reduction="none").sum(1)
+    elif y.is_floating_point():
+        found = (answers[:, 0] - y.double()).square()
+    else:
+        found = -answers.gather(1, y[:, None])[:, 0]
+    return np.asarray(found.numpy())
+
+
+def outputs(task: Task) -> int:
+    """How many numbers a probe of the task gives for a row."""
+    labels = len(getattr(task, "labels", ()))
+    return 1 if labels <= 2 else labels
+
+
+def enough(numbers: Numbers, task: Task, values: Sequence[Any], seed: int) -> tuple[Numbers, list[Any]]:
+    """As many of some rows as are looked at, and their targets: the same rows for every model."""
+    most = min(PROBED, max(LEAST_PROBED, ANSWERS // outputs(task)))
+    if len(numbers) <= most:
+        return numbers, list(values)
+    some = np.sort(spread_rows([value if isinstance(value, str | tuple) else "" for value in values], seed)[:most])
+    return numbers[some], [values[i] for i in some.tolist()]
+
+
+def spread_rows(values: Sequence[Any], seed: int) -> Numbers:
+    """The numbers of rows in an order in which any beginning has about the shares of classes of the whole.
+
+    >>> order = spread_rows(["a"] * 6 + ["b"] * 3, 0)
+    >>> sorted("aaaaaabbb"[i] for i in order[:3])
+    ['a', 'a', 'b']
+    """
+    generator = np.random.default_rng(seed)
+    keys = [";".join(value) if isinstance(value, tuple) else str(value or "") for value in values]
+    _, group, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    shuffled = generator.permutation(len(keys))
+    shuffled = shuffled[np.argsort(group[shuffled], kind="stable")]
+    starts = np.cumsum(counts) - counts
+    place = np.arange(len(keys)) - starts[group[shuffled]]
+    jitter = generator.random(len(counts))[group[shuffled]]  # else the first row of every class would come first
+    return np.asarray(shuffled[np.argsort((place + jitter) / counts[group[shuffled]], kind="stable")], np.int64)

@@ -1,0 +1,206 @@
+"""A learning curve from probes on nested subsets of features that are stored, and what more labels would bring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ukulele.diagnose.curve import LEVEL, Fit, between, fit_curve, rows_for
+from ukulele.loop.feed import pick, probe_search, probe_targets
+from ukulele.tools.bootstrap import resamples, together
+from ukulele.tools.bootstrap import values as many
+from ukulele.tools.probe import held_out
+from ukulele.trial.attempt import Context, Outcome
+from ukulele.trial.evidence import Floats, constant, gains_over, learns, outputs, probed, spread_rows, tabled
+from ukulele.types import Metric, Task
+
+POINTS = 10  # sizes at most: from the largest down, each by a factor of √2
+QUICK = 6  # sizes of a quick curve, each by a factor of 2
+SMALLEST = 8  # rows
+FOLDS, DRAWS = 5, 200
+ANSWERS, QUICK_ANSWERS = 150_000, 1500  # rows times outputs up to which every fold is scored
+MANY = 10_000  # rows up to which a run measures a curve
+LEARNT = 2000  # rows that show whether anything is learnt
+WORK = 4_000_000  # rows times features times outputs, up to which it does
+SMALL = 0.01  # of a metric between 0 and 1: less is no gain worth labels
+AHEAD = (2, 4)  # times the rows
+GAINS = (0.01, 0.02, 0.05)
+STRENGTHS, QUICK_STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0), (1e-2, 1e-1)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Scores (higher is better) by the rows of the training subset, and their draws (draws, sizes)."""
+
+    sizes: tuple[int, ...]
+    scores: tuple[float, ...]
+    draws: Floats
+    learnt: bool | None  # whether some of the rows tell more than nothing; see `Held.learnt`
+    rows: int  # labelled rows that there are
+    scored: int  # on how many of them each score rests
+
+
+def measure(x: Tensor, task: Task, values: Sequence[Any], seed: int, *, quick: bool = False) -> Curve:
+    """Probes on nested subsets of the rows, each scored on the fold held out of it, so that every row is scored once.
+
+    Parameters
+    ----------
+    x
+        Features (n, d) of rows that all have a target.
+    quick
+        Half as many sizes, of many rows only a part is scored (a fold or some of the five), and whether anything is
+        learnt is not asked.
+    """
+    y, weights, classes = probe_targets(task, values)
+    order = torch.from_numpy(spread_rows(values, seed))
+    fold = torch.empty(len(y), dtype=torch.long)
+    fold[order] = torch.arange(len(y)) % FOLDS
+    room = (QUICK_ANSWERS if quick else ANSWERS) / (len(y) * outputs(task))
+    folds = min(FOLDS, max(1, round(FOLDS * room)))
+    search = replace(probe_search(task, None, seed), metric="log_loss")
+    search = replace(search, strengths=None if classes is None else QUICK_STRENGTHS if quick else STRENGTHS)
+    held = [order[fold[order] == f] for f in range(folds)]
+    rest = [order[fold[order] != f] for f in range(folds)]  # any beginning of it has its share of every class
+    sizes = sizes_of(min(len(r) for r in rest), quick=quick)
+    scored = torch.cat(held)
+    answered = [values[i] for i in scored.tolist()]
+    tables: list[Floats] = []
+    for size in sizes:
+        answers = []
+        for train, test in zip(rest, held, strict=True):
+            some = train[:size]
+            _, found = held_out(
+                x[some], y[some], classes, weights=None if weights is None else weights[some],
+                validation=(x[test], y[test]), search=search,
+            )  # fmt: skip
+            answers.append(found)
+        tables.append(tabled(task, torch.cat(answers), answered)[1])
+    metric = task.metrics[0]
+    scores = [_signed(metric, table) for table in tables]
+    some = order[:LEARNT]
+    learnt = None if quick else probed(x[some], task, [values[i] for i in some.tolist()], seed).learnt
+    return Curve(tuple(sizes), tuple(scores), _draws(metric, tables), learnt, len(y), len(scored))
+
+
+def sizes_of(most: int, *, quick: bool = False) -> list[int]:
+    """The rows of the subsets, 2^(k/2) apart from the largest down; 2^k where it is to be quick.
+
+    >>> sizes_of(64), sizes_of(64, quick=True)
+    ([8, 11, 16, 23, 32, 45, 64], [8, 16, 32, 64])
+    """
+    steps = [float(k) for k in range(QUICK)] if quick else [k / 2 for k in range(POINTS)]
+    return sorted({size for k in steps if (size := round(most / 2**k)) >= min(SMALLEST, most)})
+
+
+def _signed(metric: Metric, table: Floats) -> float:
+    value = metric.value(table, np.ones(len(table)))
+    return value if metric.higher_is_better else -value
+
+
+def _draws(metric: Metric, tables: Sequence[Floats]) -> Floats:
+    """The metric on resampled rows (draws, sizes), the same rows for all sizes."""
+    n, sign = len(tables[0]), 1.0 if metric.higher_is_better else -1.0
+    parts = [[many(metric, table, some) for table in tables] for some in together(resamples(n, DRAWS), n)]
+    found = sign * np.concatenate([np.stack(part, 1) for part in parts])
+    return found[~np.isnan(found).any(1)]
+
+
+def of_probe(probe: Outcome, context: Context) -> dict[str, Any]:
+    """The curves of a run's tasks, on the features that its probe stands on; empty where that would take long."""
+    found = {}
+    for name, task in context.tasks.items():
+        if name not in probe.feed.probes:
+            continue
+        numbers, values = context.truth("train").numbers(name), context.truth("train").values(name)
+        if not cheap(len(values), probe.model.width, task):
+            continue
+        x = pick(probe.feed.design("train"), numbers)
+        if not isinstance(x, Tensor):  # counted words: a control that was asked for as a model
+            continue
+        curve = measure(x.float(), task, values, context.options.seed, quick=True)
+        if name in probe.held:  # the probe's own answers for rows held out of it
+            y, _, classes = probe_targets(task, values)
+            gains = gains_over(constant(task, y, classes), probe.held[name], y)
+            curve = replace(curve, learnt=learns([gains]))
+        found[name] = told(curve, task)
+    return found
+
+
+def cheap(rows: int, width: int, task: Task) -> bool:
+    """Whether a curve takes no more than a moment beside a run."""
+    return rows <= MANY and rows * min(rows, width) * outputs(task) <= WORK
+
+
+# ---------------------------------------------------------------- what it says
+
+
+def told(curve: Curve, task: Task, gains: Sequence[float] = GAINS) -> dict[str, Any]:
+    """The curve, what is expected of more rows, and which is scarcer, labels or knowledge; plain JSON.
+
+    Scores are in the metric's own unit and direction; gains are better where positive.
+    """
+    metric = task.metrics[0]
+    sign = 1.0 if metric.higher_is_better else -1.0
+    spread = np.quantile(curve.draws, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0) if len(curve.draws) else None
+    points = []
+    for at, (size, score) in enumerate(zip(curve.sizes, curve.scores, strict=True)):
+        ends = {} if spread is None else _ends(sign, float(spread[0][at]), float(spread[1][at]))
+        points.append({"rows": size, "value": sign * score, **ends})
+    found: dict[str, Any] = {
+        "metric": metric.name, "higher_is_better": metric.higher_is_better, "rows": curve.rows, "level": LEVEL,
+        "points": points, "no_further_gain": sign * curve.scores[-1], "learnt": curve.learnt,
+    }  # fmt: skip
+    fit = fit_curve(curve.sizes, curve.draws, curve.scores, 1.0 if metric.higher_is_better else 0.0, curve.scored)
+    if fit is None:
+        return {**found, "expected": [], "more": [], "advice": _too_few(curve)}
+    n = curve.rows
+    line = [n * 2 ** (k / 2) for k in range(5)]  # to four times the rows
+    found["line"] = [{"rows": round(rows), **_turned(sign, between(fit.at(rows)))} for rows in line]
+    found["expected"] = [
+        {"rows": times * n, **_turned(sign, between(fit.at(times * n))), "gain": between(fit.at(times * n) - fit.at(n))}
+        for times in AHEAD
+    ]
+    found["more"] = [{"gain": gain, **rows_for(fit, n, gain)} for gain in gains]
+    return {**found, **_advice(found, fit, metric)}
+
+
+def _turned(sign: float, estimate: Mapping[str, float]) -> dict[str, float]:
+    return {"value": sign * estimate["value"], **_ends(sign, estimate["low"], estimate["high"])}
+
+
+def _ends(sign: float, low: float, high: float) -> dict[str, float]:
+    low, high = sorted((sign * low, sign * high))
+    return {"low": low, "high": high}
+
+
+def _too_few(curve: Curve) -> str:
+    return f"{curve.rows} labelled rows are too few for a curve: label more, and look again."
+
+
+def _advice(found: Mapping[str, Any], fit: Fit, metric: Metric) -> dict[str, str]:
+    """Which is the bottleneck: labels, the model, or neither clearly."""
+    gain = found["expected"][-1]["gain"]
+    small = SMALL if metric.higher_is_better else 0.02 * abs(float(np.median(fit.at(found["rows"]))))
+    rows = f"four times the labels ({4 * found['rows']:,} rows)"
+    by = f"{gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
+    if found["learnt"] is False:
+        text = (
+            "The probe tells nothing of the target: neither labels nor a larger model are the first thing to look at."
+        )
+        return {"bottleneck": "nothing-learnt", "advice": text}
+    if gain["low"] >= small:
+        text = f"Labels: {rows} are expected to change {metric.name} by {by} with the probe alone."
+        return {"bottleneck": "labels", "advice": text}
+    if gain["high"] < small:
+        text = (
+            f"The model: {rows} are expected to change {metric.name} by no more than {gain['high']:+.3f}. Another "
+            "model (uke choose), or training its stages (uke fit), has more to give."
+        )
+        return {"bottleneck": "model", "advice": text}
+    text = f"Not clear: {rows} are expected to change {metric.name} by {by}; the interval holds much and little."
+    return {"bottleneck": "unclear", "advice": text}

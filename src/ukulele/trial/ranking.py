@@ -1,0 +1,343 @@
+"""Which pre-trained model to transfer: every candidate sees some rows, frozen, and the scores of all are fused.
+
+Many candidates, many rows or a short budget: successive halving. All begin on few rows; the better half goes on to
+twice as many. What a round stored, and what runs stored, is never computed again.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ukulele import evaluate, rank
+from ukulele.errors import ModelError, UkuleleError
+from ukulele.events import Progress, Said
+from ukulele.loop.truth import Numbers
+from ukulele.rank import Scores
+from ukulele.tools.bootstrap import draws_for, resamples, together
+from ukulele.tools.bootstrap import values as many
+from ukulele.trial.attempt import Context
+from ukulele.trial.evidence import (
+    AVERAGE,
+    Floats,
+    Held,
+    Seen,
+    clearly_best,
+    enough,
+    learns,
+    load,
+    probed,
+    refuse_unprobed,
+    spread_rows,
+    stage_scores,
+    through,
+)
+from ukulele.trial.glimpse import Glimpse, Limits, glimpse
+from ukulele.trial.neighbourhood import nearest, source_scores
+from ukulele.types import Model, Task
+
+FEW = 6  # candidates that all see every row, where those are few
+ALL_ROWS = 20_000  # up to which every row may be seen
+FIRST_ROWS, MOST_ROWS = 500, 5000  # of the first round, and of a sample
+LEAST_ROWS = 40  # of a round, however short the budget
+WEIGHTS: Mapping[str, float] = {
+    "probe": 1.0, "kNN": 0.5, "LogME": 0.25, "H-score": 0.25, "LEEP": 0.125, "NCE": 0.125, "prior": 0.125,
+}  # fmt: skip
+HALF = 0.5
+
+
+@dataclass
+class Candidacy:
+    """A candidate on its way through the rounds. `tables` are row statistics by task and score, of the last round."""
+
+    name: str
+    status: str = "ranked"  # or "dropped", "refused", "over the limit"
+    why: str = ""
+    rows: int = 0
+    about: Glimpse | None = None
+    layer: str = ""
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    average: tuple[float, float] | None = None  # of texts: a probe's gain on the average of all layers, and its error
+    held: dict[str, Held] = field(default_factory=dict)
+    near: dict[str, dict[int, Floats]] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    fused: float = math.nan
+    regret: float = math.nan
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The candidates, best first, those that were not ranked last."""
+
+    candidates: tuple[Candidacy, ...]
+    rounds: tuple[dict[str, Any], ...]
+    tasks: Mapping[str, Task]
+    seconds: float
+
+    @property
+    def best(self) -> Candidacy:
+        """The one to choose."""
+        return self.candidates[0]
+
+    @property
+    def ranked(self) -> list[Candidacy]:
+        """Those that have scores."""
+        return [one for one in self.candidates if one.held]
+
+
+def rank_models(names: Sequence[str], context: Context, limits: Limits | None = None) -> Ranking:
+    """Rank pre-trained models by how well they are going to transfer to the training rows. Trains none of them.
+
+    Parameters
+    ----------
+    names
+        As `--model` takes them.
+    context
+        The data, the tasks, and the cache that runs read, too.
+    limits
+        What an answer may cost, and the seconds that ranking may take.
+
+    Raises
+    ------
+    ModelError
+        If no candidate can be used.
+    """
+    refuse_unprobed(context)
+    began, limits = time.perf_counter(), limits or Limits()
+    candidates = [Candidacy(name) for name in dict.fromkeys(names)]
+    running = _seen_once(candidates, context, limits)
+    if not running:
+        reasons = "\n- ".join(f"{one.name}: {one.why}" for one in candidates)
+        raise ModelError(f"no candidate can be used:\n- {reasons}", hint="`uke models` lists what is here.")
+    rounds: list[dict[str, Any]] = []
+    dropped: list[Candidacy] = []
+    rows = 0
+    for number, wanted in enumerate(schedule := _schedule(running, context, limits)):
+        rows = max(rows, _affordable(wanted, running, context, limits, (began, len(schedule) - number)))
+        running = _round(running, rows, context)
+        rounds.append({"rows": len(_rows(context, rows)), "models": [one.name for one in running]})
+        if number + 1 < len(schedule):
+            kept = max(2, math.ceil(len(running) * HALF))
+            for one in running[kept:]:
+                one.status, one.why = "dropped", f"behind the better half on {one.rows:,} rows"
+            dropped = running[kept:] + dropped
+            running = running[:kept]
+    out = [one for one in candidates if one.status not in {"ranked", "dropped"}]
+    return Ranking((*running, *dropped, *out), tuple(rounds), context.tasks, time.perf_counter() - began)
+
+
+# ---------------------------------------------------------------- rounds
+
+
+def _seen_once(candidates: Sequence[Candidacy], context: Context, limits: Limits) -> list[Candidacy]:
+    """Those that can be loaded and are within the limits, timed on a few rows."""
+    running = []
+    for number, one in enumerate(candidates):
+        try:
+            one.about = glimpse(_loaded(one.name, context), context)
+        except UkuleleError as error:
+            one.status, one.why = "refused", error.message
+            context.hear(Said(f"{one.name}: {error.message}", "warning"))
+            continue
+        if over := limits.over(one.about):
+            one.status, one.why = "over the limit", over
+            continue
+        running.append(one)
+        context.hear(Progress("look", number + 1, len(candidates)))
+    return running
+
+
+def _loaded(name: str, context: Context) -> Model:
+    """The model; of several, memory holds one at a time."""
+    context.pristine.clear()
+    return load(name, context)
+
+
+def _schedule(running: Sequence[Candidacy], context: Context, limits: Limits) -> list[int]:
+    """The rows of each round; more than there are means all."""
+    every = len(context.data.splits["train"])
+    last = every if every <= ALL_ROWS else MOST_ROWS
+    cheap = limits.budget is None or last * sum(_pace(one) for one in running) < HALF * limits.budget
+    if cheap and (len(running) <= FEW or every <= FIRST_ROWS):
+        return [last]
+    rounds, left = [], len(running)
+    rows = FIRST_ROWS
+    while left > 2 and rows < last:
+        rounds.append(rows)
+        rows, left = rows * 2, math.ceil(left * HALF)
+    return [*rounds, last]
+
+
+def _pace(one: Candidacy) -> float:
+    return one.about.seconds_a_row if one.about else 0.0
+
+
+def _affordable(
+    rows: int, running: Sequence[Candidacy], context: Context, limits: Limits, at: tuple[float, int]
+) -> int:
+    """As many of the rows as a round's share of the time that is left allows; `at`: the start, and rounds to come."""
+    if limits.budget is None:
+        return rows
+    left = limits.budget - (time.perf_counter() - at[0])
+    pace = sum(_pace(one) for one in running)
+    most = HALF * left / at[1] / max(pace, 1e-9)  # the other half is for probes and neighbours
+    fewest = min(len(context.data.splits["train"]), max(LEAST_ROWS, 2 * _outputs(context)))
+    return rows if most >= rows else max(fewest, int(most))
+
+
+def _outputs(context: Context) -> int:
+    return max(len(target.labels) for target in context.data.targets)
+
+
+def _rows(context: Context, rows: int) -> Numbers:
+    """A sample in which classes keep their shares; a larger one holds every smaller one."""
+    every = len(context.data.splits["train"])
+    if rows >= every:
+        return np.arange(every)
+    first = next(iter(context.tasks))
+    order = spread_rows([_key(value) for value in context.truth("train").cells(first)], context.options.seed)
+    return np.sort(order[:rows])
+
+
+def _key(value: Any) -> Any:
+    return value if isinstance(value, str | tuple) else None
+
+
+def _round(running: Sequence[Candidacy], rows: int, context: Context) -> list[Candidacy]:
+    """The candidates on some rows, best first."""
+    sample = _rows(context, rows)
+    numbers = None if len(sample) == len(context.data.splits["train"]) else sample
+    for one in running:
+        began = time.perf_counter()
+        context.hear(Said(f"{one.name} on {len(sample):,} rows"))
+        _score(one, through(_loaded(one.name, context), context, numbers), context)
+        one.rows = len(sample)
+        one.seconds += time.perf_counter() - began
+    _fuse(running)
+    return sorted(running, key=lambda one: (one.regret, -one.fused))
+
+
+# ---------------------------------------------------------------- scores
+
+
+def _score(one: Candidacy, seen: Seen, context: Context) -> None:
+    """Everything that the features of a model say of the rows."""
+    seed, tasks = context.options.seed, context.tasks
+    scores = stage_scores(seen.stages, seen.truth, tasks, seed)
+    one.layers = [{"stage": stage, **score} for stage, score in scores.items()]
+    one.layer = clearly_best(scores, seen.last) or seen.last
+    x = seen.stages[one.layer].float()
+    whole = x if seen.average is None else seen.average  # of texts, scores without training like all layers better
+    one.held, one.near, found = {}, {}, []
+    for name, task in tasks.items():
+        numbers, values = enough(seen.truth.numbers(name), task, seen.truth.values(name), seed)
+        one.held[name] = probed(x[numbers], task, values, seed)
+        one.near[name] = nearest(whole[numbers], task, values)
+        found.append(source_scores(whole[numbers], task, values, (one.name, seen.stages[seen.last][numbers])))
+    one.scores = {score: float(np.mean([scores[score] for scores in found])) for score in _common(found)}
+    if seen.average is not None:
+        mean = stage_scores({AVERAGE: seen.average}, seen.truth, tasks, seed)[AVERAGE]
+        one.average = (mean["value"], mean["error"])
+        one.layers.append({"stage": AVERAGE, **mean})
+    if one.about is not None:
+        one.scores["prior"] = rank.prior(one.about.parameters, one.about.source_task)
+
+
+def _common(found: Sequence[Mapping[str, float]]) -> list[str]:
+    return [score for score in found[0] if all(score in scores for scores in found)]
+
+
+def _fuse(running: Sequence[Candidacy]) -> None:
+    """Fused values and expected regrets, in the unit of the metric (the mean over tasks of it)."""
+    probe = [_drawn(one, {name: held.table for name, held in one.held.items()}) for one in running]
+    ks = list(next(iter(running[0].near.values())))
+    by_k = {k: [_drawn(one, {n: near[k] for n, near in one.near.items()}) for one in running] for k in ks}
+    best = max(ks, key=lambda k: float(np.nanmean([value for value, _ in by_k[k]])))  # the same for all models
+    fused_from = [_as_scores("probe", probe), _as_scores("kNN", by_k[best])]
+    for one, (value, _), (near, _) in zip(running, probe, by_k[best], strict=True):
+        one.scores |= {"probe": value, "kNN": near}
+    for name in WEIGHTS:
+        if name not in {"probe", "kNN"} and sum(name in one.scores for one in running) > 1:
+            values = np.array([one.scores.get(name, math.nan) for one in running])
+            fused_from.append(Scores(name, values, WEIGHTS[name]))
+    fused = rank.fuse(fused_from)
+    for one, value, regret in zip(running, fused.values, fused.regret, strict=True):
+        one.fused, one.regret = float(value), float(regret)
+
+
+def _as_scores(name: str, found: Sequence[tuple[float, Floats]]) -> Scores:
+    drawn = [draws for _, draws in found]
+    fewest = min(map(len, drawn))
+    return Scores(
+        name, np.array([value for value, _ in found]), WEIGHTS[name], np.stack([d[:fewest] for d in drawn], 1)
+    )
+
+
+def _drawn(one: Candidacy, tables: Mapping[str, Floats]) -> tuple[float, Floats]:
+    """The metric, signed so that higher is better, on the rows and on resamples; the mean over tasks."""
+    values, draws = [], []
+    for name, table in tables.items():
+        metric = one.held[name].task.metrics[0]
+        sign = 1.0 if metric.higher_is_better else -1.0
+        n = len(table)
+        values.append(sign * metric.value(table, np.ones(n)))
+        counts = together(resamples(n, draws_for(table.size)), n)
+        draws.append(sign * np.concatenate([many(metric, table, some) for some in counts]))
+    fewest = min(map(len, draws))
+    return float(np.mean(values)), np.mean([d[:fewest] for d in draws], axis=0)
+
+
+# ---------------------------------------------------------------- as plain data
+
+
+def plain(ranking: Ranking, context: Context) -> dict[str, Any]:
+    """The ranking as plain JSON."""
+    looks = 2 * sum(len(one.layers) for one in ranking.ranked)
+    learnt = {name: _learnt(ranking, name, looks) for name in context.tasks}
+    return {
+        "data": context.data.name,
+        "metric": {name: task.metrics[0].name for name, task in context.tasks.items()},
+        "rows": len(context.data.splits["train"]),
+        "chosen": ranking.best.name,
+        "learnt": learnt,
+        "models": [_plain(one, place) for place, one in enumerate(ranking.candidates, 1)],
+        "rounds": list(ranking.rounds),
+        "seconds": ranking.seconds,
+    }
+
+
+def _learnt(ranking: Ranking, name: str, looks: int) -> dict[str, Any]:
+    """Whether any candidate tells more of a task than answering the same for every row; None: the rows cannot tell."""
+    held = ranking.best.held[name]
+    same = evaluate.decisive(held.task, held.plain)
+    return {
+        "something": learns([one.held[name].gains for one in ranking.ranked], looks),
+        "same_for_all": None if same is None else asdict(same),
+    }
+
+
+def _plain(one: Candidacy, place: int) -> dict[str, Any]:
+    about = asdict(one.about) if one.about else {}
+    expected = {}
+    for name, held in one.held.items():
+        found = evaluate.decisive(held.task, held.table)
+        if found is not None:
+            expected[name] = asdict(
+                replace(found, method=f"probe on {one.layer}, cross-validated on {one.rows:,} rows; {found.method}")
+            )
+    scored = {
+        "rank": place, "expected": expected, "regret": one.regret, "fused": one.fused, "layer": one.layer,
+        "layers": one.layers, "scores": {name: _finite(value) for name, value in one.scores.items()},
+        "rows": one.rows, "seconds": one.seconds,
+    }  # fmt: skip
+    return {"model": one.name, "status": one.status, "why": one.why, **about, **(scored if one.held else {})}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
