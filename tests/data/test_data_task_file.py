@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ukulele.data.entries import Entry, Listed
+from ukulele.data.entry import Entry, Listed
 from ukulele.data.task_file import read_tasks
 from ukulele.errors import DataError
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,33 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ukulele.data.boxes import is_data_yaml
+from ukulele.data.entry import NAME, NAMES, Entry, Listed, check_name
 from ukulele.data.options import Asked
 from ukulele.data.sources import split_name
+from ukulele.data.task_file import read_tasks
 from ukulele.errors import DataError
 
-NAME = re.compile(r"\w[\w.-]*")
-NAMES = "A name begins with a letter or a digit and has letters, digits, _ . and - only."
 ENDINGS = {".yaml", ".yml"}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A task as it was listed: its name, its source, and what is known of it."""
-
-    name: str
-    data: Any
-    target: tuple[str, ...] = ()
-    text: tuple[str, ...] = ()
-    weight: float = 1.0
-    split: str | None = None
-
-
-@dataclass(frozen=True)
-class Listed:
-    """All tasks, and how often each is to be seen."""
-
-    entries: tuple[Entry, ...]
-    sampling: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,8 +50,6 @@ def listed(source: Any) -> Listed:
         If there are none, or a name is none or stands twice.
     """
     if isinstance(source, str | Path):
-        from ukulele.data.task_file import read_tasks
-
         return read_tasks(Path(source).expanduser())
     for name in source:
         check_name(name, "the mapping")
@@ -86,19 +62,6 @@ def listed(source: Any) -> Listed:
             hint="Put the splits into one folder as train.csv, test.csv, and name that.",
         )
     return Listed(entries)
-
-
-def check_name(name: Any, place: str) -> str:
-    """A task's name.
-
-    Raises
-    ------
-    DataError
-        If it is no name.
-    """
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise DataError(f"{place}: {name!r} cannot be the name of a task.", hint=NAMES)
-    return name
 
 
 def named(arguments: Sequence[str]) -> Any:
@@ -191,13 +154,3 @@ def named_errors(name: str) -> Iterator[None]:
         yield
     except DataError as error:
         raise DataError(f"{name}: {error.message}", hint=error.hint) from error
-
-
-def nearest(word: str, words: Sequence[str]) -> str:
-    """A suggestion, or "".
-
-    >>> nearest("taget", ["target", "text"])
-    "Did you mean 'target'? "
-    """
-    found = difflib.get_close_matches(word, words, 1, 0.5)
-    return f"Did you mean {found[0]!r}? " if found else ""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ukulele.data.checks import same_inputs
-from ukulele.data.entries import Listed, Source, listed, named_errors, nearest, sources
+from ukulele.data.entries import Source, listed, named_errors, sources
+from ukulele.data.entry import Listed, nearest
 from ukulele.data.infer import task_of_several
 from ukulele.data.join import JoinedRows
 from ukulele.data.options import ReadOptions

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from ukulele.data.entries import Entry, Listed, check_name, nearest
+from ukulele.data.entry import Entry, Listed, check_name, nearest
 from ukulele.data.store import FORMATS
 from ukulele.errors import DataError
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from accelerate.tracking import GeneralTracker
 
-    from ukulele.loop.train import Part
+    from ukulele.loop.parts import Part
 
 Precision = Literal["fp32", "bf16"]
 

@@ -23,23 +23,13 @@ from ukulele.loop.contrast import pairs_loss
 from ukulele.loop.descent import descend, look_ahead
 from ukulele.loop.engine import Engine
 from ukulele.loop.optimisers import OPTIMISERS, clip, schedule
+from ukulele.loop.parts import Part, Piece
 from ukulele.loop.selection import Selection, changing, owners, put, select
 from ukulele.loop.vocabulary import compacted
 from ukulele.tools.collate import widen
 from ukulele.types import Head, Loss, Model, Phase, Plan, Tensors, fold
 
 LOOKS = 15  # times a phase, about, that the effect of the tasks on each other is measured
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Rows that pass the trunk together: live values at the cut, and targets by task."""
-
-    live: Tensors
-    targets: Mapping[str, Tensors]
-
-
-Part = tuple[Piece, ...]  # the rows of a step: where they are ragged, in pieces of like length
 
 
 @dataclass(frozen=True)
