@@ -8,7 +8,7 @@ import pytest
 from ukulele.evaluate import compare, compare_seeds, over_seeds
 from ukulele.types import Metric
 
-ACCURACY = Metric("accuracy", lambda table, counts: float((table[:, 0] * counts).sum() / counts.sum()))
+ACCURACY = Metric("share of hits", lambda table, counts: float((table[:, 0] * counts).sum() / counts.sum()))
 ERROR = Metric(
     "error", lambda table, counts: float((table[:, 0] * counts).sum() / counts.sum()), higher_is_better=False
 )

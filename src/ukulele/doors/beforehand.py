@@ -118,7 +118,7 @@ def _untrained(door: str, data: list[str], ways: tuple[bool, bool], options: Any
 
     quiet, as_json = ways
     with Screen(err, quiet=quiet) as screen:
-        module = import_module(f"ukulele.{door}")
+        module = import_module(f"ukulele.doors.{door}")
         found = module.answer(named(data), options, screen.hear, **asked)
     if as_json:
         out.print_json(json.dumps(found, allow_nan=False))

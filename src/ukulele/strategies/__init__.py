@@ -58,7 +58,8 @@ def ladder(facts: Facts) -> tuple[str, ...]:
 
     >>> ladder(Facts("text", 32, ("embed", "pool"), frozenset({"pool"}), 800, each=16))
     ('probe', 'fewshot')
-    >>> ladder(Facts("text", 900, ("embed", "pool"), frozenset({"pool"}), 800, each=450))
+    >>> blocks = ("embed", "block0", "pool")
+    >>> ladder(Facts("text", 900, blocks, frozenset({"pool"}), 800, linear=frozenset({"block0"}), each=450))
     ('probe', 'stages', 'finetune', 'full', 'lora')
     """
     if not facts.probes:
