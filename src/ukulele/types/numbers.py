@@ -1,0 +1,46 @@
+"""Numbers that know how sure they are, verdicts and costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval, how many rows it rests on, and how it was made."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Did it help, compared with `against`, on the same rows? `difference` is signed so that positive is better."""
+
+    outcome: Literal["helped", "hurt", "inconclusive"]
+    against: str
+    metric: str
+    difference: Estimate
+    p: float | None = None  # two-sided, that there is no difference; None where it was not tested
+    test: str = ""  # how it was tested
+    p_adjusted: float | None = None  # for the number of comparisons (Holm)
+    comparisons: int = 1
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a candidate took."""
+
+    seconds: float
+    peak_memory_bytes: int
+    trained_parameters: int
+    total_parameters: int
+    phases: tuple[tuple[str, float], ...] = ()  # (what, seconds)
+    flops: float | None = None
