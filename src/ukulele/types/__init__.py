@@ -1,6 +1,7 @@
 """The words: all that the parts of Ukulele say to each other. Frozen, small, no torch at run time."""
 
 from ukulele.types.data import (
+    GOES_ON,
     SPLITS,
     WRITTEN,
     BadRow,
@@ -26,6 +27,7 @@ from ukulele.types.numbers import Cost, Estimate, Verdict
 from ukulele.types.plans import Adapters, Candidate, Group, Phase, Plan
 
 __all__ = [
+    "GOES_ON",
     "SPLITS",
     "WRITTEN",
     "Adapters",
