@@ -34,6 +34,8 @@ def test_equal_seeds_give_the_interval_of_one() -> None:
     assert several.difference.value == pytest.approx(one.difference.value)
     assert several.difference.low == pytest.approx(one.difference.low, abs=1e-12)
     assert several.outcome == one.outcome
+    assert several.p == pytest.approx(one.p, abs=1e-12)
+    assert several.test == "paired bootstrap over seeds and rows"
 
 
 def test_seeds_that_differ_widen_the_interval() -> None:

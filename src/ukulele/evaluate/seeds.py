@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ukulele.evaluate.tests import ALPHA, RESAMPLED, p_of_draws
+from ukulele.evaluate.tests import ALPHA, SEEDED, p_of_draws
 from ukulele.tools.bootstrap import around, draws_for, resamples, together
 from ukulele.tools.bootstrap import values as many
 from ukulele.types import Estimate, Metric, Verdict
@@ -59,7 +59,7 @@ def compare_seeds(metric: Metric, ours: Tables, theirs: NDArray[np.float64], aga
     if p < ALPHA:
         outcome = "helped" if low > 0 else "hurt" if high < 0 else "inconclusive"
     gained = Estimate(value, low, high, n, f"paired, {_method(len(mine), draws)}")
-    return Verdict(outcome, against, metric.name, gained, p, RESAMPLED)
+    return Verdict(outcome, against, metric.name, gained, p, SEEDED)
 
 
 def _known(tables: Tables, by: NDArray[np.float64]) -> list[NDArray[np.float64]]:

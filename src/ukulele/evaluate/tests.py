@@ -12,7 +12,7 @@ from ukulele.types import Verdict
 
 FEW = 50  # discordant pairs up to which the exact test is taken: a bootstrap of so few is coarse
 ALPHA = 0.05
-EXACT, RESAMPLED = "exact McNemar", "paired bootstrap"
+EXACT, RESAMPLED, SEEDED = "exact McNemar", "paired bootstrap", "paired bootstrap over seeds and rows"
 
 
 def p_of_draws(differences: NDArray[np.float64]) -> float:
