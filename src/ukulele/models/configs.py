@@ -15,9 +15,9 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
         "num_heads": 6, "feed_forward_proj": "gated-gelu", "dropout_rate": 0.1,
     },
     "marian-tiny": {
-        "model_type": "marian", "d_model": 256, "encoder_layers": 3, "decoder_layers": 3, "encoder_ffn_dim": 1024,
-        "decoder_ffn_dim": 1024, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "dropout": 0.1,
-        "activation_function": "relu", "scale_embedding": True, "max_position_embeddings": 512, "init_std": 0.0625,
+        "model_type": "marian", "d_model": 192, "encoder_layers": 3, "decoder_layers": 3, "encoder_ffn_dim": 768,
+        "decoder_ffn_dim": 768, "encoder_attention_heads": 6, "decoder_attention_heads": 6, "dropout": 0.1,
+        "activation_function": "relu", "scale_embedding": True, "max_position_embeddings": 512, "init_std": 0.07,
     },
     "bart-tiny": {
         "model_type": "bart", "d_model": 192, "encoder_layers": 3, "decoder_layers": 3, "encoder_ffn_dim": 768,
