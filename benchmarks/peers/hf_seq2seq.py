@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hardware import fast_bf16
 from transformers import DataCollatorForSeq2Seq, PreTrainedTokenizerFast, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
 DEFAULT: dict[str, Any] = {}
-BEST: dict[str, Any] = {"train_sampling_strategy": "group_by_length", "dataloader_num_workers": 0}
+BEST: dict[str, Any] = {"train_sampling_strategy": "group_by_length", "bf16": fast_bf16()}
 
 
 def main() -> None:
