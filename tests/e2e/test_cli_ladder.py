@@ -104,14 +104,44 @@ def test_as_many_epochs_as_fit(tables: Path, bert: Path, uke: Uke, tmp_path: Pat
     assert len(history) == 2
 
 
+def test_a_control_that_is_trained_has_its_part_of_the_budget(
+    tables: Path, bert: Path, uke: Uke, tmp_path: Path, costs: dict[str, Line]
+) -> None:
+    costs |= {"finetune": taking(100), "scratch": taking(200)}
+    fit = uke(
+        "fit", tables / "reviews.csv", "--model", bert, "--budget", "10m", *FAST, "--controls", "all", "--out", tmp_path
+    )
+    assert fit.code == 0, fit.err
+    record = record_of(tmp_path)
+    assert next(step for step in record["ladder"] if step["name"] == "finetune")["epochs"] == 3  # of .65 x 570 s
+    histories = {one["name"]: len(one["history"]) for one in record["candidates"]}
+    assert histories["scratch"] == 2  # in the rest of 570 s
+
+
+def test_a_control_that_does_not_fit_the_budget_is_left_out_and_that_is_said(
+    tables: Path, bert: Path, uke: Uke, tmp_path: Path, costs: dict[str, Line]
+) -> None:
+    costs |= {"scratch": taking(9000)}
+    fit = uke(
+        "fit", tables / "reviews.csv", "--model", bert, "--budget", "10m", *FAST, "--controls", "all", "--out", tmp_path
+    )
+    assert fit.code == 0, fit.err
+    record = record_of(tmp_path)
+    assert "scratch" not in {one["name"] for one in record["candidates"]}
+    step = record["ladder"][-1]
+    assert (step["name"], step["taken"]) == ("scratch", False)
+    assert "scratch: not tried, it takes about 600 min" in fit.err
+    assert {one["name"] for one in record["controls"]} >= {"majority", "tfidf"}
+
+
 def test_time_that_is_up_ends_a_phase_between_epochs(
     tables: Path, bert: Path, uke: Uke, tmp_path: Path, costs: dict[str, Line], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rung that takes longer than predicted is stopped, and keeps its best epoch."""
     real = ladder.Climb._judged
 
-    def judged(self: ladder.Climb, rung: Any) -> dict[str, Any]:
-        return real(self, rung) | ({"until": 0.0} if rung.name == "finetune" else {})
+    def judged(self: ladder.Climb, rung: Any, kept: float) -> dict[str, Any]:
+        return real(self, rung, kept) | ({"until": 0.0} if rung.name == "finetune" else {})
 
     monkeypatch.setattr(ladder.Climb, "_judged", judged)
     run = tmp_path / "run"

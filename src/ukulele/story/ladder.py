@@ -17,12 +17,13 @@ from ukulele.events import Said
 from ukulele.runs import RunFolder
 from ukulele.story.measuring import Line, Sample, stored_at
 from ukulele.strategies import Facts, Wishes
-from ukulele.trial.attempt import Context, Outcome
+from ukulele.trial.attempt import Context, Outcome, is_still
 from ukulele.trial.together import compare, gained
 from ukulele.types import SPLITS, Candidate, Verdict
 
 LEAST = 0.25  # share of a plan's epochs below which it is not tried
-RESERVE = 0.05  # share of the budget that is kept for controls and packing
+RESERVE = 0.05  # share of the budget that is kept for scoring and packing
+PROOF = 0.35  # share of the rest that is kept for controls that are trained, where there are any
 CUTS = ("finetune", "lora", "dora", "bitfit", "fewshot")  # strategies whose cut is ours to choose
 
 
@@ -33,6 +34,7 @@ class Climb:
     context: Context
     facts: Facts
     wishes: Wishes
+    proof: bool = False  # whether a control is to be trained afterwards
     best: Outcome | None = None
     steps: list[dict[str, Any]] = field(default_factory=list)  # one for each rung, for the record
     over: str = ""  # why no further rung is tried
@@ -55,7 +57,7 @@ class Climb:
             self._left(rung, {"why": self.over})
             return None
         rung = self._at_measured_cut(rung)
-        found = self.context.decide(f"rung {rung.name}", lambda: self._judged(rung))
+        found = self.context.decide(f"rung {rung.name}", lambda: self._judged(rung, PROOF * self.proof))
         self._passed |= {*found["passes"], stored_at(rung, str(ahead))}
         self.until = found["until"]
         if not found["taken"]:
@@ -65,6 +67,18 @@ class Climb:
         self.context.hear(Said(f"{rung.name}: {found['why']}"))
         self.steps.append({"name": rung.name, **_told(found), "taken": True})
         return _with_epochs(rung, found["epochs"])
+
+    def control(self, rival: Candidate) -> Candidate | None:
+        """A control as it is to be fitted: with as many epochs as the rest of the budget allows, or not at all."""
+        self.until = None
+        if self.budget is None or is_still(rival.plan):
+            return rival
+        found = self.context.decide(f"control {rival.name}", lambda: self._judged(rival, 0.0))
+        self.until = found["until"]
+        if not found["taken"]:
+            self._left(rival, found)
+            return None
+        return _with_epochs(rival, found["epochs"])
 
     def reached(self, outcome: Outcome) -> None:
         """A rung was fitted: is it better than the best so far?"""
@@ -99,15 +113,16 @@ class Climb:
 
     # ------------------------------------------------------------ by the clock
 
-    def _judged(self, rung: Candidate) -> dict[str, Any]:
-        """Measure a rung, and whether what it would take is left."""
+    def _judged(self, rung: Candidate, kept: float) -> dict[str, Any]:
+        """Measure a rung, and whether what it would take is left of the budget, of which a share is kept."""
         budget, spent = self.budget or math.inf, self.context.run.spent()
+        end = budget * (1 - RESERVE) * (1 - kept)
         first = self.best is None
         if spent > budget and not first:
             left = max(0.0, budget - spent)
             return _decision(left, None, 0, False, f"the budget of {_span(budget)} is spent")
         line = self._measured(rung)
-        left = budget * (1 - RESERVE) - self.context.run.spent()
+        left = end - self.context.run.spent()
         fixed, tail, planned = self._costs(line, rung)
         needed = fixed + tail + planned * line.epoch
         epochs = planned if needed <= left else math.floor((left - fixed - tail) / max(line.epoch, 1e-9))
@@ -118,7 +133,7 @@ class Climb:
         epochs = epochs if enough else least if planned and first else planned
         if taken and epochs < planned:
             said += f": {epochs} of {planned} epochs"
-        until = budget * (1 - RESERVE) - tail - line.epoch
+        until = end - tail - line.epoch
         return {
             **_decision(left, fixed + epochs * line.epoch, epochs, taken, said if taken else f"it takes {said}"),
             "planned": planned,

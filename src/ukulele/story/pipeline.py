@@ -26,7 +26,7 @@ from ukulele.story.unread import refuse_unread
 from ukulele.story.verdicts import comparisons, findings, gain, looked_at, verdict
 from ukulele.tools.files import write_json
 from ukulele.trial import learning, retention
-from ukulele.trial.attempt import Context, Outcome, Track, attempt
+from ukulele.trial.attempt import Context, Outcome, Track, attempt, is_still
 from ukulele.trial.certainty import certain, told
 from ukulele.trial.gathering import gather
 from ukulele.trial.layers import choose_layer
@@ -35,7 +35,7 @@ from ukulele.trial.rates import tuned_rate, tuned_scratch
 from ukulele.trial.repeats import repeat
 from ukulele.trial.together import alone, compare, gained, regroup
 from ukulele.trial.weighing import tuned_weights
-from ukulele.types import Dataset
+from ukulele.types import Candidate, Dataset
 
 
 def fit(source: Any, options: FitOptions, folder: Path, hear: Hear, *, resume: bool = False, command: str = "") -> Path:
@@ -106,10 +106,10 @@ def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear:
 def _proven(context: Context) -> Path:
     """Candidates fitted, one chosen and proved, and all of it written down."""
     earlier = retention.kept(context)
-    rungs = ladder(context)
+    rungs, climb = ladder(context)
     chosen = choose(rungs, context)
     repeats = repeat(chosen, context)
-    shown = [*rungs, *prove(chosen, context)]
+    shown = [*rungs, *prove(chosen, climb)]
     parts, fitted = regroup(chosen, shown, context)
     shown += fitted
     context.hear(Said("scoring on the test rows"))
@@ -165,7 +165,7 @@ def read(source: Any, options: FitOptions, run: RunFolder, hear: Hear) -> Datase
 # ---------------------------------------------------------------- the ladder
 
 
-def ladder(context: Context) -> list[Outcome]:
+def ladder(context: Context) -> tuple[list[Outcome], Climb]:
     """The candidates that were asked for, each fitted: the probe first, then the dearer strategy."""
     began = time.perf_counter()
     facts = survey(model_name(context), context)
@@ -179,7 +179,8 @@ def ladder(context: Context) -> list[Outcome]:
         text = f"the model knows {facts.shared} of the data's {labels} classes by name; the head is rebuilt for them"
         context.hear(Said(text + (", the rows of those it knows are kept" if facts.shared else "")))
     rungs = planned(facts, context)
-    climb = Climb(context, facts, wishes_of(context.options, context.data))
+    trained = any(not is_still(rival.plan) and rival.name == "scratch" for rival in rivals(facts, context))
+    climb = Climb(context, facts, wishes_of(context.options, context.data), trained)
     for number, asked in enumerate(rungs):
         cuts = (strategies.cut(later.plan, facts) for later in rungs[number + 1 :] if later.plan.views)
         ahead = next((cut for cut in cuts if cut < len(facts.stages)), 0)  # of the next one that trains a stage
@@ -198,7 +199,7 @@ def ladder(context: Context) -> list[Outcome]:
         outcomes.append(attempt(candidate, context, spent, ahead, climb.until))
         climb.reached(outcomes[-1])
         spent = {}
-    return outcomes
+    return outcomes, climb
 
 
 def choose(rungs: Sequence[Outcome], context: Context) -> Outcome:
@@ -218,16 +219,22 @@ def choose(rungs: Sequence[Outcome], context: Context) -> Outcome:
 # ---------------------------------------------------------------- the proof
 
 
-def prove(chosen: Outcome, context: Context) -> list[Outcome]:
+def prove(chosen: Outcome, climb: Climb) -> list[Outcome]:
     """The controls that were asked for, each fitted as the rungs were; of several tasks each alone, too."""
+    context = climb.context
     singles = alone(chosen) if context.options.controls != "none" else []
-    outcomes = []
-    for candidate in [*singles, *rivals(survey(chosen.candidate.model, context), context)]:
-        context.hear(Said(f"control: {candidate.name}"))
-        outcomes.append(
-            attempt(tuned_scratch(candidate, context) if candidate.name == "scratch" else candidate, context)
-        )
+    outcomes = [_control(single, context, None) for single in singles]
+    for rival in rivals(survey(chosen.candidate.model, context), context):
+        candidate = climb.control(rival) if rival.name == "scratch" else rival
+        if candidate is not None:
+            outcomes.append(_control(candidate, context, climb.until))
     return outcomes
+
+
+def _control(candidate: Candidate, context: Context, until: float | None) -> Outcome:
+    context.hear(Said(f"control: {candidate.name}"))
+    tuned = tuned_scratch(candidate, context) if candidate.name == "scratch" else candidate
+    return attempt(tuned, context, until=until)
 
 
 # ---------------------------------------------------------------- around it
