@@ -90,7 +90,8 @@ def kept(data: Path, flags: Sequence[str], folder: Path) -> Path:
 def from_record(path: Path) -> Json:
     """The few figures a benchmark reads from Ukulele's record."""
     record = json.loads(path.read_text(encoding="utf-8"))
-    return {"accuracy": record["test"]["accuracy"]["value"], "seconds": record["cost"]["seconds"]}
+    costs = {one["name"]: dict(one["cost"]["phases"]) for one in record["candidates"]}
+    return {"accuracy": record["test"]["accuracy"]["value"], "seconds": record["cost"]["seconds"], "phases": costs}
 
 
 def last_json(text: str) -> Json:

@@ -20,6 +20,7 @@ from ukulele.loop.engine import Engine
 from ukulele.loop.optimisers import schedule
 from ukulele.loop.sampling import pieces
 from ukulele.loop.selection import changing, check, owners, select
+from ukulele.loop.summed import Summed, spread
 from ukulele.loop.train import Above, Judgement, NotFiniteError, _start, _step, train
 from ukulele.models import images
 from ukulele.models.dropout import Dropout
@@ -360,6 +361,22 @@ def test_answers_come_in_the_order_of_the_rows_from_any_cut(bert: Any, make_kit:
     label = torch.tensor([["bad", "good"].index(row.targets["mood"]) for row in rows])
     expected = -torch.tensor(np.array(low["mood"])).gather(1, label[:, None]).mean()
     assert loss == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_some_rows_are_answered_as_among_all_and_what_the_trunk_made_of_them_is_seen(bert: Any, make_kit: Any) -> None:
+    kit = make_kit(bert(), Plan("x", (PHASES["last block"],)))
+    kit.train()
+    some = spread(kit.feed.numbers("train"), 5)
+    assert 1 < len(some) <= 5
+    summed = Summed(kit.model, some)
+    whole, _ = kit.feed.answers("train", 2)
+    part, _ = kit.feed.answers("train", 2, some=some, watch=summed)
+    for number, answer in enumerate(part["mood"]):
+        if number in some:
+            np.testing.assert_allclose(answer, whole["mood"][number], rtol=1e-4, atol=1e-5)
+        else:
+            assert answer is None
+    np.testing.assert_allclose(summed.matrix, kit.feed.summaries("train", 2, 5), rtol=1e-4, atol=1e-5)
 
 
 def test_a_probe_after_training_sees_what_was_trained(bert: Any, make_kit: Any) -> None:

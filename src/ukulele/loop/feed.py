@@ -22,6 +22,7 @@ from ukulele.features.encode import by_length
 from ukulele.loop.engine import Engine
 from ukulele.loop.parts import Part, Piece
 from ukulele.loop.sampling import batches, paired, pieces
+from ukulele.loop.summed import Summed, spread
 from ukulele.loop.train import Judgement
 from ukulele.loop.truth import Numbers, Truth
 from ukulele.models.adapters import written_in
@@ -30,9 +31,14 @@ from ukulele.tools.packing import packed
 from ukulele.tools.probe import Probe, Search, fit_logistic, fit_ridge
 from ukulele.types import WRITTEN, Field, Head, Metric, Model, Plan, Split, Table, Task, Tensors
 
+Watch = Callable[[Numbers, Tensors], None]
 Decide = Callable[[str, Callable[[], Any]], Any]  # what is decided, and how where it is not decided yet
 LAST = 1024  # rows at a time where only a head is left
 STEP = 256  # rows of a step of several tasks at most, unless the batch of one is larger
+
+
+def _nothing(_numbers: Numbers, _live: Tensors) -> None:
+    pass
 
 
 @dataclass
@@ -290,26 +296,30 @@ class Feed:
         return Judgement(scores, losses)
 
     def answers(
-        self, split: Split, cut: int, *, judging: bool = False
+        self, split: Split, cut: int, *, some: Numbers | None = None, judging: bool = False, watch: Watch = _nothing
     ) -> tuple[dict[str, list[Any]], dict[str, float]]:
         """By task, the raw answers for the rows that have it, in their order, and the mean loss.
 
-        `judging`: only what the deciding metric needs, where a text need not be written for it.
+        `some`: only these rows are answered, the answers of the others are None. `judging`: only what the deciding
+        metric needs, where a text need not be written for it. `watch` sees the live values of every batch.
         """
         written = self.model.teaches and self.plan.adapters is not None  # the library's own loop knows no adapters
         with written_in([stage.module for stage in self.model.stages]) if written else nullcontext():
-            return self._answers(split, cut, judging=judging)
+            return self._answers(split, self._lived(split, cut, some), judging=judging, watch=watch)
 
-    def _answers(self, split: Split, cut: int, *, judging: bool) -> tuple[dict[str, list[Any]], dict[str, float]]:
+    def _answers(
+        self, split: Split, lived: Iterator[tuple[Numbers, Tensors]], *, judging: bool, watch: Watch
+    ) -> tuple[dict[str, list[Any]], dict[str, float]]:
         tasks, truth = self.tables[split].tasks, self.truth(split)
         raw: dict[str, list[Any]] = {name: [None] * len(truth.numbers(name)) for name in tasks}
         sums, counts = dict.fromkeys(tasks, 0.0), dict.fromkeys(tasks, 0.0)
         places = {name: np.full(len(self.tables[split].rows), -1) for name in tasks}
         for name, place in places.items():
             place[truth.numbers(name)] = np.arange(len(truth.numbers(name)))
-        for module in (*(stage.module for stage in self.model.stages[cut:]), *self._modules()):
+        for module in self._modules():
             module.eval()
-        for numbers, live in self._lived(split, cut):
+        for numbers, live in lived:
+            watch(numbers, live)
             for name, task in tasks.items():
                 at = places[name][numbers]
                 mine = np.flatnonzero(at >= 0)
@@ -331,21 +341,16 @@ class Feed:
 
     def summaries(self, split: Split, cut: int, at_most: int) -> NDArray[np.float32]:
         """What the trunk makes of rows as it is now, (rows, width): of all, or of some spread evenly."""
-        wanted = self.numbers(split)
-        wanted = wanted[:: -(-len(wanted) // at_most)] if len(wanted) else wanted
-        found, places = np.empty((len(wanted), 0), np.float32), {int(n): at for at, n in enumerate(wanted)}
-        for module in (stage.module for stage in self.model.stages[cut:]):
-            module.eval()
+        wanted = spread(self.numbers(split), at_most)
+        summed = Summed(self.model, wanted)
         for numbers, live in self._lived(split, cut, wanted):
-            with torch.inference_mode():
-                values = (live["pooled"] if "pooled" in live else self.model.summary(live)).float().cpu().numpy()
-            if not found.shape[1]:
-                found = np.empty((len(wanted), values.shape[1]), np.float32)
-            found[[places[int(number)] for number in numbers]] = values
-        return found
+            summed(numbers, live)
+        return summed.matrix
 
     def _lived(self, split: Split, cut: int, some: Numbers | None = None) -> Iterator[tuple[Numbers, Tensors]]:
         """(row numbers, live values behind the last stage): some rows, or all that have any of the tasks."""
+        for stage in self.model.stages[cut:]:
+            stage.module.eval()
         last = cut >= len(self.model.stages) and "pooled" in self.model.live(cut)  # else heads have stages of their own
         source = self.pooled(split) if last else self.source(split, cut)
         wanted = self.numbers(split) if some is None else some

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from ukulele import diagnose, evaluate
 from ukulele.story.drawn import look_at_boxes
 from ukulele.story.scrutiny import Scrutiny, scrutinise
-from ukulele.trial.attempt import Context, Outcome
+from ukulele.trial.attempt import SUMMED, Context, Outcome
 from ukulele.trial.repeats import Repeats
 from ukulele.trial.together import best_rival, compare
 from ukulele.types import WRITTEN, Estimate, Finding, Verdict
 
-DETECTED = 500  # pictures of a split that tell whether a detector knows its training rows by heart
+KNOWN, DETECTED = SUMMED, 500  # rows of a split that tell whether they are known by heart; pictures with boxes
 
 
 def looked_at(rungs: Sequence[Outcome], chosen: Outcome, context: Context, *, doubt: bool) -> Scrutiny:
@@ -63,7 +63,7 @@ def findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> lis
     for name, task in chosen.tasks.items():
         if task.kind in WRITTEN:  # its training rows are not written anew
             continue
-        most = DETECTED if task.kind == "detect" else None
+        most = DETECTED if task.kind == "detect" else KNOWN
         train, validation = (evaluate.decisive(task, chosen.table(s, name, most)) for s in ("train", "validation"))
         if train and validation:
             metric = task.metrics[0].name
@@ -76,5 +76,7 @@ def _beside(probe: Outcome, chosen: Outcome, name: str) -> tuple[Estimate, Estim
     """What the linear probe reaches on training and validation rows, where another candidate was chosen."""
     if probe is chosen or not probe.still:
         return None
-    train, validation = (evaluate.decisive(probe.tasks[name], probe.table(s, name)) for s in ("train", "validation"))
+    train, validation = (
+        evaluate.decisive(probe.tasks[name], probe.table(s, name, KNOWN)) for s in ("train", "validation")
+    )
     return (train, validation) if train and validation else None

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from ukulele import data, evaluate, features, models
@@ -21,9 +23,10 @@ from ukulele.loop.feed import Feed
 from ukulele.loop.meter import Meter
 from ukulele.loop.private import shared
 from ukulele.loop.selection import changing, check, match_group, put, select, trained
+from ukulele.loop.summed import Summed, spread
 from ukulele.loop.teaching import Taught
 from ukulele.loop.train import NotFiniteError, train
-from ukulele.loop.truth import Truth
+from ukulele.loop.truth import Numbers, Truth
 from ukulele.loop.work import operations
 from ukulele.models.adapters import places
 from ukulele.runs import RunFolder
@@ -45,6 +48,7 @@ from ukulele.types import (
 )  # fmt: skip
 
 Track = Callable[[str, Event], None]  # hears of each event whose it is, by the candidate's name
+SUMMED = 2000  # rows of a split whose summaries are kept as they are answered
 NAMED = 8  # rows of a step that an error names
 EMPTY: Mapping[str, float] = MappingProxyType({})
 MAKES_ITS_OWN = (
@@ -185,6 +189,8 @@ class Outcome:
     history: list[dict[str, Any]] = field(default_factory=list)
     looks: list[dict[str, Any]] = field(default_factory=list)  # how the tasks acted on each other
     raw: dict[Split, dict[str, list[Any]]] = field(default_factory=dict)
+    sampled: dict[tuple[Split, int], dict[str, list[Any]]] = field(default_factory=dict)  # answers of some rows
+    summed: dict[Split, Summed] = field(default_factory=dict)
     strength: float | None = None
     cross_validation: tuple[float, float] | None = None
     why: str = ""
@@ -196,16 +202,37 @@ class Outcome:
     def answers(self, split: Split, task: str) -> list[Any]:
         """Raw answers, computed when first asked for."""
         if split not in self.raw:
-            self.raw[split], _ = self.feed.answers(split, len(self.model.stages) if self.still else self.cut)
+            self.raw[split] = self._answered(split, None)
         return self.raw[split][task]
 
     def table(self, split: Split, task: str, most: int | None = None) -> Any:
         """Row statistics of the final answers, for the metrics; of `most` rows, evenly spread, where there are more."""
-        asked, answers, values = self.tasks[task], self.answers(split, task), self.feed.values(split, task)
-        if most is not None and len(values) > most:
-            some = range(0, len(values), -(-len(values) // most))
-            answers, values = [answers[i] for i in some], [values[i] for i in some]
-        return asked.table(asked.decode(answers), values)
+        asked, values, rows = self.tasks[task], self.feed.values(split, task), self.feed.numbers(split)
+        if most is None or len(rows) <= most:
+            return asked.table(asked.decode(self.answers(split, task)), values)
+        if (split, most) not in self.sampled:
+            self.sampled[split, most] = self._answered(split, spread(rows, most))
+        pairs = zip(self.sampled[split, most][task], values, strict=True)
+        answers, some = zip(*((answer, value) for answer, value in pairs if answer is not None), strict=True)
+        return asked.table(asked.decode(answers), some)
+
+    def summaries(self, split: Split, most: int = SUMMED) -> NDArray[np.float32]:
+        """What the trunk makes of `most` rows, evenly spread, (rows, width): seen when they were answered, or now."""
+        if split in self.summed and most == SUMMED:
+            return self.summed[split].matrix
+        return self.feed.summaries(split, self.lowest, most)
+
+    def _answered(self, split: Split, some: Numbers | None) -> dict[str, list[Any]]:
+        wanted = spread(self.feed.numbers(split), SUMMED)
+        if self.still or (some is not None and len(some) < len(wanted)):
+            return self.feed.answers(split, self.lowest, some=some)[0]
+        self.summed[split] = Summed(self.model, wanted)
+        return self.feed.answers(split, self.lowest, some=some, watch=self.summed[split])[0]
+
+    @property
+    def lowest(self) -> int:
+        """The cut from which answers are computed."""
+        return len(self.model.stages) if self.still else self.cut
 
     def measured(self, split: Split, task: str) -> Mapping[str, Estimate]:
         """Every metric of a task on a split, with its interval; computed once."""
@@ -322,8 +349,9 @@ def attempt(
             run.checkpoint(name, event, {**_particulars(outcome), "meter": meter.plain()})
     weights = _weights(outcome)
     _finish(outcome, ours, whole)
-    outcome.raw["validation"], _ = feed.answers("validation", len(model.stages) if outcome.still else outcome.cut)
-    outcome.tasks = {n: t.tuned(outcome.raw["validation"][n], feed.values("validation", n)) for n, t in tasks.items()}
+    outcome.tasks = {
+        n: t.tuned(outcome.answers("validation", n), feed.values("validation", n)) for n, t in tasks.items()
+    }
     meter.mark("validate")
     outcome.cost = replace(
         outcome.cost,

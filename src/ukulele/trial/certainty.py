@@ -16,7 +16,6 @@ from ukulele.trial.attempt import Context, Outcome
 from ukulele.trial.predict import Predictor
 
 LEVEL = 0.95  # of the sets that the report tells of
-TRAIN, HELD = 4000, 2000  # rows at most that the statistics of features rest on
 KINDS = {"classify", "multilabel", "regress"}
 
 
@@ -41,8 +40,7 @@ def certain(chosen: Outcome, context: Context) -> Certainty:
     """What the bundle of a model needs to say how sure it is; nothing of detectors and of models that write."""
     if any(task.kind not in KINDS for task in chosen.tasks.values()):
         return Certainty()
-    cut = len(chosen.model.stages) if chosen.still else chosen.cut
-    train, held = (chosen.feed.summaries(split, cut, most) for split, most in (("train", TRAIN), ("validation", HELD)))  # type: ignore[arg-type]
+    train, held = chosen.summaries("train"), chosen.summaries("validation")
     return Certainty(_strange(chosen, context), Domain.of(train, held) if len(train) > 1 and len(held) else None)
 
 
@@ -70,8 +68,7 @@ def told(parts: Mapping[str, Outcome], sure: Mapping[int, Certainty]) -> dict[st
         if len(one.strange.get(name, ())) >= evaluate.LEAST:
             found.append({"task": name, **_sets(outcome, name, np.array(one.strange[name]))})
         if one.domain is not None and id(outcome) not in domains:
-            cut = len(outcome.model.stages) if outcome.still else outcome.cut
-            outside = one.domain.outside(outcome.feed.summaries("test", cut, HELD))
+            outside = one.domain.outside(outcome.summaries("test"))
             domains[id(outcome)] = {
                 "tasks": list(outcome.tasks),
                 "rows": one.domain.rows,
