@@ -13,6 +13,7 @@ from typing import Any
 
 import harness
 import stage
+from ukulele import evaluate
 
 TASKS = ("irony", "hate", "offensive", "emotion")
 SHOWN = ("accuracy", "macro_f1")
@@ -79,6 +80,7 @@ def from_record(path: Path) -> harness.Json:
     return {
         "accuracy": statistics.mean(test["accuracy"]["value"] for test in tests.values()),
         "tasks": {task: {name: test[name]["value"] for name in SHOWN} for task, test in tests.items()},
+        "metrics": {task["name"]: task["metric"] for task in several["tasks"]},
         "delta_m_percent": several["delta_m_percent"],
         "grouping": several["grouping"],
         "controls": {control["name"]: control["test"] for control in record["controls"]},
@@ -92,6 +94,22 @@ def delta_m(run: harness.Run) -> dict[str, Any]:
     if found is None:
         raise harness.RunFailedError("the record has no delta_m_percent: were the single-task controls run?")
     return dict(found)
+
+
+def delta_m_against(run: harness.Run, alone: harness.Json) -> float:
+    """Δm of a run without controls against the single-task controls of another run on the same rows and seed."""
+    changes = []
+    for task, metric in run.result["metrics"].items():
+        if metric not in SHOWN:
+            raise harness.RunFailedError(f"{task} is decided by {metric}; of {' and '.join(SHOWN)} more is better")
+        changes.append(float(evaluate.change(run.result["tasks"][task][metric], alone[task][metric])))
+    return statistics.mean(changes)
+
+
+def alone(run: harness.Run) -> harness.Json:
+    """The test figures of each task's control, by task."""
+    controls = run.result["controls"]
+    return {task: {name: controls[f"{task} alone"][task][name]["value"] for name in SHOWN} for task in TASKS}
 
 
 def mean(values: Sequence[float]) -> harness.Json:

@@ -6,13 +6,14 @@ from ukulele.evaluate.conformal import LEAST, coverage, reach, sets, strangeness
 from ukulele.evaluate.details import details, mistakes
 from ukulele.evaluate.estimates import compare, decisive, estimates, plain, slices
 from ukulele.evaluate.seeds import compare_seeds, over_seeds
-from ukulele.evaluate.several import Compared, Grouping, delta_m, grouping, in_words
+from ukulele.evaluate.several import Compared, Grouping, change, delta_m, grouping, in_words
 from ukulele.evaluate.tests import holm
 
 __all__ = [
     "LEAST",
     "Compared",
     "Grouping",
+    "change",
     "compare",
     "compare_seeds",
     "coverage",

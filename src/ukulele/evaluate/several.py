@@ -46,6 +46,18 @@ class Compared:
             raise ValueError(f"tables of different rows: {len(self.ours)}, {len(self.theirs)} and {len(self.rows)}")
 
 
+def change(ours: ArrayLike, theirs: ArrayLike, *, higher_is_better: bool = True) -> NDArray[np.float64]:
+    """The relative change in percent, positive where ours is better: what Δm is the mean of. NaN where theirs is 0.
+
+    >>> change([0.55, 0.5], 0.5).round(6).tolist(), float(change(0.2, 0.25, higher_is_better=False).round(6))
+    ([10.0, 0.0], 20.0)
+    """
+    base = np.abs(np.asarray(theirs, np.float64))
+    gap = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
+    found: NDArray[np.float64] = (100 if higher_is_better else -100) * gap / np.where(base < SMALL, np.nan, base)
+    return found
+
+
 def delta_m(
     pairs: Sequence[Compared], rows: int, blocks: Sequence[NDArray[np.integer[Any]]] | None = None
 ) -> Estimate | None:
@@ -135,9 +147,8 @@ def _percent(pairs: Sequence[Compared], counts: NDArray[np.float64]) -> NDArray[
     total = np.zeros(len(counts))
     for pair in pairs:
         ours, theirs = _values(pair, counts[:, pair.rows])
-        base = np.where(np.abs(theirs) < SMALL, np.nan, np.abs(theirs))
-        total += (1 if pair.metric.higher_is_better else -1) * (ours - theirs) / base
-    return 100 * total / len(pairs)
+        total += change(ours, theirs, higher_is_better=pair.metric.higher_is_better)
+    return total / len(pairs)
 
 
 def _draws(rows: int, sources: Sequence[NDArray[np.integer[Any]]], draws: int) -> Iterator[NDArray[np.float64]]:
