@@ -14,7 +14,8 @@ from ukulele.config import FitOptions
 from ukulele.features import Cache
 from ukulele.loop.engine import Engine
 from ukulele.runs import RunFolder
-from ukulele.trial.attempt import Context, attempt
+from ukulele.trial.attempt import attempt
+from ukulele.trial.context import Context
 from ukulele.types import Candidate, Dataset, Group, Phase, Plan, Target
 
 PLAN = Plan("x", (Phase((Group("head.*", 0.02), Group("block1.*", 0.01)), batch=8),))

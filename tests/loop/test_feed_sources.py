@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from ukulele.features import Cache, Computed, Store
 from ukulele.features.encode import Frozen
 from ukulele.loop.engine import Engine
 from ukulele.loop.train import Judgement, train
-from ukulele.trial.attempt import _note
+from ukulele.trial.outcome import Outcome
 from ukulele.types import Group, Phase, Plan, Table, Target
 
 HEAD = Group("head.*", 0.02)
@@ -41,10 +40,11 @@ def test_a_metric_without_a_value_lets_the_loss_decide(bert: Any, make_kit: Any)
 
 
 def test_the_history_holds_numbers_alone() -> None:
-    outcome: Any = SimpleNamespace(history=[], looks=[])
-    _note(Stepped(Place(), 1, 1, {"mood": 0.5}, 8), outcome)
-    _note(Judged(Place(0, 1), math.inf, math.nan, False, {"mood": math.nan, "type": 0.5}), outcome)
-    _note(Lookahead(Place(), ("mood", "type"), ((math.nan, 0.1), (0.2, 0.3)), 0.5), outcome)
+    nothing: Any = None
+    outcome = Outcome(*[nothing] * 8)
+    outcome.note(Stepped(Place(), 1, 1, {"mood": 0.5}, 8))
+    outcome.note(Judged(Place(0, 1), math.inf, math.nan, False, {"mood": math.nan, "type": 0.5}))
+    outcome.note(Lookahead(Place(), ("mood", "type"), ((math.nan, 0.1), (0.2, 0.3)), 0.5))
     assert (outcome.history[0]["validation_loss"], outcome.history[0]["score"]) == (None, None)
     assert outcome.history[0]["scores"] == {"mood": None, "type": 0.5}
     assert outcome.looks[0]["affinity"] == [[None, 0.1], [0.2, 0.3]]

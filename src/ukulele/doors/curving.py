@@ -13,7 +13,7 @@ from ukulele.doors.preview import preview
 from ukulele.doors.show import table
 from ukulele.errors import PlanError
 from ukulele.events import Hear, Said
-from ukulele.trial.attempt import Context
+from ukulele.trial.context import Context
 from ukulele.trial.evidence import clearly_best, look, refuse_unprobed, spread_rows, stage_scores
 from ukulele.trial.learning import GAINS, measure, told
 

@@ -21,7 +21,7 @@ from ukulele.doors.show import interval, table
 from ukulele.errors import DataError
 from ukulele.events import Hear, Said
 from ukulele.tools.probe import Search, held_out
-from ukulele.trial.attempt import Context
+from ukulele.trial.context import Context
 from ukulele.trial.evidence import (
     AVERAGE,
     PROBED,

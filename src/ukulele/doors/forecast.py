@@ -24,7 +24,7 @@ from ukulele.story.asked import make_tasks, refuse_for_one, refuse_for_texts, ta
 from ukulele.story.candidates import model_name, planned, rivals, survey
 from ukulele.story.measuring import Line, Pass, Sample
 from ukulele.story.unread import refuse_unread
-from ukulele.trial.attempt import Context
+from ukulele.trial.context import Context
 from ukulele.types import SPLITS, Candidate
 
 

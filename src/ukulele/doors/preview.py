@@ -13,7 +13,7 @@ from ukulele.events import Hear, Said
 from ukulele.loop.engine import Engine, choose_device, choose_precision
 from ukulele.runs import RunFolder
 from ukulele.story.asked import make_tasks
-from ukulele.trial.attempt import Context
+from ukulele.trial.context import Context
 
 
 def preview(source: Any, options: FitOptions, hear: Hear) -> Context:

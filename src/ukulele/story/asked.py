@@ -13,7 +13,7 @@ from ukulele.events import Said
 from ukulele.loop.truth import Truth
 from ukulele.story.candidates import model_name, survey_model
 from ukulele.trial import retention
-from ukulele.trial.attempt import Context
+from ukulele.trial.context import Context
 from ukulele.types import WRITTEN, Dataset, Task
 
 TAPPED_ROWS = 20_000  # up to here every stage's summary of every row is stored

@@ -8,7 +8,7 @@ from ukulele import models, strategies
 from ukulele.config import FitOptions
 from ukulele.errors import PlanError
 from ukulele.strategies import Facts, Wishes, controls, scratch
-from ukulele.trial.attempt import Context, facts_of
+from ukulele.trial.context import Context, facts_of
 from ukulele.trial.gathering import gathers
 from ukulele.types import Candidate, Dataset, Model
 

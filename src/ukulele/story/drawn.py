@@ -14,7 +14,8 @@ from ukulele.errors import DataError
 from ukulele.story.scrutiny import HEADER, SHOWN, SUSPECTS, Scrutiny
 from ukulele.tools.files import write_csv
 from ukulele.tools.pictures import open_picture, size_of, with_boxes
-from ukulele.trial.attempt import Context, Outcome
+from ukulele.trial.context import Context
+from ukulele.trial.outcome import Outcome
 from ukulele.trial.together import compare
 from ukulele.types import SPLITS, Box, Row, Split
 

@@ -17,7 +17,8 @@ from ukulele.events import Said
 from ukulele.runs import RunFolder
 from ukulele.story.measuring import Line, Sample, stored_at
 from ukulele.strategies import Facts, Wishes
-from ukulele.trial.attempt import Context, Outcome, is_still
+from ukulele.trial.context import Context, is_still
+from ukulele.trial.outcome import Outcome
 from ukulele.trial.together import compare, gained
 from ukulele.types import SPLITS, Candidate, Verdict
 

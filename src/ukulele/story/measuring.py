@@ -22,7 +22,8 @@ from ukulele.loop.meter import peak_memory
 from ukulele.loop.selection import check, owners, select, trained
 from ukulele.loop.train import train
 from ukulele.strategies import Facts
-from ukulele.trial.attempt import MAKES_ITS_OWN, Context, untied
+from ukulele.trial.attempt import MAKES_ITS_OWN, untied
+from ukulele.trial.context import Context
 from ukulele.types import SPLITS, Candidate, Phase, Split, Table
 
 ROWS = 64  # of the sample, a full batch of a pass; more where the steps that are timed take more

@@ -26,10 +26,12 @@ from ukulele.story.unread import refuse_unread
 from ukulele.story.verdicts import comparisons, findings, gain, looked_at, verdict
 from ukulele.tools.files import write_json
 from ukulele.trial import learning, retention
-from ukulele.trial.attempt import Context, Outcome, Track, attempt, is_still
+from ukulele.trial.attempt import attempt
 from ukulele.trial.certainty import certain, told
+from ukulele.trial.context import Context, Track, is_still
 from ukulele.trial.gathering import gather
 from ukulele.trial.layers import choose_layer
+from ukulele.trial.outcome import Outcome
 from ukulele.trial.pack import pack
 from ukulele.trial.rates import tuned_rate, tuned_scratch
 from ukulele.trial.repeats import repeat

@@ -21,7 +21,8 @@ from ukulele.errors import DataError
 from ukulele.loop.meter import peak_memory
 from ukulele.tools.pictures import open_picture
 from ukulele.trial import written
-from ukulele.trial.attempt import Context, Outcome
+from ukulele.trial.context import Context
+from ukulele.trial.outcome import Outcome
 from ukulele.trial.repeats import Repeats
 from ukulele.trial.together import OUTCOMES, SHORT, block, signed
 from ukulele.types import Box, Finding, Row, Split, Verdict

@@ -16,8 +16,9 @@ from ukulele.loop.feed import probe_targets
 from ukulele.story.record import shown
 from ukulele.story.twins import twins
 from ukulele.tools.files import write_csv
-from ukulele.trial.attempt import Context, Outcome
+from ukulele.trial.context import Context
 from ukulele.trial.evidence import constant, gains_over, learns
+from ukulele.trial.outcome import Outcome
 from ukulele.types import SPLITS, Finding, Row, Rows, Split, Task
 
 SUSPECTS, COPIES = "suspects.csv", "copies.csv"

@@ -15,7 +15,8 @@ from ukulele.diagnose.copies import ALIKE, LEAST
 from ukulele.errors import DataError
 from ukulele.tools import views
 from ukulele.tools.pictures import open_picture
-from ukulele.trial.attempt import Context, Outcome
+from ukulele.trial.context import Context
+from ukulele.trial.outcome import Outcome
 from ukulele.types import Row, Rows, Split
 
 LOOKED_AT, PAIRS = 20_000, 500_000_000  # rows of a split, spread evenly, and pairs with training rows, at most

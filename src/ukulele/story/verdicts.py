@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from ukulele import diagnose, evaluate
 from ukulele.story.drawn import look_at_boxes
 from ukulele.story.scrutiny import Scrutiny, scrutinise
-from ukulele.trial.attempt import SUMMED, Context, Outcome
+from ukulele.trial.context import Context
+from ukulele.trial.outcome import SUMMED, Outcome
 from ukulele.trial.repeats import Repeats
 from ukulele.trial.together import best_rival, compare
 from ukulele.types import WRITTEN, Estimate, Finding, Verdict

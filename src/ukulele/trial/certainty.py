@@ -12,7 +12,8 @@ import torch
 from ukulele import evaluate
 from ukulele.models.bundle import Kept
 from ukulele.tools.domain import Domain
-from ukulele.trial.attempt import Context, Outcome
+from ukulele.trial.context import Context
+from ukulele.trial.outcome import Outcome
 from ukulele.trial.predict import Predictor
 
 LEVEL = 0.95  # of the sets that the report tells of

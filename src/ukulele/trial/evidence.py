@@ -23,7 +23,7 @@ from ukulele.loop.truth import Numbers, Truth
 from ukulele.models import CLASSICAL
 from ukulele.strategies import Plan
 from ukulele.tools.probe import Score, held_out, score_layers
-from ukulele.trial.attempt import Context
+from ukulele.trial.context import Context
 from ukulele.types import Candidate, Model, Rows, Split, Table, Task
 
 ROWS, FOLDS = 2000, 3  # enough to tell stages apart, and quick with many classes

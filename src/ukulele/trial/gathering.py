@@ -17,7 +17,7 @@ from ukulele.events import Said
 from ukulele.features import TAP
 from ukulele.loop.feed import Feed, pick, probe_search, probe_targets
 from ukulele.tools.probe import LOGISTIC_STRENGTHS, RIDGE_STRENGTHS, Score, fit_logistic, fit_ridge, stratified_folds
-from ukulele.trial.attempt import Context
+from ukulele.trial.context import Context
 from ukulele.types import Candidate
 
 ROWS, FOLDS = 2000, 3  # as where one stage is chosen

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from ukulele.features.encode import Frozen, Pass
-from ukulele.trial.attempt import Context
+from ukulele.trial.context import Context
 from ukulele.types import SPLITS, Model
 
 ROWS = 16  # whose pass is timed

@@ -8,7 +8,7 @@ from typing import Any
 from ukulele.events import Said
 from ukulele.features import TAP
 from ukulele.loop.feed import Feed
-from ukulele.trial.attempt import Context
+from ukulele.trial.context import Context
 from ukulele.trial.evidence import clearly_best, stage_scores
 from ukulele.types import Candidate
 

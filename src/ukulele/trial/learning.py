@@ -15,8 +15,9 @@ from ukulele.loop.feed import pick, probe_search, probe_targets
 from ukulele.tools.bootstrap import resamples, together
 from ukulele.tools.bootstrap import values as many
 from ukulele.tools.probe import held_out
-from ukulele.trial.attempt import Context, Outcome
+from ukulele.trial.context import Context
 from ukulele.trial.evidence import Floats, constant, gains_over, learns, outputs, probed, spread_rows, tabled
+from ukulele.trial.outcome import Outcome
 from ukulele.types import Metric, Task
 
 POINTS = 10  # sizes at most: from the largest down, each by a factor of √2

@@ -16,8 +16,9 @@ from ukulele import tasks
 from ukulele.models.bundle import GROUPS, Kept, write_bundle
 from ukulele.tools.files import write_json
 from ukulele.tools.pictures import open_picture
-from ukulele.trial.attempt import Context, Outcome
 from ukulele.trial.certainty import Certainty
+from ukulele.trial.context import Context
+from ukulele.trial.outcome import Outcome
 from ukulele.trial.predict import Predictor
 from ukulele.types import Row
 

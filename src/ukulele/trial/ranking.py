@@ -21,7 +21,7 @@ from ukulele.loop.truth import Numbers
 from ukulele.rank import Scores
 from ukulele.tools.bootstrap import draws_for, resamples, together
 from ukulele.tools.bootstrap import values as many
-from ukulele.trial.attempt import Context
+from ukulele.trial.context import Context
 from ukulele.trial.evidence import (
     AVERAGE,
     Floats,

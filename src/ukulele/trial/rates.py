@@ -8,7 +8,8 @@ from typing import Any
 
 from ukulele.events import Said
 from ukulele.strategies import rates, scratch
-from ukulele.trial.attempt import Context, attempt, is_still
+from ukulele.trial.attempt import attempt
+from ukulele.trial.context import Context, is_still
 from ukulele.types import Candidate
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from ukulele import evaluate
 from ukulele.events import Said
-from ukulele.trial.attempt import Context, Outcome, attempt
+from ukulele.trial.attempt import attempt
+from ukulele.trial.context import Context
+from ukulele.trial.outcome import Outcome
 from ukulele.types import Estimate, Verdict
 
 

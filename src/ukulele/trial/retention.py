@@ -8,7 +8,8 @@ from typing import Any
 from ukulele import data, diagnose, evaluate
 from ukulele.data.options import ReadOptions
 from ukulele.errors import PlanError
-from ukulele.trial.attempt import Context, Outcome
+from ukulele.trial.context import Context
+from ukulele.trial.outcome import Outcome
 from ukulele.trial.predict import Predictor
 from ukulele.types import Candidate, Dataset, Estimate, Finding, Model, Plan, Verdict, with_answer
 

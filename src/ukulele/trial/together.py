@@ -11,7 +11,9 @@ import numpy as np
 
 from ukulele import evaluate
 from ukulele.events import Said
-from ukulele.trial.attempt import Context, Outcome, attempt
+from ukulele.trial.attempt import attempt
+from ukulele.trial.context import Context
+from ukulele.trial.outcome import Outcome
 from ukulele.types import Candidate, Estimate, Split, Verdict
 
 DELTA_M = "delta_m_percent"

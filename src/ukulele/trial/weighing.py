@@ -7,7 +7,9 @@ from typing import Any
 
 from ukulele.events import Said
 from ukulele.strategies import weights
-from ukulele.trial.attempt import Context, Outcome, attempt, is_still
+from ukulele.trial.attempt import attempt
+from ukulele.trial.context import Context, is_still
+from ukulele.trial.outcome import Outcome
 from ukulele.trial.together import delta_m
 from ukulele.types import Candidate
 

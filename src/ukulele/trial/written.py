@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ukulele import data, tasks
-from ukulele.trial.attempt import Context, Outcome
+from ukulele.trial.context import Context
+from ukulele.trial.outcome import Outcome
 from ukulele.types import Rows, Writing, Written
 
 SAMPLES = 12
