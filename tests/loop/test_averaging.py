@@ -10,7 +10,8 @@ import torch
 
 from ukulele.events import Saved, Stepped
 from ukulele.loop.averaging import Average
-from ukulele.loop.train import Judgement, train
+from ukulele.loop.parts import Judgement
+from ukulele.loop.train import train
 from ukulele.types import Group, Phase, Plan
 
 PHASE = Phase((Group("head.*", 0.02), Group("block1.*", 0.01)), batch=8, epochs=3)

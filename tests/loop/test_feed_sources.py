@@ -15,7 +15,8 @@ from ukulele.events import Judged, Lookahead, Place, Said, Stepped
 from ukulele.features import Cache, Computed, Store
 from ukulele.features.encode import Frozen
 from ukulele.loop.engine import Engine
-from ukulele.loop.train import Judgement, train
+from ukulele.loop.parts import Judgement
+from ukulele.loop.train import train
 from ukulele.trial.outcome import Outcome
 from ukulele.types import Group, Phase, Plan, Table, Target
 

@@ -13,9 +13,11 @@ from torch import nn
 
 from ukulele import balance
 from ukulele.events import Judged, Lookahead, Said, Saved, Stepped
+from ukulele.loop.above import Above
 from ukulele.loop.descent import jacobian, look_ahead
+from ukulele.loop.parts import Judgement
 from ukulele.loop.selection import select
-from ukulele.loop.train import Above, Judgement, NotFiniteError, train
+from ukulele.loop.train import NotFiniteError, train
 from ukulele.tools.files import load_tree, save_tree
 from ukulele.types import Group, Loss, Phase, Plan
 
@@ -65,7 +67,7 @@ def test_a_step_takes_no_more_backward_passes_than_tasks_and_one(
 ) -> None:
     if name in NEEDS_TORCHJD:
         pytest.importorskip("torchjd")
-    monkeypatch.setattr("ukulele.loop.train.LOOKS", 0)
+    monkeypatch.setattr("ukulele.loop.phase.LOOKS", 0)
     passes = []
 
     def counted(function: Any) -> Any:

@@ -16,12 +16,15 @@ from torch import nn
 from ukulele import models
 from ukulele.events import Judged, Place, Saved, Stepped
 from ukulele.features import Cache, Computed
+from ukulele.loop.above import Above
 from ukulele.loop.engine import Engine
 from ukulele.loop.optimisers import schedule
+from ukulele.loop.parts import Judgement
+from ukulele.loop.phase import start_phase
 from ukulele.loop.sampling import pieces
 from ukulele.loop.selection import changing, check, owners, select
 from ukulele.loop.summed import Summed, spread
-from ukulele.loop.train import Above, Judgement, NotFiniteError, _start, _step, train
+from ukulele.loop.train import NotFiniteError, _step, train
 from ukulele.models import images
 from ukulele.models.dropout import Dropout
 from ukulele.tools.files import load_tree, save_tree
@@ -234,7 +237,7 @@ def test_the_gradient_of_the_penalty_is_that_of_a_squared_distance(network: Any,
     chosen = select(kit.model, {}, phase)
     assert not any(group["decays"] for group in chosen.groups)  # instead of the decay to zero, not beside it
     assert any(group["decays"] for group in select(kit.model, {}, replace(phase, penalty=0.0)).groups)
-    run = _start(kit.model, kit.heads, Plan("x", (phase,)), 0, kit.engine)
+    run = start_phase(kit.model, kit.heads, Plan("x", (phase,)), 0, kit.engine)
     origin = {name: value + 1.0 for name, value in changing(kit.model, {}, [phase]).items()}
     run.pull_to(origin, owners(kit.model, kit.heads))
     assert len(run.pulled) == 3  # a convolution, and weight and bias of its BatchNorm

@@ -20,10 +20,9 @@ from ukulele.events import Hear, Said
 from ukulele.features import LENGTH, TAP, Pass, Source, Store
 from ukulele.features.encode import by_length
 from ukulele.loop.engine import Engine
-from ukulele.loop.parts import Part, Piece
+from ukulele.loop.parts import Judgement, Part, Piece
 from ukulele.loop.sampling import batches, paired, pieces
 from ukulele.loop.summed import Summed, spread
-from ukulele.loop.train import Judgement
 from ukulele.loop.truth import Numbers, Truth
 from ukulele.models.adapters import written_in
 from ukulele.tools.collate import collate, widen

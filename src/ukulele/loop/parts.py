@@ -1,13 +1,16 @@
-"""The rows of a step as the loop takes them."""
+"""What the loop and its feed hand each other: the rows of a step, and how each task fares."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from ukulele.types import Tensors
+    from torch import Tensor
+
+    from ukulele.types import Head, Tensors
 
 
 @dataclass(frozen=True)
@@ -19,3 +22,46 @@ class Piece:
 
 
 Part = tuple[Piece, ...]  # the rows of a step: where they are ragged, in pieces of like length
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How each task fares on validation: its score, higher is better, and its mean loss."""
+
+    scores: Mapping[str, float]
+    losses: Mapping[str, float]
+
+    def joint(self, without: frozenset[str] = frozenset()) -> tuple[float, float]:
+        """(loss, score): means over the tasks. Where a score is no number the loss decides for all."""
+        kept = [task for task in self.scores if task not in without]
+        loss = sum(self.losses[task] for task in kept) / max(1, len(kept))
+        score = sum(self.scores[task] for task in kept) / max(1, len(kept))
+        return loss, score if math.isfinite(score) else -loss
+
+
+class Feed(Protocol):
+    """What the loop asks of the data. `number` is the phase's place in the plan."""
+
+    def steps(self, phase: int, cut: int, epoch: int) -> Sequence[Sequence[int]]:
+        """The row numbers of each step of an epoch: a function of seed, phase and epoch alone."""
+        ...
+
+    def part(self, cut: int, epoch: int, numbers: Sequence[int]) -> Part:
+        """Those rows as a batch."""
+        ...
+
+    def reads(self, cut: int, epoch: int) -> bool:
+        """Whether a batch is merely read or decoded, and so can be made ready beside the step before it."""
+        ...
+
+    def fit_heads(self, phase: int, heads: Mapping[str, Head]) -> float:
+        """Put the probe's optimum into the heads; its loss."""
+        ...
+
+    def judge(self, cut: int) -> Judgement:
+        """How the model as it is fares on validation."""
+        ...
+
+    def seen(self, name: str) -> Tensor | None:
+        """Every value that a field of `encode` has in what is trained and judged on, where that is known."""
+        ...
