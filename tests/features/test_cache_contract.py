@@ -15,7 +15,9 @@ from PIL import Image
 from ukulele import features, models
 from ukulele.events import Progress
 from ukulele.features import Cache, Pass, Store, frozen_pass, model_key
-from ukulele.features.encode import BLOCK, Frozen, Writer, by_length
+from ukulele.features.encode import Frozen, by_length
+from ukulele.features.store import BLOCK
+from ukulele.features.writer import Writer
 from ukulele.models import images
 from ukulele.tools.collate import collate
 from ukulele.types import Model, Request, Rows, Tensors

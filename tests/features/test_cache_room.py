@@ -138,7 +138,7 @@ def test_clearing_leaves_open_blocks_readable(model: Model, rows: Rows, cache_fo
 def test_each_of_several_processes_encodes_its_share(
     model: Model, make_rows: Make, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ukulele.features.encode.BLOCK", 10)
+    monkeypatch.setattr("ukulele.features.writer.BLOCK", 10)
     made, cache = make_rows([f"w{i}" for i in range(35)]), Cache(cache_folder)
     for rank, count in ((0, 2), (1, 3), (2, 4), (3, 4)):  # four blocks, three at work and one without
         features.encode_shard(model, made, Pass(CUT), cache, quiet, (rank, 3) if rank < 3 else (5, 6))
