@@ -88,7 +88,7 @@ def outcome(x: Any, task: Any, values: Sequence[Any], rows: int, draw: int) -> d
     """What the curve of some rows expects of four times as many, and what those bring."""
     import torch
 
-    from ukulele.loop.feed import probe_targets
+    from ukulele.loop.probing import probe_targets
     from ukulele.tools.probe import Search, held_out
     from ukulele.trial.evidence import spread_rows, tabled
     from ukulele.trial.learning import STRENGTHS, measure, told

@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ukulele import features
-from ukulele.errors import InternalError
 from ukulele.events import Hear, Said
 from ukulele.features import LENGTH, TAP, Pass, Source, Store
 from ukulele.features.encode import by_length
 from ukulele.loop.engine import Engine
 from ukulele.loop.parts import Judgement, Part, Piece
+from ukulele.loop.probing import fit_probe, pick
 from ukulele.loop.sampling import batches, paired, pieces
 from ukulele.loop.summed import Summed, spread
 from ukulele.loop.truth import Numbers, Truth
 from ukulele.models.adapters import written_in
 from ukulele.tools.collate import collate, widen
 from ukulele.tools.packing import packed
-from ukulele.tools.probe import Probe, Search, fit_logistic, fit_ridge
-from ukulele.types import WRITTEN, Field, Head, Metric, Model, Plan, Split, Table, Task, Tensors
+from ukulele.tools.probe import Probe
+from ukulele.types import WRITTEN, Field, Head, Metric, Model, Plan, Split, Table, Tensors
 
 Watch = Callable[[Numbers, Tensors], None]
 Decide = Callable[[str, Callable[[], Any]], Any]  # what is decided, and how where it is not decided yet
@@ -388,40 +388,3 @@ def standing(metric: Metric, value: float, loss: float, *, written: bool) -> flo
 
 def _fields(source: Source, numbers: list[int], names: Sequence[str]) -> Tensors:
     return source.collated(numbers, dict.fromkeys(names, Field()))
-
-
-def fit_probe(x: Any, task: Task, values: Sequence[Any], strength: float | None, seed: int) -> Probe:
-    """The linear probe of a task, its strength chosen by cross-validation unless given."""
-    y, weights, classes = probe_targets(task, values)
-    search = probe_search(task, strength, seed)
-    if classes is None:
-        return fit_ridge(x, y, search=search)
-    return fit_logistic(x, y, classes, weights=weights, search=search)
-
-
-def probe_search(task: Task, strength: float | None, seed: int) -> Search:
-    """Folds and metric of the search for a probe's strength."""
-    metric = task.metrics[0].name if task.kind == "classify" else "log_loss"
-    near: Any = {"accuracy": "accuracy", "balanced_accuracy": "balanced_accuracy", "macro_f1": "balanced_accuracy"}
-    return Search((strength,) if strength else None, metric=near.get(metric, "log_loss"), seed=seed)
-
-
-def probe_targets(task: Task, values: Sequence[Any]) -> tuple[Tensor, Tensor | None, int | None]:
-    """Targets of rows that all have one, the rows' weights, and how many classes or labels."""
-    targets = collate([task.target(value) for value in values], task.fields)
-    match task.kind:
-        case "classify":
-            y, given = targets["label"], getattr(task, "weights", None)
-            return y, None if given is None else torch.tensor(given)[y], len(getattr(task, "labels", ()))
-        case "multilabel":
-            return targets["labels"], None, targets["labels"].shape[1]
-        case "regress":
-            return targets["value"], None, None
-    raise InternalError(f"no probe for a task of the kind {task.kind!r}")
-
-
-def pick(x: Any, numbers: Numbers) -> Any:
-    """Some rows of a dense or sparse matrix."""
-    if len(numbers) == x.shape[0]:
-        return x
-    return x[torch.from_numpy(numbers)] if isinstance(x, Tensor) else x[numbers]

@@ -17,8 +17,9 @@ from ukulele import features, strategies
 from ukulele.events import Stepped
 from ukulele.features.encode import Frozen, batches, encoding
 from ukulele.loop.assembly import assemble
-from ukulele.loop.feed import Feed, fit_probe, pick
+from ukulele.loop.feed import Feed
 from ukulele.loop.meter import peak_memory
+from ukulele.loop.probing import fit_probe, pick
 from ukulele.loop.selection import check, owners, select, trained
 from ukulele.loop.train import train
 from ukulele.strategies import Facts

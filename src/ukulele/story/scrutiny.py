@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ukulele import diagnose
 from ukulele.diagnose import Suspect
-from ukulele.loop.feed import probe_targets
+from ukulele.loop.probing import probe_targets
 from ukulele.story.record import shown
 from ukulele.story.twins import twins
 from ukulele.tools.files import write_csv

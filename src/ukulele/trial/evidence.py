@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ukulele.errors import InternalError, ModelError, PlanError
 from ukulele.features import TAP
-from ukulele.loop.feed import Feed, pick, probe_search, probe_targets
+from ukulele.loop.feed import Feed
+from ukulele.loop.probing import pick, probe_search, probe_targets
 from ukulele.loop.truth import Numbers, Truth
 from ukulele.models import CLASSICAL
 from ukulele.strategies import Plan

@@ -15,7 +15,8 @@ from torch import Tensor
 from ukulele.errors import PlanError
 from ukulele.events import Said
 from ukulele.features import TAP
-from ukulele.loop.feed import Feed, pick, probe_search, probe_targets
+from ukulele.loop.feed import Feed
+from ukulele.loop.probing import pick, probe_search, probe_targets
 from ukulele.tools.probe import LOGISTIC_STRENGTHS, RIDGE_STRENGTHS, Score, fit_logistic, fit_ridge, stratified_folds
 from ukulele.trial.context import Context
 from ukulele.types import Candidate

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ukulele.diagnose.curve import LEVEL, Fit, between, fit_curve, rows_for
-from ukulele.loop.feed import pick, probe_search, probe_targets
+from ukulele.loop.probing import pick, probe_search, probe_targets
 from ukulele.tools.bootstrap import resamples, together
 from ukulele.tools.bootstrap import values as many
 from ukulele.tools.probe import held_out

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ukulele import models, rank
 from ukulele.errors import RunError
-from ukulele.loop.feed import probe_targets
+from ukulele.loop.probing import probe_targets
 from ukulele.models.bundle import is_bundle, read_bundle
 from ukulele.trial.evidence import Floats, tabled
 from ukulele.types import Task
