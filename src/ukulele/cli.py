@@ -270,7 +270,7 @@ def evaluate(
     """Score the model of RUN on labelled DATA, with intervals."""
     from ukulele.config import FitOptions
     from ukulele.data import named
-    from ukulele.doors.answering import evaluate_on
+    from ukulele.doors.scoring import evaluate_on
     from ukulele.doors.show import estimates
 
     FitOptions(max_bad=max_bad)  # refused now where it is no share

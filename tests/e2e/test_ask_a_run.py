@@ -10,7 +10,7 @@ import pytest
 from e2e_kit import Answer, rows_of, write_csv
 
 import ukulele
-from ukulele.doors import answering
+from ukulele.doors import given, scoring
 from ukulele.errors import DataError
 from ukulele.models import encoders
 from ukulele.trial.predict import Predictor
@@ -67,7 +67,7 @@ def test_texts_that_look_like_files(uke: Uke, fitted: Path) -> None:
 
 
 def test_big_tables_are_read_in_windows(fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = answering.evaluate_on(fitted, str(write_csv(tmp_path / "a.csv", rows_of(30, 2), ["text", "label"])), None)
+    whole = scoring.evaluate_on(fitted, str(write_csv(tmp_path / "a.csv", rows_of(30, 2), ["text", "label"])), None)
     sizes: list[int] = []
     raw = Predictor.raw
 
@@ -76,12 +76,12 @@ def test_big_tables_are_read_in_windows(fitted: Path, tmp_path: Path, monkeypatc
         return raw(self, inputs)
 
     predictor = Predictor.load(fitted)
-    rows, _, _ = answering.gather([str(tmp_path / "a.csv"), "good"], predictor, ())
+    rows, _, _ = given.gather([str(tmp_path / "a.csv"), "good"], predictor, ())
     assert not isinstance(rows, list), "rows are made when they are asked for"
     assert len(list(rows)) == 31
     monkeypatch.setattr(Predictor, "raw", counted)
-    monkeypatch.setattr(answering, "WINDOW", 8)
-    assert answering.evaluate_on(fitted, str(tmp_path / "a.csv"), None) == whole
+    monkeypatch.setattr(scoring, "WINDOW", 8)
+    assert scoring.evaluate_on(fitted, str(tmp_path / "a.csv"), None) == whole
     assert sizes[-4:] == [8, 8, 8, 6]
 
 

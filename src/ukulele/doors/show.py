@@ -18,8 +18,9 @@ from rich.text import Text
 from ukulele.data import input_of, places
 from ukulele.events import Event, Judged, Lookahead, Said, Saved, Souped, Stepped
 from ukulele.events import Progress as Counted
-from ukulele.types import Dataset, Finding
+from ukulele.types import BadRow, Dataset, Finding
 
+SHOWN = 5  # rows set aside that are said; a file lists them all
 EXAMPLES, LONGEST = 3, 80  # of a finding that are shown, and the letters of each
 
 
@@ -215,3 +216,11 @@ def table(console: Console, header: Sequence[str], rows: Iterable[Sequence[str]]
     for row in rows:
         drawn.add_row(*(str(cell).replace("[", r"\[") for cell in row))
     console.print(drawn)
+
+
+def say_aside(bad: Sequence[BadRow], err: Console, where: str) -> None:
+    """The first rows set aside, how many more there are, and where all are listed."""
+    for row in bad[:SHOWN]:
+        err.print(f"set aside {row.where}: {row.reason}", style="yellow", markup=False, soft_wrap=True)
+    if len(bad) > SHOWN:
+        err.print(f"and {len(bad) - SHOWN:,} more; {where}", style="yellow", markup=False, soft_wrap=True)

@@ -1,0 +1,133 @@
+"""`uke evaluate`: scores of a run's model on labelled rows."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ukulele import data, evaluate
+from ukulele.doors.show import say_aside
+from ukulele.errors import DataError
+from ukulele.trial.predict import WINDOW, Grouped, Predictor, load_model
+from ukulele.types import Joined, Kind, Rows, Target, Task, with_answer
+
+PICTURES = 256  # in memory at a time
+
+
+def evaluate_on(
+    run: Path,
+    source: Any,
+    slice_by: str | None,
+    max_bad: float = 0.05,
+    quarantine: Path | None = None,
+    err: Console | None = None,
+) -> dict[str, Any]:
+    """Scores of a run's model on labelled rows, by metric and, where asked, by slice; by task, too, of several.
+
+    At most the share `max_bad` of the rows may be set aside; `quarantine` lists them, and `err` is told of the first.
+
+    Raises
+    ------
+    RunError
+        If the run holds no model.
+    DataError
+        If no row can be used, or too many cannot.
+    """
+    err = err or Console(stderr=True, highlight=False)
+    predictor = load_model(run)
+    asked = predictor.about.get("asked", {})
+    targets = [
+        Target(
+            name,
+            kind_of(task),
+            tuple(getattr(task, "labels", ())),
+            asked.get(name, {}).get("column", ""),
+            free=bool(getattr(task, "free", False)),
+        )
+        for name, task in predictor.tasks.items()
+    ]
+    joined = [Joined(name, tuple(told["inputs"]), (name,)) for name, told in asked.items()]
+    dataset = data.read_labelled(
+        source, predictor.columns, tuple(targets), predictor.modality, max_bad=max_bad, joined=joined
+    )
+    if quarantine is not None:
+        data.write_quarantine(quarantine, dataset.quarantine, "--quarantine")
+    for said in (*dataset.notes, *(f.message for f in dataset.findings if f.code == "file-without-rows")):
+        err.print(said, markup=False, soft_wrap=True)
+    dataset = predictor.windowed(dataset)
+    rows = dataset.splits["test"]
+    tasks = {name: task for name, task in predictor.tasks.items() if name in {t.name for t in dataset.targets}}
+    raw, values, numbers = _raw(predictor, rows, tasks)
+    scores, slices, particulars = {}, {}, {}
+    for name, task in tasks.items():
+        if task.kind == "detect":
+            _say_strange(name, getattr(task, "labels", ()), values[name])
+        table = task.table(task.decode(raw[name]), values[name])
+        if task.kind == "detect":
+            particulars = evaluate.details(task, table, [])
+        scores[name] = evaluate.plain(evaluate.estimates(task, table))
+        if slice_by is not None:
+            slices[name] = list(evaluate.slices(task, table, rows.take(numbers[name]).column(slice_by), slice_by))
+    say_aside(dataset.quarantine, err, f"all are in {quarantine}" if quarantine else "--quarantine FILE lists all")
+    alone = next(iter(scores)) if len(predictor.tasks) == 1 else None
+    found: dict[str, Any] = {
+        "rows": len(rows),
+        "set_aside": len(dataset.quarantine),
+        "test": scores[alone] if alone is not None else scores,
+    }
+    found |= {name: particulars[name] for name in ("per_class", "sizes") if name in particulars}
+    if slice_by is not None:
+        found["slices"] = slices[alone] if alone is not None else slices
+    return found
+
+
+def _say_strange(name: str, known: Sequence[str], values: Sequence[Any]) -> None:
+    """Say which classes of the data a detector does not know: their boxes count for nothing.
+
+    Raises
+    ------
+    DataError
+        If it knows none of them.
+    """
+    counts = Counter(box.label for boxes in values for box in boxes)
+    strange = {label: count for label, count in counts.items() if label not in known}
+    if counts and len(strange) == len(counts):
+        raise DataError(
+            f"the model has {len(known)} classes, and none of those of {name!r}: {', '.join(sorted(strange)[:8])}.",
+            hint=f"It knows {', '.join(known[:8])}, …. To teach it these: `uke fit DATA --model` and this file.",
+        )
+    if strange:
+        said = ", ".join(f"{label} ({count})" for label, count in sorted(strange.items())[:8])
+        print(f"classes that the model does not know, left out: {said}", file=sys.stderr)
+
+
+def _raw(
+    predictor: Predictor | Grouped, rows: Rows, tasks: Mapping[str, Task]
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]], dict[str, list[int]]]:
+    """By task: raw answers for the rows that have it, their true values and numbers; a window of rows in memory."""
+    raw: dict[str, list[Any]] = {name: [] for name in tasks}
+    values: dict[str, list[Any]] = {name: [] for name in tasks}
+    numbers: dict[str, list[int]] = {name: [] for name in tasks}
+    size = PICTURES if predictor.modality == "image" else WINDOW
+    for start in range(0, len(rows), size):
+        some = list(rows.take(range(start, min(start + size, len(rows)))))
+        taught = next(iter(tasks)) if predictor.teaches else None
+        found = predictor.raw([row.inputs if taught is None else with_answer(row, taught) for row in some])
+        for name in tasks:
+            mine = [i for i, row in enumerate(some) if row.targets[name] is not None]
+            raw[name] += [found[name][i] for i in mine]
+            values[name] += [some[i].targets[name] for i in mine]
+            numbers[name] += [start + i for i in mine]
+    return raw, values, numbers
+
+
+def kind_of(task: Task) -> Kind:
+    """The kind of a task, in the words of data sets."""
+    found: Any = task.kind
+    kind: Kind = found
+    return kind
