@@ -60,66 +60,46 @@ def answer_to(  # noqa: PLR0913 - what a command was given
     if aside is not None and (bad or aside.exists()):
         data.write_quarantine(aside, bad)
     say_aside(bad, err, f"all are in {aside}" if aside else "with --out FILE all are listed beside it")
-    began, count = time.perf_counter(), 0
+    began = time.perf_counter()
     rows, asked = tee(rows)  # what is held between the two is a window of rows
-    answers: Iterator[tuple[Row, dict[str, Any]]] = zip(
-        rows, predictor.stream((row.inputs for row in asked), abstain, weigh=True), strict=True
-    )
-    answers = flagged = _Flagged(answers)
+    found = predictor.stream((row.inputs for row in asked), abstain, weigh=True)
+    counted = _Counted(zip(rows, found, strict=True))
     if target is None:
-        for row, answer in answers:
+        for row, answer in counted:
             out.print(sentence(row, answer), markup=False, soft_wrap=True)
-            count += 1
     else:
-        if draw and folder is not None:
-            answers = _drawn(answers, folder)
-        counted = _Counted(answers)
-        save(target, lines(counted, target.suffix.lower()))
-        count = counted.count
+        answers = _drawn(counted, folder) if draw and folder is not None else counted
+        save(target, lines(answers, target.suffix.lower()))
         seconds = time.perf_counter() - began
         err.print(
-            f"{count} rows in {seconds:.1f} s, {count / max(seconds, 1e-9):,.0f} rows/s: {target}",
+            f"{counted.count} rows in {seconds:.1f} s, {counted.count / max(seconds, 1e-9):,.0f} rows/s: {target}",
             markup=False,
             soft_wrap=True,
         )
-    if flagged.outside:
+    if counted.outside:
         err.print(
-            f"{flagged.outside:,} of {count:,} rows are unlike those of training: answers may be wrong there",
+            f"{counted.outside:,} of {counted.count:,} rows are unlike those of training: answers may be wrong there",
             style="yellow",
             markup=False,
             soft_wrap=True,
         )
-    if not count:
+    if not counted.count:
         raise DataError(
             "nothing to answer: no row could be read.", hint="Name texts, pictures, a folder or a file of rows."
         )
 
 
 class _Counted:
-    """Rows with their answers, counted as they pass."""
-
-    def __init__(self, answers: Iterable[tuple[Row, dict[str, Any]]]) -> None:
-        self._answers, self.count = answers, 0
-
-    def __iter__(self) -> Iterator[tuple[Row, dict[str, Any]]]:
-        for pair in self._answers:
-            self.count += 1
-            yield pair
-
-
-class _Flagged:
-    """Rows with their answers; those unlike the training rows are counted as they pass."""
+    """Rows with their answers, counted as they pass, and those among them that are unlike the training rows."""
 
     def __init__(self, answers: Iterator[tuple[Row, dict[str, Any]]]) -> None:
-        self._answers, self.outside = answers, 0
+        self._answers, self.count, self.outside = answers, 0, 0
 
     def __iter__(self) -> Iterator[tuple[Row, dict[str, Any]]]:
-        return self
-
-    def __next__(self) -> tuple[Row, dict[str, Any]]:
-        row, answer = next(self._answers)
-        self.outside += any(told.get("outside", False) for told in answer.values())
-        return row, answer
+        for row, answer in self._answers:
+            self.count += 1
+            self.outside += any(told.get("outside", False) for told in answer.values())
+            yield row, answer
 
 
 def _drawn(answers: Iterable[tuple[Row, dict[str, Any]]], folder: Path) -> Iterator[tuple[Row, dict[str, Any]]]:
