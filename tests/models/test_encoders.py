@@ -14,7 +14,7 @@ import torch
 from ukulele import models
 from ukulele.errors import ModelError
 from ukulele.features.encode import narrow
-from ukulele.models.encoders import LAYOUTS
+from ukulele.models.encoder_stages import LAYOUTS
 from ukulele.tools.collate import collate, separate
 from ukulele.types import Model, Request, Tensors
 

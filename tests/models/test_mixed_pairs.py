@@ -16,7 +16,7 @@ from ukulele import models
 from ukulele.errors import DataError
 from ukulele.models import classical, counting
 from ukulele.models.bundle import read_bundle, write_bundle
-from ukulele.models.encoders import LAYOUTS
+from ukulele.models.encoder_stages import LAYOUTS
 from ukulele.tools.collate import collate
 from ukulele.types import Model, Request, Row, Where
 
