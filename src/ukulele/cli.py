@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 
 from ukulele import __version__
+from ukulele.doors import afterwards, beforehand
 from ukulele.doors import options as o
-from ukulele.doors.beforehand import choose, curve, diagnose
-from ukulele.errors import ModelError, RunError, UkuleleError
+from ukulele.errors import ModelError, UkuleleError
 from ukulele.tools.process import collect_seldom, keep_freed_memory, leave
 
 app = typer.Typer(
@@ -137,47 +137,7 @@ def _fit(data: list[str], options: Any, places: tuple[Path | None, Path | None],
         out.print(summary(read_record(path), path, min(out.width, 100)), markup=False, soft_wrap=True)
 
 
-@app.command()
-def check(
-    data: o.Data,
-    target: o.Target = None,
-    text: o.Text = None,
-    task: o.Task = None,
-    group: o.Group = None,
-    time: o.Time = None,
-    split: o.Split = None,
-    max_bad: o.MaxBad = 0.05,
-    model: o.Model = None,
-    max_length: o.MaxLength = None,
-    quarantine: o.Quarantine = None,
-    findings: o.Findings = None,
-) -> None:
-    """Read DATA, say what was understood, and list what is wrong with it. Trains nothing."""
-    from ukulele import data as reading
-    from ukulele.config import FitOptions
-    from ukulele.doors.checking import check as run
-    from ukulele.doors.show import checked
-
-    options = FitOptions(
-        target=_tuple(target),
-        text=_tuple(text),
-        task=task,  # type: ignore[arg-type]
-        group=group,
-        time=time,
-        split=split,
-        max_bad=max_bad,
-        model=model,
-        max_length=max_length,
-    )
-    dataset = run(reading.named(data), options, every=findings is not None)
-    if quarantine is not None:
-        reading.write_quarantine(quarantine, dataset.quarantine, "--quarantine")
-    if findings is not None:
-        reading.write_findings(findings, dataset.findings)
-    checked(dataset, out)
-
-
-for command in (choose, diagnose, curve):
+for command in (beforehand.check, beforehand.choose, beforehand.diagnose, beforehand.curve):
     app.command()(command)
 
 
@@ -212,75 +172,9 @@ def list_models(filter_: o.Filter = "") -> None:
     table(out, ("model", "kind", "where", "licence"), found)
 
 
-@app.command()
-def predict(
-    run: o.RunFolder,
-    inputs: o.Inputs,
-    target: o.Answers = None,
-    text: o.Columns = None,
-    task: o.Tasks = None,
-    precision: o.Precision = "auto",
-    device: o.Device = "auto",
-    conf: o.Confidence = None,
-    iou: o.Overlap = None,
-    draw: o.Draw = False,
-    abstain: o.Abstain = None,
-    beams: o.Beams = None,
-    temperature: o.Temperature = None,
-    top_p: o.TopP = None,
-    max_new_tokens: o.NewTokens = None,
-    seconds: o.Seconds = None,
-    seed: o.DrawSeed = None,
-    stream: o.Stream = False,
-) -> None:
-    """Answer for new texts, pictures or rows with the model of RUN, or with a pre-trained detector as it is."""
-    from ukulele.doors.answering import answer_to
-
-    given = {"confidence": conf, "overlap": iou, "beams": beams, "temperature": temperature, "top_p": top_p}
-    given |= {"tokens": max_new_tokens, "seconds": seconds, "seed": seed}
-    decoding = {name: value for name, value in given.items() if value is not None}
-    if stream:
-        from ukulele.doors.streaming import stream_to
-
-        stream_to(run, inputs, (precision, device), err, decoding)
-        return
-    places = (_tuple(text), _tuple(task), (precision, device), (out, err))
-    answer_to(run, inputs, target, *places, decoding=decoding, draw=draw, abstain=abstain)
-
-
-@app.command(name="label-next")
-def label_next(
-    run: o.RunFolder, unlabelled: o.Unlabelled, wanted: o.Wanted = 50, target: o.Chosen = None, text: o.Columns = None
-) -> None:
-    """Choose rows of UNLABELLED that RUN's model would learn most from: it is unsure of them, and they differ."""
-    from ukulele.doors.labelling import label_next as choose_rows
-
-    choose_rows(run, unlabelled, wanted, target, _tuple(text), (out, err))
-
-
-@app.command()
-def evaluate(
-    run: o.RunFolder,
-    data: o.Data,
-    slice_by: o.Slice = None,
-    max_bad: o.MaxBad = 0.05,
-    quarantine: o.Quarantine = None,
-    as_json: o.Json = False,
-) -> None:
-    """Score the model of RUN on labelled DATA, with intervals."""
-    from ukulele.config import FitOptions
-    from ukulele.data import named
-    from ukulele.doors.scoring import evaluate_on
-    from ukulele.doors.show import estimates
-
-    FitOptions(max_bad=max_bad)  # refused now where it is no share
-    scores = evaluate_on(run, named(data), slice_by, max_bad, quarantine, err)
-    if as_json:
-        import json
-
-        out.print_json(json.dumps(scores))
-    else:
-        estimates(scores, out)
+app.command()(afterwards.predict)
+app.command(name="label-next")(afterwards.label_next)
+app.command()(afterwards.evaluate)
 
 
 @app.command()
@@ -291,17 +185,7 @@ def report(run: o.RunFolder) -> None:
     out.print(str(Run(run).report()), markup=False, soft_wrap=True)
 
 
-@app.command()
-def compare(runs: o.Runs) -> None:
-    """Put runs side by side."""
-    from ukulele import report as pages
-    from ukulele.doors.show import table
-    from ukulele.runs.folder import read_record
-
-    if len(runs) < 2:
-        raise RunError(f"one run was given: {runs[0]}.", hint="Name two or more: uke compare RUN RUN…")
-    header, *rows = pages.compare([read_record(run) for run in runs])
-    table(out, header, rows)
+app.command()(afterwards.compare)
 
 
 @app.command()
@@ -405,10 +289,6 @@ def _spread(args: list[str]) -> list[str]:
             spread.append(option)
         spread.append(word)
     return spread
-
-
-def _tuple(value: list[str] | None) -> tuple[str, ...]:
-    return tuple(value or ())
 
 
 def _command() -> str:

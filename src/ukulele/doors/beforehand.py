@@ -14,6 +14,34 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
+def check(
+    data: o.Data,
+    target: o.Target = None,
+    text: o.Text = None,
+    task: o.Task = None,
+    group: o.Group = None,
+    time: o.Time = None,
+    split: o.Split = None,
+    max_bad: o.MaxBad = 0.05,
+    model: o.Model = None,
+    max_length: o.MaxLength = None,
+    quarantine: o.Quarantine = None,
+    findings: o.Findings = None,
+) -> None:
+    """Read DATA, say what was understood, and list what is wrong with it. Trains nothing."""
+    options = _options(locals())
+    from ukulele import data as reading
+    from ukulele.doors.checking import check as run
+    from ukulele.doors.show import checked
+
+    dataset = run(reading.named(data), options, every=findings is not None)
+    if quarantine is not None:
+        reading.write_quarantine(quarantine, dataset.quarantine, "--quarantine")
+    if findings is not None:
+        reading.write_findings(findings, dataset.findings)
+    checked(dataset, out)
+
+
 def choose(
     data: o.Data,
     models: o.Models = None,
