@@ -1,14 +1,16 @@
-"""Shared by all tests: no cache of the user's is touched, and tiny models and tables are made in an instant."""
+"""Shared by all tests: no cache of the user's is touched, `uke` in this process, tiny models made in an instant."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from e2e_kit import Answer, environment
 
 from ukulele.types import Row, Where
 
@@ -40,6 +42,25 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("UKULELE_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def uke(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Answer]:
+    """`uke` in this process."""
+    from ukulele import cli
+
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("UKULELE_DEBUG", "")  # --debug sets it: here it is put back
+
+    def run(*args: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["uke", *map(str, args)])
+        capsys.readouterr()
+        code = cli.answer(sys.argv[1:])
+        said = capsys.readouterr()
+        return Answer(code, said.out, said.err)
+
+    return run
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,40 +1,18 @@
-"""Tiny models and data, and `uke` in this process."""
+"""Tiny models and data, and a finished run."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from e2e_kit import Answer, environment, picture, rows_of, write_csv
-
-Uke = Callable[..., Answer]
+from e2e_kit import picture, rows_of, write_csv
 
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that holds the cache of commands in processes of their own."""
     return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture
-def uke(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Uke:
-    """`uke` in this process."""
-    from ukulele import cli
-
-    for name, value in environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("UKULELE_DEBUG", "")  # --debug sets it: here it is put back
-
-    def run(*args: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["uke", *map(str, args)])
-        capsys.readouterr()
-        code = cli.answer(sys.argv[1:])
-        said = capsys.readouterr()
-        return Answer(code, said.out, said.err)
-
-    return run
 
 
 @pytest.fixture(scope="session")
