@@ -16,7 +16,7 @@ from ukulele.errors import ModelError
 from ukulele.models.dropout import quicken
 from ukulele.models.next_token import NextToken
 from ukulele.models.passages import TEMPLATE, Reader, windows
-from ukulele.models.stages import Summary
+from ukulele.models.stages import Norm, Summary
 from ukulele.models.tied import untie
 from ukulele.models.words import Words, from_assets
 from ukulele.types import Card, Field, Model, Request, Stage, Tensors
@@ -84,17 +84,6 @@ class Block(nn.Module):
         if "cos" in live:
             given["position_embeddings"] = (live["cos"].to(x.dtype), live["sin"].to(x.dtype))
         return {**live, "x": self.layer(x, attention_mask=mask, **given)}
-
-
-class Norm(nn.Module):
-    """The norm behind the last block."""
-
-    def __init__(self, norm: nn.Module) -> None:
-        super().__init__()
-        self.norm = norm
-
-    def forward(self, live: Tensors) -> Tensors:
-        return {**live, "x": self.norm(live["x"])}
 
 
 def prepare(rotary: nn.Module | None, live: Tensors) -> Tensors:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from ukulele.models.stages import Norm
 from ukulele.types import Field, Stage, Tensors
 
 
@@ -107,17 +108,6 @@ class RotaryBlock(nn.Module):
         return {**live, "x": self.layer(x, attention_mask=mask, position_embeddings=turned)}
 
 
-class Norm(nn.Module):
-    """The layer norm behind the last block."""
-
-    def __init__(self, norm: nn.Module) -> None:
-        super().__init__()
-        self.norm = norm
-
-    def forward(self, live: Tensors) -> Tensors:
-        return {**live, "x": self.norm(live["x"])}
-
-
 class Whole(nn.Module):
     """A network we hold no layout for, as one stage: it can be frozen or trained, not cut."""
 
@@ -132,17 +122,6 @@ class Whole(nn.Module):
         if self._sides:
             given["token_type_ids"] = live["side"]
         return {**rest, "x": self.net(**given).last_hidden_state}
-
-
-class Pool(nn.Module):
-    """Ends the trunk in `pooled`."""
-
-    def __init__(self, pool: Callable[[Tensors], Tensor]) -> None:
-        super().__init__()
-        self._pool = pool
-
-    def forward(self, live: Tensors) -> Tensors:
-        return {"pooled": self._pool(live)}
 
 
 def pool(how: str, pairs: str, live: Tensors) -> Tensor:

@@ -16,8 +16,9 @@ from torch import nn
 from ukulele.errors import DataError, ModelError
 from ukulele.models import attention
 from ukulele.models.dropout import quicken
-from ukulele.models.encoder_stages import BERT, LAYOUTS, ROBERTA, Pool, pool, prepare, stages_of
+from ukulele.models.encoder_stages import BERT, LAYOUTS, ROBERTA, pool, prepare, stages_of
 from ukulele.models.lengths import lengths
+from ukulele.models.stages import Summary
 from ukulele.types import Card, Field, Model, Request, Stage, Tensors
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _assemble(net: nn.Module, recipe: Mapping[str, Any], assets: Mapping[str, by
     kept = {"piece": Field("token")} if pieces else {}
     inputs = {"ids": Field("token", pad), **({"side": Field("token")} if sides else {}), **kept}
     pooling = partial(pool, recipe["pooling"], recipe["pairs"])
-    last = Stage("pool", Pool(pooling), {"pooled": Field()})
+    last = Stage("pool", Summary(pooling), {"pooled": Field()})
     width = int(config.hidden_size)
     return Model(
         name=name,
