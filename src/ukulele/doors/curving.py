@@ -7,14 +7,13 @@ from typing import Any
 
 from rich.console import Console
 
-from ukulele import models
 from ukulele.config import FitOptions
-from ukulele.doors.preview import preview
+from ukulele.doors.preview import preview_of_one
 from ukulele.doors.show import table
 from ukulele.errors import PlanError
 from ukulele.events import Hear, Said
 from ukulele.trial.context import Context
-from ukulele.trial.evidence import clearly_best, look, refuse_unprobed, spread_rows, stage_scores
+from ukulele.trial.evidence import clearly_best, look, sample, stage_scores
 from ukulele.trial.learning import GAINS, measure, told
 
 MOST = 20_000  # rows whose curve is measured
@@ -35,26 +34,20 @@ def answer(
     UkuleleError
         If the data or the model cannot be used.
     """
-    context = preview(source, options, hear)
-    refuse_unprobed(context)
+    context, name = preview_of_one(source, options, hear)
     wanted = tuple(gains or GAINS)
     if strange := [gain for gain in wanted if not gain > 0]:
         raise PlanError(f"--gain {strange[0]:g}: a number above 0 was expected.")
-    name = options.model or models.DEFAULTS[context.data.modality]
     return {"data": context.data.name, "model": name, **curves(name, context, wanted)}
 
 
 def curves(name: str, context: Context, gains: Sequence[float]) -> dict[str, Any]:
     """The curves of all tasks on the stage that a probe stands on."""
     every = len(context.data.splits["train"])
-    first = next(iter(context.tasks))
     some = None
     if every > MOST:
         context.hear(Said(f"the curve is measured on {MOST:,} of the {every:,} rows"))
-        cells = context.truth("train").cells(first)
-        order = spread_rows([cell if isinstance(cell, str | tuple) else "" for cell in cells], context.options.seed)
-        some = order[:MOST]
-        some.sort()
+        some = sample(context, MOST)
     seen = look(name, context, some)
     scores = stage_scores(seen.stages, seen.truth, context.tasks, context.options.seed)
     asked = context.options.layer

@@ -12,10 +12,10 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from ukulele import data, diagnose, evaluate, models
+from ukulele import data, diagnose, evaluate
 from ukulele.config import FitOptions
 from ukulele.data import ReadOptions
-from ukulele.doors.preview import preview
+from ukulele.doors.preview import preview_of_one
 from ukulele.doors.show import findings as show_findings
 from ukulele.doors.show import interval, table
 from ukulele.errors import DataError
@@ -30,14 +30,14 @@ from ukulele.trial.evidence import (
     enough,
     look,
     probed,
-    refuse_unprobed,
-    spread_rows,
+    sample,
     stage_scores,
     summaries,
 )
 from ukulele.trial.neighbourhood import nearest
 from ukulele.types import Finding, Row, Rows, Task
 
+ALL = 20_000  # training rows up to which all are looked at
 FEW = 20  # rows a side, below which distances say nothing
 MOST = 2000  # rows a side that distances are computed of
 CHECKS: tuple[Callable[[Seen, Context], Sequence[Finding]], ...] = ()
@@ -57,11 +57,9 @@ def answer(source: Any, options: FitOptions, hear: Hear, *, against: Any = None)
     UkuleleError
         If the data or the model cannot be used.
     """
-    context = preview(source, options, hear)
-    refuse_unprobed(context)
-    name = options.model or models.DEFAULTS[context.data.modality]
+    context, name = preview_of_one(source, options, hear)
     every = len(context.data.splits["train"])
-    seen = look(name, context, None if every <= data_limit() else _sample(context))
+    seen = look(name, context, None if every <= ALL else sample(context, PROBED))
     scores = stage_scores(seen.stages, seen.truth, context.tasks, options.seed)
     best = clearly_best(scores, seen.last)
     if seen.average is not None:
@@ -77,17 +75,6 @@ def answer(source: Any, options: FitOptions, hear: Hear, *, against: Any = None)
         "far": best is not None, "layers": [{"stage": stage, **score} for stage, score in scores.items()],
         "tasks": asked, "distance": apart, "findings": [asdict(one) for one in found],
     }  # fmt: skip
-
-
-def data_limit() -> int:
-    """Training rows up to which all are looked at."""
-    return 20_000
-
-
-def _sample(context: Context) -> Any:
-    cells = context.truth("train").cells(next(iter(context.tasks)))
-    order = spread_rows([cell if isinstance(cell, str | tuple) else "" for cell in cells], context.options.seed)
-    return np.sort(order[:PROBED])
 
 
 # ---------------------------------------------------------------- what is learnt

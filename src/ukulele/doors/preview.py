@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 
-from ukulele import data, features
+from ukulele import data, features, models
 from ukulele.config import FitOptions
 from ukulele.events import Hear, Said
 from ukulele.loop.engine import Engine, choose_device, choose_precision
 from ukulele.runs import RunFolder
 from ukulele.story.asked import make_tasks
 from ukulele.trial.context import Context
+from ukulele.trial.evidence import refuse_unprobed
 
 
 def preview(source: Any, options: FitOptions, hear: Hear) -> Context:
@@ -39,3 +40,16 @@ def preview(source: Any, options: FitOptions, hear: Hear) -> Context:
         options, dataset, make_tasks(dataset, options), cache, Engine(device, precision), precision, nowhere, hear,
         taps=True,
     )  # fmt: skip
+
+
+def preview_of_one(source: Any, options: FitOptions, hear: Hear) -> tuple[Context, str]:
+    """The same through one model's features, and that model's name.
+
+    Raises
+    ------
+    UkuleleError
+        Those of `preview`, and for data that no probe can be fitted to.
+    """
+    context = preview(source, options, hear)
+    refuse_unprobed(context)
+    return context, options.model or models.DEFAULTS[context.data.modality]

@@ -270,8 +270,21 @@ def enough(numbers: Numbers, task: Task, values: Sequence[Any], seed: int) -> tu
     most = min(PROBED, max(LEAST_PROBED, ANSWERS // outputs(task)))
     if len(numbers) <= most:
         return numbers, list(values)
-    some = np.sort(spread_rows([value if isinstance(value, str | tuple) else "" for value in values], seed)[:most])
+    some = np.sort(spread_rows(_strata(values), seed)[:most])
     return numbers[some], [values[i] for i in some.tolist()]
+
+
+def sample(context: Context, most: int) -> Numbers:
+    """The numbers of at most `most` training rows, in order: classes of the first task keep their shares, and a larger
+    sample holds every smaller one.
+    """
+    cells = context.truth("train").cells(next(iter(context.tasks)))
+    return np.sort(spread_rows(_strata(cells), context.options.seed)[:most])
+
+
+def _strata(cells: Sequence[Any]) -> list[Any]:
+    """Classes as they are; numbers have none."""
+    return [cell if isinstance(cell, str | tuple) else None for cell in cells]
 
 
 def spread_rows(values: Sequence[Any], seed: int) -> Numbers:

@@ -33,7 +33,7 @@ from ukulele.trial.evidence import (
     load,
     probed,
     refuse_unprobed,
-    spread_rows,
+    sample,
     stage_scores,
     through,
 )
@@ -200,13 +200,7 @@ def _rows(context: Context, rows: int) -> Numbers:
     every = len(context.data.splits["train"])
     if rows >= every:
         return np.arange(every)
-    first = next(iter(context.tasks))
-    order = spread_rows([_key(value) for value in context.truth("train").cells(first)], context.options.seed)
-    return np.sort(order[:rows])
-
-
-def _key(value: Any) -> Any:
-    return value if isinstance(value, str | tuple) else None
+    return sample(context, rows)
 
 
 def _round(running: Sequence[Candidacy], rows: int, context: Context) -> list[Candidacy]:
