@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from ukulele.data.frame import Indices
 from ukulele.errors import DataError
 
-Shares = Mapping[str, float]
 ROOM = 1.1  # how far a group may overfill a split
 
 

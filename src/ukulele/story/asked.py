@@ -1,4 +1,4 @@
-"""What a run is asked: its tasks, its wishes, and what it refuses."""
+"""What a run is asked: its tasks, plain text cut into rows, and what is refused."""
 
 from __future__ import annotations
 

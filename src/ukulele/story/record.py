@@ -29,8 +29,7 @@ from ukulele.types import Box, Finding, Row, Split, Verdict
 
 FORMAT = 1
 LIBRARIES = ("torch", "transformers", "timm", "tokenizers", "scikit-learn", "accelerate", "safetensors", "numpy")
-MISTAKES = 12
-DOTS = 1000
+MISTAKES = 12  # a task's, shown at most
 THUMBNAIL, PICTURE = 160, 400  # pixels; of a picture with boxes
 
 

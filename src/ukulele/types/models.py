@@ -57,7 +57,7 @@ class Model:
     encode: Callable[[Sequence[tuple[Any, ...]], Sequence[int]], list[Tensors]]
     inputs: Mapping[str, Field]  # what encode gives
     stages: tuple[Stage, ...]  # the last one leaves "pooled": (rows, width), float32
-    width: int
+    width: int  # of `pooled`
     summary: Callable[[Tensors], Tensor]  # live values behind any stage -> (rows, width there), float32
     recipe: Mapping[str, Any]  # plain JSON: with the weights, enough to build the model again; has "family"
     card: Card
@@ -99,7 +99,7 @@ def fold(
 class Request:
     """What a family needs to make a model.
 
-    `texts` gives the raw inputs of the training rows, for models that learn their vocabulary from them.
+    `rows` are those of training, for models that learn their vocabulary from them.
     """
 
     name: str
