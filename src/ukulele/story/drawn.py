@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,7 @@ from ukulele import diagnose
 from ukulele.errors import DataError
 from ukulele.story.scrutiny import HEADER, SHOWN, SUSPECTS, Scrutiny
 from ukulele.tools.files import write_csv
-from ukulele.tools.pictures import open_picture, size_of, with_boxes
+from ukulele.tools.pictures import open_picture, size_of, thumbnail, with_boxes
 from ukulele.trial.context import Context
 from ukulele.trial.outcome import Outcome
 from ukulele.trial.together import compare
@@ -93,10 +91,7 @@ def _crop(row: Row, box: Sequence[float]) -> str | None:
             min(picture.height, round(bottom + more)),
         )
     )
-    part.thumbnail((CROP, CROP))
-    buffer = BytesIO()
-    part.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return thumbnail(part, CROP)
 
 
 def _layout(name: str, context: Context) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import platform
 from collections import Counter
@@ -10,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from io import BytesIO
 from typing import Any
 
 import psutil
@@ -19,7 +17,7 @@ from torch import nn
 from ukulele import __version__, evaluate, features, strategies
 from ukulele.errors import DataError
 from ukulele.loop.meter import peak_memory
-from ukulele.tools.pictures import open_picture
+from ukulele.tools.pictures import open_picture, thumbnail
 from ukulele.trial import written
 from ukulele.trial.context import Context
 from ukulele.trial.outcome import Outcome
@@ -277,11 +275,7 @@ def shown(row: Row, side: int) -> Any:
     except DataError:
         return "(picture cannot be read)"
     size = picture.size
-    picture.thumbnail((side, side))
-    buffer = BytesIO()
-    picture.save(buffer, "JPEG", quality=80)
-    data = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return {"thumbnail": data, "width": size[0], "height": size[1]}
+    return {"thumbnail": thumbnail(picture, side), "width": size[0], "height": size[1]}
 
 
 def _slices(context: Context, name: str, task: Any, table: Any) -> list[dict[str, Any]]:

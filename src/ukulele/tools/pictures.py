@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import zlib
 from collections.abc import Iterable, Sequence
@@ -103,6 +104,14 @@ def with_boxes(picture: Image, boxes: Iterable[tuple[str, Sequence[float]]]) -> 
         brush.rectangle(under, fill=colour)
         brush.text((left, top), text, "white", letters)
     return drawn
+
+
+def thumbnail(picture: Image, side: int) -> str:
+    """A picture, made small in place, as the address of a JPEG that stands in a page; `side`: pixels at most."""
+    picture.thumbnail((side, side))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def dhash(picture: Image) -> int:
