@@ -18,6 +18,7 @@ from ukulele.runs import RunFolder
 from ukulele.story.measuring import Line, Sample, stored_at
 from ukulele.strategies import Facts, Wishes
 from ukulele.trial.context import Context, is_still
+from ukulele.trial.evidence import clearly_best
 from ukulele.trial.outcome import Outcome
 from ukulele.trial.together import compare, gained
 from ukulele.types import SPLITS, Candidate, Verdict
@@ -103,13 +104,11 @@ class Climb:
         layers = self.context.run.manifest.get("layers", [])
         if rung.name not in CUTS or self.wishes.freeze not in {None, "auto"} or not layers:
             return rung
-        best = max(layers, key=lambda layer: float(layer["value"]))
-        last = layers[-1]
-        clear = best["value"] - last["value"] > 2 * max(best["error"], last["error"])
-        at = self.facts.stages.index(best["stage"]) + 1 if best["stage"] in self.facts.stages else 0
-        if not clear or at >= strategies.cut(rung.plan, self.facts):
+        best = clearly_best({layer["stage"]: layer for layer in layers}, layers[-1]["stage"])
+        at = self.facts.stages.index(best) + 1 if best in self.facts.stages else 0
+        if best is None or at >= strategies.cut(rung.plan, self.facts):
             return rung
-        self.context.hear(Said(f"{rung.name}: cut behind {best['stage']}, where a probe does best"))
+        self.context.hear(Said(f"{rung.name}: cut behind {best}, where a probe does best"))
         return replace(rung, plan=strategies.make(rung.name, self.facts, replace(self.wishes, freeze=at)))
 
     # ------------------------------------------------------------ by the clock
