@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from ukulele import data, diagnose
-from ukulele.doors.show import table
+from ukulele.doors.show import say_aside, table
 from ukulele.errors import DataError, InternalError, PlanError
 from ukulele.tools.files import write_csv
 from ukulele.trial.asking import read, tasks_for
@@ -45,10 +45,10 @@ def label_next(
     member = found if isinstance(found, Predictor) else found.members[0]
     _refuse(member)
     rows, bad, width = read(source, member, columns)
-    for one in bad[:5]:
-        err.print(f"set aside {one.where}: {one.reason}", style="yellow", markup=False, soft_wrap=True)
-    if target is not None and bad:
-        data.write_quarantine(target.with_suffix(".quarantine.csv"), bad)
+    aside = None if target is None else target.with_suffix(".quarantine.csv")
+    if aside is not None and bad:
+        data.write_quarantine(aside, bad)
+    say_aside(bad, err, f"all are in {aside}" if aside else "with --out FILE all are listed beside it")
     if not len(rows):
         raise DataError("nothing to choose from: no row could be read.", hint="Name a file or a folder of rows.")
     lines = worthwhile(member.only(tasks_for(member, width)), rows, wanted)
