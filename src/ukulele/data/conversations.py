@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from ukulele.types import Dataset, Row, Rows
+from ukulele.tools.mapped import MappedRows
+from ukulele.types import Dataset, Row, Rows, Split
 
 MESSAGES = "messages"
 ROLES = ("system", "user", "assistant", "tool")
@@ -53,39 +54,15 @@ def fault(cell: Any) -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class Conversations:
-    """Rows whose only input is a conversation, parted when touched."""
-
-    rows: Rows
-    task: str
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Row:
-        return self._parted(self.rows[index])
-
-    def __iter__(self) -> Iterator[Row]:
-        return map(self._parted, self.rows)
-
-    def take(self, indices: Sequence[int]) -> Conversations:
-        """The rows at `indices`, in that order."""
-        return replace(self, rows=self.rows.take(indices))
-
-    def column(self, name: str) -> list[Any]:
-        """One column of the source for every row."""
-        return self.rows.column(name)
-
-    def _parted(self, row: Row) -> Row:
-        before, answer = parted(row.inputs[0])
-        return replace(row, inputs=(before,), targets={self.task: answer})
+def _parted(task: str, row: Row) -> Row:
+    before, answer = parted(row.inputs[0])
+    return replace(row, inputs=(before,), targets={task: answer})
 
 
 def conversations(dataset: Dataset) -> Dataset:
-    """A data set of conversations with its rows parted; any other as it is."""
+    """A data set of conversations with its rows parted as they are read; any other as it is."""
     if dataset.columns != (MESSAGES,) or [target.kind for target in dataset.targets] != ["generate"]:
         return dataset
-    name = dataset.targets[0].name
-    splits = {split: Conversations(rows, name) for split, rows in dataset.splits.items()}
+    change = partial(_parted, dataset.targets[0].name)
+    splits: dict[Split, Rows] = {split: MappedRows(rows, change) for split, rows in dataset.splits.items()}
     return replace(dataset, splits=splits)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from ukulele import data, features, models
@@ -12,12 +13,12 @@ from ukulele.config import FitOptions
 from ukulele.events import Event, Hear
 from ukulele.loop.engine import Engine
 from ukulele.loop.private import shared
-from ukulele.loop.teaching import Taught
 from ukulele.loop.truth import Truth
 from ukulele.models.adapters import places
 from ukulele.runs import RunFolder
 from ukulele.strategies import Facts
-from ukulele.types import WRITTEN, Candidate, Dataset, Model, Plan, Request, Split, Table, Task
+from ukulele.tools.mapped import MappedRows
+from ukulele.types import WRITTEN, Candidate, Dataset, Model, Plan, Request, Row, Split, Table, Task, with_answer
 
 Track = Callable[[str, Event], None]  # hears of each event whose it is, by the candidate's name
 
@@ -62,7 +63,7 @@ class Context:
         """The splits as tables; their answers stand among the inputs where the model is taught so."""
         taught = next(iter(tasks)) if model is not None and model.teaches else None
         return {
-            split: Table(rows if taught is None else Taught(rows, taught), tasks)
+            split: Table(rows if taught is None else MappedRows(rows, partial(_taught, taught)), tasks)
             for split, rows in self.data.splits.items()
         }
 
@@ -109,6 +110,11 @@ class Context:
         if candidate.gather:
             return models.gathered(trunk, dict(candidate.gather)), trunk
         return (trunk if stop is None else models.truncate(trunk, stop, [rows[0].inputs])), trunk
+
+
+def _taught(task: str, row: Row) -> Row:
+    """A row whose answer goes into the model with its inputs, where it is known."""
+    return replace(row, inputs=with_answer(row, task))
 
 
 def facts_of(model: Model, context: Context) -> Facts:
