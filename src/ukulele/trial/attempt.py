@@ -209,10 +209,11 @@ def _cost(model: Model, heads: Mapping[str, Head], candidate: Candidate, meter: 
 def _flops(outcome: Outcome) -> float | None:
     train = outcome.feed.tables["train"].rows
     epochs = sum("epoch" in epoch for epoch in outcome.history)
-    cut = len(outcome.model.stages) if outcome.still else outcome.cut
     views = max(1, min(outcome.candidate.plan.views, epochs))
     inputs = [train[i].inputs for i in range(min(2, len(train)))]
-    return operations(outcome.model, cut, inputs, views * len(train), epochs * len(outcome.feed.numbers("train")))
+    return operations(
+        outcome.model, outcome.lowest, inputs, views * len(train), epochs * len(outcome.feed.numbers("train"))
+    )
 
 
 def _weights(outcome: Outcome) -> dict[str, Any]:
