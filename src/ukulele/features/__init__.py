@@ -3,7 +3,7 @@
 from ukulele.features.cache import Cache
 from ukulele.features.encode import LENGTH, TAP, Pass
 from ukulele.features.keys import data_key, draw, model_key, weights_hash
-from ukulele.features.store import Computed, Source, Store
+from ukulele.features.store import Computed, Source, Store, summaries
 from ukulele.features.writer import Writer, encode_shard, frozen_pass
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "encode_shard",
     "frozen_pass",
     "model_key",
+    "summaries",
     "weights_hash",
 ]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ukulele.features.blocks import Block
-from ukulele.features.encode import MOST, Frozen, longest
+from ukulele.features.encode import MOST, TAP, Frozen, longest
 from ukulele.tools.collate import collate
 from ukulele.types import Field, Rows, Tensors
 
@@ -130,3 +130,9 @@ class Computed:
 
 
 Source = Store | Computed
+
+
+def summaries(source: Source) -> dict[str, Tensor]:
+    """Each stage's summary of all rows (rows, width), by stage, lowest first; nothing where the pass kept none."""
+    taps = source.stacks([field for field in source.fields if field.startswith(TAP)])
+    return {field.removeprefix(TAP): values for field, values in taps.items()}

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ukulele import features
 from ukulele.errors import InternalError, ModelError, PlanError
-from ukulele.features import TAP
 from ukulele.loop.feed import Feed
 from ukulele.loop.probing import pick, probe_search, probe_targets
 from ukulele.loop.truth import Numbers, Truth
@@ -118,9 +118,7 @@ def summaries(model: Model, rows: Rows, context: Context, *, whole: bool = False
         model, {}, plan, {"train": Table(rows, context.tasks)}, context.cache, context.engine, context.dtype,
         context.hear, model, context.decide if whole else lambda _what, how: how(),
     )  # fmt: skip
-    source = feed.pooled("train")
-    taps = source.stacks([field for field in source.fields if field.startswith(TAP)])
-    return {tap.removeprefix(TAP): values for tap, values in taps.items()}
+    return features.summaries(feed.pooled("train"))
 
 
 # ---------------------------------------------------------------- which stage
@@ -133,9 +131,9 @@ def stage_scores(
     found = []
     for name, task in tasks.items():
         y, weights, classes = probe_targets(task, truth.values(name))
-        features = {stage: pick(values, truth.numbers(name)) for stage, values in stages.items()}
+        having = {stage: pick(values, truth.numbers(name)) for stage, values in stages.items()}
         search = replace(probe_search(task, None, seed), folds=FOLDS)
-        found.append(score_layers(features, y, classes, weights=weights, search=search, rows=ROWS))
+        found.append(score_layers(having, y, classes, weights=weights, search=search, rows=ROWS))
     return {stage: _shown([scores[stage] for scores in found]) for stage in found[0]}
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ukulele import features
 from ukulele.errors import PlanError
 from ukulele.events import Said
-from ukulele.features import TAP
 from ukulele.loop.feed import Feed
 from ukulele.loop.probing import pick, probe_search, probe_targets
 from ukulele.tools.probe import LOGISTIC_STRENGTHS, RIDGE_STRENGTHS, Score, fit_logistic, fit_ridge, stratified_folds
@@ -84,11 +84,10 @@ def _chosen(candidate: Candidate, context: Context) -> dict[str, Any]:
         model, {}, candidate.plan, context.tables(context.tasks), context.cache, context.engine, context.dtype,
         context.hear, model, context.run.decide, truths=context.truths,
     )  # fmt: skip
-    source, truth = feed.pooled("train"), feed.truth("train")
+    summaries, truth = features.summaries(feed.pooled("train")), feed.truth("train")
     name, task = next(iter(context.tasks.items()))
-    taps = source.stacks([field for field in source.fields if field.startswith(TAP)])
     y, weights, classes = probe_targets(task, truth.values(name))
-    x = torch.cat([pick(taps[field], truth.numbers(name)).float() for field in taps], 1)
+    x = torch.cat([pick(values, truth.numbers(name)).float() for values in summaries.values()], 1)
     pieces = -(-len(y) // ROWS)
     some = (stratified_folds(y, pieces, context.options.seed) == 0) if pieces > 1 else torch.ones(len(y)).bool()
     strengths = (RIDGE_STRENGTHS if classes is None else LOGISTIC_STRENGTHS)[::2]
@@ -99,11 +98,11 @@ def _chosen(candidate: Candidate, context: Context) -> dict[str, Any]:
     kept = torch.zeros(x.shape[1], dtype=torch.bool)
     kept[order[: max(1, round(share * len(order)))]] = True
     columns, at = [], 0
-    for field, values in taps.items():
+    for stage, values in summaries.items():
         mine = kept[at : at + values.shape[1]].nonzero()[:, 0].tolist()
         at += values.shape[1]
         if mine:
-            columns.append([field.removeprefix(TAP), mine])
+            columns.append([stage, mine])
     counts = {stage: len(mine) for stage, mine in columns}
     return {"share": share, "scores": {str(k): v for k, v in scores.items()}, "columns": columns, "counts": counts}
 

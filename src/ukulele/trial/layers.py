@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ukulele import features
 from ukulele.events import Said
-from ukulele.features import TAP
 from ukulele.loop.feed import Feed
 from ukulele.trial.context import Context
 from ukulele.trial.evidence import clearly_best, stage_scores
@@ -40,10 +40,8 @@ def layer_scores(
         model, {}, candidate.plan, context.tables(context.tasks), context.cache, context.engine, context.dtype,
         context.hear, model, context.run.decide, ahead=ahead, truths=context.truths,
     )  # fmt: skip
-    source = feed.pooled("train")
-    taps = source.stacks([field for field in source.fields if field.startswith(TAP)])
+    stages = features.summaries(feed.pooled("train"))
     encoded = time.perf_counter()
-    stages = {field.removeprefix(TAP): values for field, values in taps.items()}
     found = stage_scores(stages, feed.truth("train"), context.tasks, context.options.seed)
     spent |= {"encode": encoded - began, "choose layer": time.perf_counter() - encoded}
     return found
