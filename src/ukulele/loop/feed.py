@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from ukulele.events import Hear, Said
 from ukulele.features import LENGTH, TAP, Pass, Source, Store
 from ukulele.features.encode import by_length
 from ukulele.loop.engine import Engine
+from ukulele.loop.judging import score_of
 from ukulele.loop.parts import Judgement, Part, Piece
 from ukulele.loop.probing import fit_probe, pick
 from ukulele.loop.sampling import batches, paired, pieces
@@ -28,7 +28,7 @@ from ukulele.models.adapters import written_in
 from ukulele.tools.collate import collate, widen
 from ukulele.tools.packing import packed
 from ukulele.tools.probe import Probe
-from ukulele.types import WRITTEN, Field, Head, Metric, Model, Plan, Split, Table, Tensors
+from ukulele.types import Field, Head, Model, Plan, Split, Table, Tensors
 
 Watch = Callable[[Numbers, Tensors], None]
 Decide = Callable[[str, Callable[[], Any]], Any]  # what is decided, and how where it is not decided yet
@@ -268,25 +268,13 @@ class Feed:
     # ------------------------------------------------------------ answers
 
     def judge(self, cut: int) -> Judgement:
-        """How each task fares on validation, by the metric that decides it.
-
-        Where lower values of it are better: 1 / (1 + value) beside other tasks, so that none outweighs the rest by
-        its unit, and -value alone. Where it has no value (an area under a curve, of a class that validation lacks)
-        the loss decides.
-        """
+        """How each task fares on validation: see `score_of`."""
         raw, losses = self.answers("validation", cut, judging=True)
-        tasks, scores = self.tables["validation"].tasks, {}
-        for name, task in tasks.items():
-            values = self.values("validation", name)
-            asked = task.tuned(raw[name], values) if task.kind == "multilabel" else task  # as it will be asked
-            table = asked.table(asked.decode(raw[name]), values)
-            metric = task.metrics[0]
-            value = metric.value(table, np.ones(len(table)))
-            lower = -value if len(tasks) == 1 else 1 / (1 + max(0.0, value))
-            scores[name] = value if metric.higher_is_better else lower
-            if task.kind in WRITTEN:
-                written = getattr(task, "judged", task).decoding.tokens > 0
-                scores[name] = standing(metric, value, losses[name], written=written)
+        tasks = self.tables["validation"].tasks
+        scores = {
+            name: score_of(task, raw[name], self.values("validation", name), losses[name], alone=len(tasks) == 1)
+            for name, task in tasks.items()
+        }
         strange = [tasks[name].metrics[0].name for name, score in scores.items() if not np.isfinite(score)]
         if strange and not self._said:
             self._said = True
@@ -370,20 +358,6 @@ class Feed:
 
     def _modules(self) -> list[nn.Module]:
         return [head for head in self.heads.values() if isinstance(head, nn.Module)]
-
-
-def standing(metric: Metric, value: float, loss: float, *, written: bool) -> float:
-    """The score of an epoch of writing: where no text was written, or BLEU is below one point and so tells nothing,
-    it is 1 / perplexity.
-
-    >>> standing(Metric("bleu", lambda _table, _counts: 0.0), 0.2, 3.0, written=True) < 1
-    True
-    """
-    if not metric.higher_is_better:
-        return -value
-    if written and not (metric.name == "bleu" and value < 1):
-        return value
-    return math.exp(-loss) if math.isfinite(loss) else 0.0
 
 
 def _fields(source: Source, numbers: list[int], names: Sequence[str]) -> Tensors:
