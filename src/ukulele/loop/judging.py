@@ -26,7 +26,7 @@ def score_of(task: Task, raw: Sequence[Any], values: Sequence[Any], loss: float,
         return standing(metric, value, loss, written=written)
     if metric.higher_is_better:
         return value
-    return -value if alone else 1 / (1 + max(0.0, value))
+    return -value if alone else 1 / (1 + max(value, 0.0))  # in this order NaN stays NaN
 
 
 def standing(metric: Metric, value: float, loss: float, *, written: bool) -> float:
