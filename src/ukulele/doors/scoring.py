@@ -14,7 +14,7 @@ from ukulele import data, evaluate
 from ukulele.doors.show import say_aside
 from ukulele.errors import DataError
 from ukulele.trial.predict import WINDOW, Grouped, Predictor, load_model
-from ukulele.types import Joined, Kind, Rows, Target, Task, with_answer
+from ukulele.types import Dataset, Joined, Kind, Rows, Target, Task, with_answer
 
 PICTURES = 256  # in memory at a time
 
@@ -40,21 +40,7 @@ def evaluate_on(
     """
     err = err or Console(stderr=True, highlight=False)
     predictor = load_model(run)
-    asked = predictor.about.get("asked", {})
-    targets = [
-        Target(
-            name,
-            kind_of(task),
-            tuple(getattr(task, "labels", ())),
-            asked.get(name, {}).get("column", ""),
-            free=bool(getattr(task, "free", False)),
-        )
-        for name, task in predictor.tasks.items()
-    ]
-    joined = [Joined(name, tuple(told["inputs"]), (name,)) for name, told in asked.items()]
-    dataset = data.read_labelled(
-        source, predictor.columns, tuple(targets), predictor.modality, max_bad=max_bad, joined=joined
-    )
+    dataset = _labelled(predictor, source, max_bad)
     if quarantine is not None:
         data.write_quarantine(quarantine, dataset.quarantine, "--quarantine")
     for said in (*dataset.notes, *(f.message for f in dataset.findings if f.code == "file-without-rows")):
@@ -84,6 +70,25 @@ def evaluate_on(
     if slice_by is not None:
         found["slices"] = slices[alone] if alone is not None else slices
     return found
+
+
+def _labelled(predictor: Predictor | Grouped, source: Any, max_bad: float) -> Dataset:
+    """The rows, with the inputs and targets that the model was trained on."""
+    asked = predictor.about.get("asked", {})
+    targets = [
+        Target(
+            name,
+            kind_of(task),
+            tuple(getattr(task, "labels", ())),
+            asked.get(name, {}).get("column", ""),
+            free=bool(getattr(task, "free", False)),
+        )
+        for name, task in predictor.tasks.items()
+    ]
+    joined = [Joined(name, tuple(told["inputs"]), (name,)) for name, told in asked.items()]
+    return data.read_labelled(
+        source, predictor.columns, tuple(targets), predictor.modality, max_bad=max_bad, joined=joined
+    )
 
 
 def _say_strange(name: str, known: Sequence[str], values: Sequence[Any]) -> None:
