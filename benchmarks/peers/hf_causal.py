@@ -1,4 +1,8 @@
-"""Peer: transformers' Trainer on windows of plain text, from the weights of a bundle, its lower layers frozen."""
+"""Peer: transformers' Trainer on windows of plain text, from the weights of a bundle, its lower layers frozen.
+
+The network is the library's own, with its own dropout and attention; weights, tokens and windows are the bundle's. The
+rows are of equal length, so a DataLoader's workers would have nothing to do but to be waited for: there are none.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Any
 
 import torch
 from hardware import fast_bf16
-from transformers import Trainer, TrainingArguments, default_data_collator
+from transformers import AutoModelForCausalLM, Trainer, TrainingArguments, default_data_collator
 
 
 def main() -> None:
@@ -20,7 +24,7 @@ def main() -> None:
     parser.add_argument("--frozen", type=int, default=0, help="the embeddings and so many blocks less one")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--best", action="store_true", help="whole windows without padding, bf16 where it is native")
+    parser.add_argument("--best", action="store_true", help="one stream without padding, bf16 where it is native")
     parser.add_argument("--out", type=Path, help="ignored: nothing is kept")
     options = parser.parse_args()
 
@@ -30,13 +34,7 @@ def main() -> None:
     from ukulele.types import with_answer
 
     model = read_bundle(options.bundle, models.build).model
-    net: Any = model.net
-    net.set_attn_implementation("sdpa")
-    if options.frozen:
-        apart = model.untie(options.frozen) if model.untie else model
-        for stage in apart.stages[: options.frozen]:
-            for parameter in stage.module.parameters():
-                parameter.requires_grad_(False)
+    net = network(model, options.frozen)
     assert model.windows is not None
     read = data.windows(
         data.read(options.data, ReadOptions(task="generate"), Path(tempfile.gettempdir())), model.windows, 0
@@ -61,6 +59,21 @@ def main() -> None:
     tokens = sum(map(len, rows)) - len(rows)
     taught = (len(examples) * (length - 1)) if options.best else tokens
     print(json.dumps({"per_second": taught * options.epochs / seconds, "loss": found.training_loss}))
+
+
+def network(model: Any, frozen: int) -> Any:
+    """The library's own network with a model's weights; where part is frozen the output layer is one of its own."""
+    from ukulele.models import hub
+
+    net = AutoModelForCausalLM.from_config(hub.config_from(model.recipe["config"]), attn_implementation="sdpa")
+    net.load_state_dict(model.net.state_dict())
+    if frozen:
+        net.config.tie_word_embeddings = False
+        net.lm_head.weight = torch.nn.Parameter(net.lm_head.weight.detach().clone())
+        body = net.transformer
+        for module in (body.wte, body.wpe, *body.h[: frozen - 1]):
+            module.requires_grad_(False)
+    return net
 
 
 def _padded(row: list[int], length: int) -> dict[str, list[int]]:
