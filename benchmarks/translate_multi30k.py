@@ -74,12 +74,13 @@ def scratch(options: argparse.Namespace, epochs: int) -> list[object]:
 
 
 def fit(home: Path, name: str, data: Path, target: str, flags: list[object]) -> dict[str, Any]:
-    """A run of `uke fit`, and what its record says."""
+    """A run of `uke fit` with a cache of its own, empty when it starts, and what its record says."""
     run = home / f"run-{name}"
     asked = ["fit", data, "--task", "translate", "--source", "en", "--target", target, *flags, "--out", run]
     began = time.perf_counter()
     command = [sys.executable, "-m", "ukulele.cli", *map(str, asked)]
-    subprocess.run(command, check=True, stdout=sys.stderr, env={**os.environ, "UKULELE_CACHE": str(home / "cache")})
+    with tempfile.TemporaryDirectory(dir=home) as cache:
+        subprocess.run(command, check=True, stdout=sys.stderr, env={**os.environ, "UKULELE_CACHE": cache})
     record = json.loads((run / "record.json").read_text("utf-8"))
     found = {
         "test": {metric: estimate["value"] for metric, estimate in record["test"].items()},
