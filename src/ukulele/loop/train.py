@@ -78,56 +78,71 @@ def _origin(model: Model, heads: Mapping[str, Head], plan: Plan) -> dict[str, Te
 def _descend(
     run: PhaseRun, feed: Feed, engine: Engine, start: Saved | None, late: Callable[[Place], bool]
 ) -> Iterator[Event]:
-    phase, number, cut = run.phase, run.number, run.chosen.cut
+    """A phase, from its start or from where it was saved, to its best weights."""
+    phase, number = run.phase, run.number
     begin = run.restore(start) if start else Place(number)
     reduces = run.balancer is None or run.balancer.on == "losses"  # else gradients are averaged by hand
     forward = engine.wrap(run.above) if reduces else run.above
     for epoch in range(begin.epoch, phase.epochs):
         if run.out_of_patience(epoch - 1) or (epoch and late(Place(number, epoch))):
             break
-        steps = feed.steps(number, cut, epoch)
-        run.begin_epoch(resumed=bool(begin.step) and epoch == begin.epoch)
-        looks = run.looks(len(steps), engine)
-        read = partial(_read, feed, engine, (cut, epoch), steps)
-        first = begin.step if epoch == begin.epoch else 0
-        for index, given in _in_time(read, range(first, len(steps)), beside=feed.reads(cut, epoch)):
-            place, part = Place(number, epoch, index), engine.place(given)
-            if index in looks:
-                few = steps[index][:: max(1, len(steps[index]) // phase.batch)]
-                yield _look(run, engine.place(feed.part(cut, epoch, few)), place, engine)
-            torch.manual_seed(zlib.crc32(f"{run.seed} {place}".encode()) + engine.rank)
-            try:
-                losses = _step(run, forward, part, engine, (epoch * len(steps) + index, phase.epochs * len(steps)))
-            except NotFiniteError as error:
-                error.rows = steps[index]
-                raise
-            yield from run.news()
-            yield Stepped(place, len(steps), phase.epochs, losses, len(steps[index]))
-            if engine.saves_now():
-                yield Saved(Place(number, epoch, index + 1), run.state())
-        run.end_epoch()
-        place = Place(number, epoch + 1)
+        yield from _epoch(run, forward, feed, engine, epoch, begin.step if epoch == begin.epoch else 0)
         if phase.patience is not None:
-            run.above.eval()
-            with run.shown():
-                judgement = engine.agree(feed.judge(cut))  # else some might stop and some go on
-                loss, score = judgement.joint(frozenset(run.lost))
-                best = run.consider(score, epoch)
-            run.rest(judgement.scores, epoch)
-            yield Judged(place, loss, score, best, judgement.scores)
-        yield Saved(place, run.state())
+            yield _judged(run, feed, engine, epoch)
+        yield Saved(Place(number, epoch + 1), run.state())
     run.above.eval()
     put(run.changes, run.best_values or (run.average.values if run.average else {}))
     if len(run.kept) > 1:
+        yield _souped(run, feed, engine)
 
-        def score(values: Mapping[str, Tensor]) -> float:
-            put(run.changes, values)
-            judgement: Judgement = engine.agree(feed.judge(cut))
-            return judgement.joint(frozenset(run.lost))[1]
 
-        inside, found = soup.greedy(run.kept, score)
-        put(run.changes, soup.mean(inside))
-        yield Souped(Place(number), tuple(one.epoch for one in inside), found, inside[0].score)
+def _epoch(run: PhaseRun, forward: nn.Module, feed: Feed, engine: Engine, epoch: int, first: int) -> Iterator[Event]:
+    """The steps of an epoch, from the one of number `first` on."""
+    phase, number, cut = run.phase, run.number, run.chosen.cut
+    steps = feed.steps(number, cut, epoch)
+    run.begin_epoch(resumed=first > 0)
+    looks = run.looks(len(steps), engine)
+    read = partial(_read, feed, engine, (cut, epoch), steps)
+    for index, given in _in_time(read, range(first, len(steps)), beside=feed.reads(cut, epoch)):
+        place, part = Place(number, epoch, index), engine.place(given)
+        if index in looks:
+            few = steps[index][:: max(1, len(steps[index]) // phase.batch)]
+            yield _look(run, engine.place(feed.part(cut, epoch, few)), place, engine)
+        torch.manual_seed(zlib.crc32(f"{run.seed} {place}".encode()) + engine.rank)
+        try:
+            losses = _step(run, forward, part, engine, (epoch * len(steps) + index, phase.epochs * len(steps)))
+        except NotFiniteError as error:
+            error.rows = steps[index]
+            raise
+        yield from run.news()
+        yield Stepped(place, len(steps), phase.epochs, losses, len(steps[index]))
+        if engine.saves_now():
+            yield Saved(Place(number, epoch, index + 1), run.state())
+    run.end_epoch()
+
+
+def _judged(run: PhaseRun, feed: Feed, engine: Engine, epoch: int) -> Judged:
+    """What validation says after an epoch; the values are kept where it likes them best."""
+    run.above.eval()
+    with run.shown():
+        judgement = engine.agree(feed.judge(run.chosen.cut))  # else some might stop and some go on
+        loss, score = judgement.joint(frozenset(run.lost))
+        best = run.consider(score, epoch)
+    run.rest(judgement.scores, epoch)
+    return Judged(Place(run.number, epoch + 1), loss, score, best, judgement.scores)
+
+
+def _souped(run: PhaseRun, feed: Feed, engine: Engine) -> Souped:
+    """The mean of the weights of the best epochs, as many as validation likes, put in."""
+
+    def score(values: Mapping[str, Tensor]) -> float:
+        put(run.changes, values)
+        judgement: Judgement = engine.agree(feed.judge(run.chosen.cut))
+        return judgement.joint(frozenset(run.lost))[1]
+
+    inside, found = soup.greedy(run.kept, score)
+    put(run.changes, soup.mean(inside))
+    return Souped(Place(run.number), tuple(one.epoch for one in inside), found, inside[0].score)
 
 
 def _read(feed: Feed, engine: Engine, at: tuple[int, int], steps: Sequence[Sequence[int]], index: int) -> Part:
@@ -148,6 +163,7 @@ def _in_time(read: Callable[[int], Part], steps: range, *, beside: bool) -> Iter
 
 
 def _step(run: PhaseRun, forward: nn.Module, part: Part, engine: Engine, at: tuple[int, int]) -> dict[str, float]:
+    """One step, `at` its number and how many there are; the losses by task, without those that are no number."""
     for group in run.optimiser.param_groups:
         group["lr"] = group["rate"] * schedule(run.phase, *at)
     run.optimiser.zero_grad(set_to_none=True)
