@@ -22,7 +22,7 @@ from ukulele.loop.engine import Engine, choose_device, choose_precision
 from ukulele.runs import RunFolder
 from ukulele.story.asked import make_tasks, refuse_for_one, refuse_for_texts, taps_of, windowed
 from ukulele.story.candidates import model_name, planned, rivals, survey
-from ukulele.story.measuring import Line, Pass, Sample
+from ukulele.story.measuring import Line, PassCost, Sample
 from ukulele.story.unread import refuse_unread
 from ukulele.trial.context import Context
 from ukulele.types import SPLITS, Candidate
@@ -72,7 +72,7 @@ def _placed(candidate: Candidate, options: FitOptions) -> Candidate:
 
 def _text(lines: Sequence[Line], context: Context) -> str:
     counts = ", ".join(f"{len(context.data.splits[s]):,} {s}" for s in SPLITS if s in context.data.splits)
-    shared: dict[str, Pass] = {}
+    shared: dict[str, PassCost] = {}
     parts = [f"{context.data.name}: {counts} rows, on {context.engine.device} in {context.dtype}"]
     for line in lines:
         parts.append(_candidate(line, shared, context))
@@ -98,7 +98,7 @@ def _text(lines: Sequence[Line], context: Context) -> str:
     return "\n\n".join(parts)
 
 
-def _candidate(line: Line, shared: Mapping[str, Pass], context: Context) -> str:
+def _candidate(line: Line, shared: Mapping[str, PassCost], context: Context) -> str:
     new = {name: one for name, one in line.passes.items() if name not in shared}
     layer = line.candidate.name == "probe" and line.candidate.stop is None and context.taps
     plan = line.plan + (", or behind the stage that a probe on each finds clearly better" if layer else "")

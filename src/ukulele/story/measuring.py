@@ -34,7 +34,7 @@ PROBED = 1000  # rows of the probe that is timed; with fewer it hardly takes les
 
 
 @dataclass(frozen=True)
-class Pass:
+class PassCost:
     """One pass through a frozen part: seconds, and bytes to store."""
 
     seconds: float
@@ -50,7 +50,7 @@ class Line:
     cut: str
     trained: int
     total: int
-    passes: Mapping[str, Pass]
+    passes: Mapping[str, PassCost]
     training: float  # seconds
     memory: float  # bytes
     epoch: float = 0.0  # seconds of an epoch of the last phase, validation included
@@ -89,7 +89,7 @@ class Sample:
 
     def line(self, facts: Facts) -> Line:
         """The candidate's costs, for all rows."""
-        passes: dict[str, Pass] = {}
+        passes: dict[str, PassCost] = {}
         training, lowest = 0.0, len(self.model.stages)
         for number, phase in enumerate(self.candidate.plan.phases):
             if phase.optimiser == "probe":
@@ -145,7 +145,7 @@ class Sample:
         times = 3 * (tried or rated) + (1 + len(self.context.tasks)) * weighed
         return 1 + times * max(1, phase.epochs // 3) / phase.epochs
 
-    def _pass(self, cut: int | None, views: int, splits: Sequence[Split] = SPLITS) -> Pass:
+    def _pass(self, cut: int | None, views: int, splits: Sequence[Split] = SPLITS) -> PassCost:
         """The better of two passes of some rows, to a cut or through all stages, scaled to all rows of some splits."""
         model, taps = (self.trunk, self.tapped) if cut is None and self.tapped else (self.whole, False)
         model, top = (model, len(model.stages)) if cut is None else (self.model, cut)
@@ -159,7 +159,7 @@ class Sample:
             took.append(time.perf_counter() - began)
         counts = {split: self.counts[split] for split in splits if split in self.counts}
         passes = sum(count * (views if split == "train" else 1) for split, count in counts.items()) / len(rows)
-        return Pass(min(took) * passes, size * passes)
+        return PassCost(min(took) * passes, size * passes)
 
     def _probing(self) -> float:
         """Seconds to fit the heads, and a probe on every stage where a layer is to be chosen."""
