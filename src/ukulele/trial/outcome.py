@@ -63,9 +63,11 @@ class Outcome:
             return asked.table(asked.decode(self.answers(split, task)), values)
         if (split, most) not in self.sampled:
             self.sampled[split, most] = self._answered(split, spread(rows, most))
-        pairs = zip(self.sampled[split, most][task], values, strict=True)
-        answers, some = zip(*((answer, value) for answer, value in pairs if answer is not None), strict=True)
-        return asked.table(asked.decode(answers), some)
+        answered = zip(self.sampled[split, most][task], values, strict=True)
+        pairs = [(answer, value) for answer, value in answered if answer is not None]
+        if not pairs:  # a task that few rows have: all of those, then
+            return asked.table(asked.decode(self.answers(split, task)), values)
+        return asked.table(asked.decode([answer for answer, _ in pairs]), [value for _, value in pairs])
 
     def summaries(self, split: Split, most: int = SUMMED) -> NDArray[np.float32]:
         """What the trunk makes of `most` rows, evenly spread, (rows, width): seen when they were answered, or now."""
