@@ -227,3 +227,18 @@ def test_shapes_are_learned_and_a_resumed_run_is_the_same(weights, folder, tmp_p
     record = json.loads((whole / "record.json").read_text())
     losses = [epoch["train_loss"] for epoch in record["candidates"][0]["history"]]
     assert np.mean(losses[-2:]) < losses[0]
+
+
+def test_a_curve_of_detectors_trained_on_nested_parts(uke, tmp_path, weights):
+    write_voc(tmp_path / "shapes", {"train": 40, "val": 8, "test": 4})
+    asked = ["--model", weights, "--epochs", 1, "--cache", tmp_path / "cache"]
+    found = uke("curve", tmp_path / "shapes", *asked, "--json")
+    assert found.code == 0, found.err
+    curve = json.loads(found.out)["tasks"]["objects"]
+    assert [point["rows"] for point in curve["points"]] == [10, 14, 20, 28, 40]
+    assert curve["metric"] == "map50_95"
+    assert all(0 <= point["low"] <= point["value"] <= point["high"] <= 1 for point in curve["points"])
+    again = json.loads(uke("curve", tmp_path / "shapes", *asked, "--json").out)
+    assert again["tasks"]["objects"]["points"] == curve["points"]
+    shown = uke("curve", tmp_path / "shapes", *asked)
+    assert "map50_95 of tiny, fine-tuned, by labelled rows" in shown.out.replace(str(weights), "tiny")

@@ -146,6 +146,9 @@ def test_curve_of_noise_and_of_few_rows(uke: Uke, bert: Path, tmp_path: Path) ->
     assert answer.code == 0
     assert "too few" in answer.flat
     assert uke("curve", data, "--model", bert, "--gain", "0").code == 2
+    epochs = uke("curve", data, "--model", bert, "--epochs", "2")
+    assert epochs.code == 2
+    assert "--epochs: probes have none" in epochs.err
 
 
 def test_curve_of_several_labels(uke: Uke, bert: Path, tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def curve(
     gain: o.Gain = None,
     model: o.Model = None,
     layer: o.Layer = "auto",
+    epochs: o.Epochs = None,
     target: o.Target = None,
     text: o.Text = None,
     task: o.Task = None,

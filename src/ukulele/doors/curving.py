@@ -1,4 +1,4 @@
-"""`uke curve`: what more labels would bring, from probes on parts of those that there are."""
+"""`uke curve`: what more labels would bring, from probes on parts of those that there are; detectors are trained."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 from rich.console import Console
 
 from ukulele.config import FitOptions
-from ukulele.doors.preview import preview_of_one
+from ukulele.doors.preview import preview
 from ukulele.doors.show import table
 from ukulele.errors import PlanError
 from ukulele.events import Hear, Said
+from ukulele.story.candidates import model_name
+from ukulele.story.relearnt import relearn
 from ukulele.trial.context import Context
-from ukulele.trial.evidence import clearly_best, look, sample, stage_scores
+from ukulele.trial.evidence import clearly_best, look, refuse_unprobed, sample, stage_scores
 from ukulele.trial.learning import GAINS, measure, told
 
 MOST = 20_000  # rows whose curve is measured
@@ -34,11 +36,25 @@ def answer(
     UkuleleError
         If the data or the model cannot be used.
     """
-    context, name = preview_of_one(source, options, hear)
     wanted = tuple(gains or GAINS)
     if strange := [gain for gain in wanted if not gain > 0]:
         raise PlanError(f"--gain {strange[0]:g}: a number above 0 was expected.")
+    context = preview(source, options, hear)
+    if context.boxes:
+        return {"data": context.data.name, "model": model_name(context), **trained(context, wanted)}
+    if options.epochs is not None:
+        raise PlanError(
+            "--epochs: probes have none.", hint="Leave it out; of pictures with boxes detectors are trained."
+        )
+    refuse_unprobed(context)
+    name = model_name(context)
     return {"data": context.data.name, "model": name, **curves(name, context, wanted)}
+
+
+def trained(context: Context, gains: Sequence[float]) -> dict[str, Any]:
+    """The curve of a detector, which has no probe."""
+    ((name, task),) = context.tasks.items()
+    return {"layer": None, "tasks": {name: told(relearn(context), task, gains, "with a fine-tuned detector")}}
 
 
 def curves(name: str, context: Context, gains: Sequence[float]) -> dict[str, Any]:
@@ -69,7 +85,7 @@ def show(found: Mapping[str, Any], console: Console, data: Sequence[str]) -> Non
     for name, curve in found["tasks"].items():
         percent = f"{100 * curve['level']:.0f} % interval"
         console.print(
-            f"{name}: {curve['metric']} of a probe on {found['layer']} of {found['model']}, by labelled rows",
+            f"{name}: {curve['metric']} of {_what(found)}, by labelled rows",
             markup=False, soft_wrap=True,
         )  # fmt: skip
         rows = [(f"{p['rows']:,}", f"{p['value']:.4f}", _ends(p), "measured") for p in curve["points"]]
@@ -80,6 +96,11 @@ def show(found: Mapping[str, Any], console: Console, data: Sequence[str]) -> Non
             console.print(_labels(more, curve["metric"]), markup=False, soft_wrap=True)
         console.print(curve["advice"], markup=False, soft_wrap=True)
         console.print()
+
+
+def _what(found: Mapping[str, Any]) -> str:
+    model = found["model"]
+    return f"{model}, fine-tuned" if found["layer"] is None else f"a probe on {found['layer']} of {model}"
 
 
 def _ends(estimate: Mapping[str, Any]) -> str:

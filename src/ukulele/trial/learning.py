@@ -81,11 +81,15 @@ def measure(x: Tensor, task: Task, values: Sequence[Any], seed: int, *, quick: b
             )  # fmt: skip
             answers.append(found)
         tables.append(tabled(task, torch.cat(answers), answered)[1])
-    metric = task.metrics[0]
-    scores = [_signed(metric, table) for table in tables]
     some = order[:LEARNT]
     learnt = None if quick else probed(x[some], task, [values[i] for i in some.tolist()], seed).learnt
-    return Curve(tuple(sizes), tuple(scores), _draws(metric, tables), learnt, len(y), len(scored))
+    return replace(curve_of(task.metrics[0], sizes, tables, len(y)), learnt=learnt)
+
+
+def curve_of(metric: Metric, sizes: Sequence[int], tables: Sequence[Floats], rows: int) -> Curve:
+    """The curve of a metric: a table of row statistics for each size, all of the same scored rows."""
+    scores = [_signed(metric, table) for table in tables]
+    return Curve(tuple(sizes), tuple(scores), _draws(metric, tables), None, rows, len(tables[0]))
 
 
 def sizes_of(most: int, *, quick: bool = False) -> list[int]:
@@ -140,10 +144,11 @@ def cheap(rows: int, width: int, task: Task) -> bool:
 # ---------------------------------------------------------------- what it says
 
 
-def told(curve: Curve, task: Task, gains: Sequence[float] = GAINS) -> dict[str, Any]:
+def told(curve: Curve, task: Task, gains: Sequence[float] = GAINS, how: str = "with the probe alone") -> dict[str, Any]:
     """The curve, what is expected of more rows, and which is scarcer, labels or knowledge; plain JSON.
 
-    Scores are in the metric's own unit and direction; gains are better where positive.
+    Scores are in the metric's own unit and direction; gains are better where positive. `how` says in the advice by
+    what the scores were reached.
     """
     metric = task.metrics[0]
     sign = 1.0 if metric.higher_is_better else -1.0
@@ -167,7 +172,7 @@ def told(curve: Curve, task: Task, gains: Sequence[float] = GAINS) -> dict[str, 
         for times in AHEAD
     ]
     found["more"] = [{"gain": gain, **rows_for(fit, n, gain)} for gain in gains]
-    return {**found, **_advice(found, fit, metric)}
+    return {**found, **_advice(found, fit, metric, how)}
 
 
 def _turned(sign: float, estimate: Mapping[str, float]) -> dict[str, float]:
@@ -183,7 +188,7 @@ def _too_few(curve: Curve) -> str:
     return f"{curve.rows} labelled rows are too few for a curve: label more, and look again."
 
 
-def _advice(found: Mapping[str, Any], fit: Fit, metric: Metric) -> dict[str, str]:
+def _advice(found: Mapping[str, Any], fit: Fit, metric: Metric, how: str) -> dict[str, str]:
     """Which is the bottleneck: labels, the model, or neither clearly."""
     gain = found["expected"][-1]["gain"]
     small = SMALL if metric.higher_is_better else 0.02 * abs(float(np.median(fit.at(found["rows"]))))
@@ -195,7 +200,7 @@ def _advice(found: Mapping[str, Any], fit: Fit, metric: Metric) -> dict[str, str
         )
         return {"bottleneck": "nothing-learnt", "advice": text}
     if gain["low"] >= small:
-        text = f"Labels: {rows} are expected to change {metric.name} by {by} with the probe alone."
+        text = f"Labels: {rows} are expected to change {metric.name} by {by} {how}."
         return {"bottleneck": "labels", "advice": text}
     if gain["high"] < small:
         text = (
