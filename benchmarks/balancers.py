@@ -51,7 +51,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = harness.arguments(__doc__, rounds=1)
-    parser.add_argument("--rows", type=int, default=400, help="training rows a task (default %(default)s)")
+    parser.add_argument("--rows", type=int, default=300, help="training rows a task (default %(default)s)")
     parser.add_argument("--validation", type=int, default=200, help="validation rows a task (default %(default)s)")
     parser.add_argument("--epochs", type=int, default=4, help="of the last block (default %(default)s)")
     parser.add_argument("--sampling", help="how often each task is seen; by default as `uke fit` does")

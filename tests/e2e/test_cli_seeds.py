@@ -74,8 +74,36 @@ def test_killed_and_resumed(bert: Path, tmp_path: Path) -> None:
     assert scores[0] == scores[1]
 
 
-def test_one_task_alone(tables: Path, bert: Path, uke: Uke, tmp_path: Path) -> None:
-    args = ("--target", "label", "--target", "shop", "--model", bert, "--seeds", 2, "--out", tmp_path / "run")
-    refused = uke("fit", tables / "reviews.csv", *args)
+def test_several_tasks(tables: Path, bert: Path, uke: Uke, tmp_path: Path) -> None:
+    """Δm and each task's verdict are of seeds and rows, against the models for each with the same seeds."""
+    run, data = tmp_path / "run", write_csv(tmp_path / "two.csv", rows_of(90, 4), ["text", "label", "score"])
+    args = ("--target", "label", "--target", "score", "--model", bert, "--strategy", "finetune", "--seeds", 2, *FAST)
+    fit = uke("fit", data, *args, "--out", run)
+    assert fit.code == 0, fit.err
+    record = record_of(run)
+    several, each = record["multitask"], record["seeds"]["each"]
+    assert [one["seed"] for one in each] == [0, 1]
+    mean = np.mean([one["delta_m_percent"]["value"] for one in each])
+    assert several["delta_m_percent"]["value"] == pytest.approx(mean)
+    assert "2 seeds" in several["delta_m_percent"]["method"]
+    for task in several["tasks"]:
+        name, metric = task["name"], task["metric"]
+        assert task["multi"]["value"] == pytest.approx(np.mean([one["test"][name]["value"] for one in each]))
+        assert record["test"][name][metric] == task["multi"] == task["test"][metric]
+        for what in ("verdict", "transfer", "gain_over_probe"):
+            assert task[what]["test"] == "paired bootstrap over seeds and rows"
+            assert "2 seeds" in task[what]["difference"]["method"]
+        difference = task["multi"]["value"] - task["single"]["value"]
+        assert task["verdict"]["difference"]["value"] == pytest.approx(difference)
+    assert "2 seeds" in record["gain_over_probe"]["difference"]["method"]
+    assert {c["name"] for c in record["candidates"]} >= {"finetune", "label alone", "score alone"}
+    page = (run / "report.html").read_text("utf-8")
+    assert all(title in page for title in ("With 2 seeds", "With 2 seeds: label", "With 2 seeds: score"))
+    assert uke("predict", run, "w1 good").code == 0
+
+
+def test_groups_are_not_found_with_several_seeds(tables: Path, bert: Path, uke: Uke, tmp_path: Path) -> None:
+    args = ("--target", "label", "--target", "shop", "--model", bert, "--seeds", 2, "--group", "auto")
+    refused = uke("fit", tables / "reviews.csv", *args, "--out", tmp_path / "run")
     assert refused.code == 2
-    assert "--seeds 2: for one task, and these are 2" in refused.flat
+    assert "--seeds 2 with --group auto" in refused.flat

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import random
 import signal
@@ -17,7 +18,8 @@ from e2e_kit import PLAIN, Answer, Death, in_a_process, record_of, rows_of, writ
 from safetensors.torch import load_file
 
 from ukulele import evaluate
-from ukulele.trial import together as together_module
+from ukulele.tasks.heads import SquaredError
+from ukulele.trial import grouping as grouping_module
 
 Uke = Callable[..., Answer]
 FAST = ("--strategy", "finetune", "--epochs", 2, "--batch", 16, "--rate", 0.003, "--layer", "last", "--threads", 1)
@@ -82,6 +84,25 @@ def test_the_record_tells_of_every_task(together: Path) -> None:
     assert {c["epoch"] for c in several["conflicts"]} == {0, 1}
     assert {c["name"] for c in record["controls"]} >= {"mood alone", "marks alone", "score alone", "tfidf", "majority"}
     assert record["verdict"] is None
+    grouping = several["grouping"]
+    assert [one["task"] for one in grouping["evidence"]] == ["mood", "marks", "score"]
+    for one in grouping["evidence"]:
+        assert one["difference"]["low"] <= one["difference"]["value"] <= one["difference"]["high"]
+        scores = {c["name"]: c["validation"] for c in record["candidates"]}
+        assert one["together"] == pytest.approx(scores["finetune"][one["task"]][one["metric"]]["value"])
+        assert one["alone"] == pytest.approx(scores[f"{one['task']} alone"][one["task"]][one["metric"]]["value"])
+        worse = one["difference"]["value"] < 0
+        assert (f"{one['task']}: together {one['together']:.3f}" in grouping["reason"]) == worse
+    assert grouping["reason"] in " ".join(html.unescape((together / "report.html").read_text("utf-8")).split())
+    for task in several["tasks"]:
+        assert task["gain_over_probe"]["against"] == "probe"
+        assert task["verdict"]["p_adjusted"] >= task["verdict"]["p"]
+        assert task["verdict"]["comparisons"] == 3
+        assert task["transfer"]["comparisons"] == 6  # three tasks, majority and tfidf
+    assert len(several["comparisons"]) == 3 + 6 + 3
+    assert record["gain_over_probe"]["against"] == "probe"
+    assert record["gain_over_probe"]["metric"] == "delta_m_percent"
+    assert record["gain_over_probe"]["difference"]["n"] == several["delta_m_percent"]["n"]
     assert sum(task["rows"]["train"] for task in several["tasks"]) == record["data"]["rows"]["train"]
 
 
@@ -246,22 +267,24 @@ def test_groups_that_had_better_be_trained_apart(
     sources: dict[str, Path], bert: Path, uke: Uke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which groups, and that validation likes them, is settled here: what follows from it is tested."""
-    apart = evaluate.Grouping((("mood",), ("marks", "score")), {})
-    real = together_module.delta_m
+    apart = evaluate.Grouping((("mood",), ("marks", "score")), {"mood": 0.0, "marks": 0.1, "score": 0.1})
+    real = grouping_module.delta_m
 
     def liked(ours: Any, theirs: Any, split: Any) -> Any:
         found = real(ours, theirs, split)
         return replace(found, value=1.0) if split == "validation" else found
 
-    monkeypatch.setattr(together_module, "grouping", lambda outcome: apart)
-    monkeypatch.setattr(together_module, "delta_m", liked)
+    monkeypatch.setattr(grouping_module, "looked_ahead", lambda outcome: apart)
+    monkeypatch.setattr(grouping_module, "delta_m", liked)
     data = [f"{name}={path}" for name, path in sources.items()]
     fit = uke("fit", *data, "--model", bert, *FAST, "--group", "auto", "--controls", "tasks", "--out", tmp_path / "run")
     assert fit.code == 0, fit.err
     record = record_of(tmp_path / "run")
-    assert record["multitask"]["grouping"] == {
-        "groups": [["mood"], ["marks", "score"]], "text": evaluate.in_words(apart), "carried_out": True,
-    }  # fmt: skip
+    grouping = record["multitask"]["grouping"]
+    assert grouping["groups"] == [["mood"], ["marks", "score"]]
+    assert (grouping["text"], grouping["carried_out"]) == (evaluate.in_words(apart), True)
+    assert grouping["validation"]["value"] == 1.0
+    assert "On validation these groups are Δm +1.0 %" in grouping["reason"]
     assert {c["name"] for c in record["candidates"]} >= {"mood alone", "marks + score"}
     assert next(t for t in record["multitask"]["tasks"] if t["name"] == "mood")["verdict"]["difference"]["value"] == 0
     assert (tmp_path / "run" / "bundle" / "groups.json").is_file()
@@ -273,6 +296,32 @@ def test_groups_that_had_better_be_trained_apart(
     refused = uke("fit", sources["mood"], "--model", tmp_path / "run", "--out", tmp_path / "next")
     assert refused.code == 2
     assert "group-1" in refused.flat
+
+
+def test_a_task_whose_loss_is_no_number_costs_the_others_nothing(
+    sources: dict[str, Path], bert: Path, uke: Uke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = SquaredError.loss
+
+    def broken(self: SquaredError, outputs: torch.Tensor, target: Any) -> Any:
+        found = real(self, outputs, target)
+        return replace(found, sums=found.sums / 0) if outputs.requires_grad else found
+
+    monkeypatch.setattr(SquaredError, "loss", broken)
+    data = [f"{name}={sources[name]}" for name in ("mood", "score")]
+    fit = uke("fit", *data, "--model", bert, *FAST, "--controls", "tasks", "--out", tmp_path / "run")
+    assert fit.code == 0, fit.err
+    assert "the control score alone is left out: the loss became" in fit.flat
+    record = record_of(tmp_path / "run")
+    found = next(finding for finding in record["findings"] if finding["code"] == "loss-no-number")
+    assert found["evidence"] == {"task": "score", "epoch": 1}
+    history = next(c for c in record["candidates"] if c["name"] == "finetune")["history"]
+    assert [epoch["lost"] for epoch in history] == [["score"]] * 2
+    assert {"mood alone", "finetune"} <= {c["name"] for c in record["candidates"]}
+    tasks = {task["name"]: task for task in record["multitask"]["tasks"]}
+    assert (tasks["mood"]["single"] is None, tasks["score"]["single"] is None) == (False, True)
+    assert record["multitask"]["delta_m_percent"] is None
+    assert uke("predict", tmp_path / "run", "w1 good", "--task", "mood").code == 0
 
 
 def test_weights_tuned_on_validation(sources: dict[str, Path], bert: Path, uke: Uke, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_the_value_is_the_mean_over_seeds() -> None:
 def test_equal_seeds_give_the_interval_of_one() -> None:
     table = right(0.8, 300, 0)
     one = compare(ACCURACY, table, right(0.7, 300, 1), "rival")
-    several = compare_seeds(ACCURACY, [table] * 4, right(0.7, 300, 1), "rival")
+    several = compare_seeds(ACCURACY, [table] * 4, [right(0.7, 300, 1)], "rival")
     assert several.difference.value == pytest.approx(one.difference.value)
     assert several.difference.low == pytest.approx(one.difference.low, abs=1e-12)
     assert several.outcome == one.outcome
@@ -40,11 +40,22 @@ def test_equal_seeds_give_the_interval_of_one() -> None:
 
 def test_seeds_that_differ_widen_the_interval() -> None:
     rival = right(0.75, 500, 9)
-    calm = compare_seeds(ACCURACY, [right(0.8, 500, seed) for seed in range(5)], rival, "rival").difference
+    calm = compare_seeds(ACCURACY, [right(0.8, 500, seed) for seed in range(5)], [rival], "rival").difference
     wild = compare_seeds(
-        ACCURACY, [right(s, 500, i) for i, s in enumerate((0.95, 0.65, 0.9, 0.7, 0.8))], rival, "rival"
+        ACCURACY, [right(s, 500, i) for i, s in enumerate((0.95, 0.65, 0.9, 0.7, 0.8))], [rival], "rival"
     ).difference
     assert wild.high - wild.low > 1.5 * (calm.high - calm.low)
+
+
+def test_both_sides_may_have_seeds() -> None:
+    ours, theirs = ([right(share, 400, seed + at) for seed in range(3)] for at, share in ((0, 0.8), (10, 0.7)))
+    found = compare_seeds(ACCURACY, ours, theirs, "rival")
+    expected = np.mean([table.mean() for table in ours]) - np.mean([table.mean() for table in theirs])
+    assert found.difference.value == pytest.approx(expected)
+    same = compare_seeds(ACCURACY, ours, ours, "rival")  # the same seeds and rows are drawn of both
+    assert (same.difference.low, same.difference.high, same.outcome) == (0.0, 0.0, "inconclusive")
+    with pytest.raises(ValueError, match="2 tables against 3 seeds"):
+        compare_seeds(ACCURACY, ours, theirs[:2], "rival")
 
 
 def test_the_interval_covers_the_true_mean_over_seeds() -> None:
@@ -60,7 +71,7 @@ def test_the_interval_covers_the_true_mean_over_seeds() -> None:
 
 
 def test_lower_is_better_and_rows_without_a_target() -> None:
-    ours, theirs = [right(0.1, 200, seed) for seed in range(3)], right(0.4, 200, 7)
+    ours, theirs = [right(0.1, 200, seed) for seed in range(3)], [right(0.4, 200, 7)]
     verdict = compare_seeds(ERROR, ours, theirs, "rival")
     assert verdict.outcome == "helped"
     assert verdict.difference.value > 0
@@ -72,4 +83,4 @@ def test_lower_is_better_and_rows_without_a_target() -> None:
 def test_what_is_not_defined_is_left_out() -> None:
     nothing = Metric("nothing", lambda _table, _counts: float("nan"))
     assert over_seeds({"nothing": [nothing] * 2}, [right(0.5, 9, 0)] * 2) == {}
-    assert compare_seeds(nothing, [right(0.5, 9, 0)] * 2, right(0.5, 9, 1), "x").outcome == "inconclusive"
+    assert compare_seeds(nothing, [right(0.5, 9, 0)] * 2, [right(0.5, 9, 1)], "x").outcome == "inconclusive"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ukulele.evaluate import Compared, Grouping, delta_m, grouping, in_words
+from ukulele.evaluate import Compared, Grouping, change, delta_m, delta_m_seeds, grouping, in_words
 from ukulele.tasks import Classify, Regress
 from ukulele.types import Metric
 
@@ -49,6 +49,30 @@ def test_the_mean_relative_change_is_signed_so_that_positive_is_better() -> None
     assert found.n == 160
     assert found.method == "mean over 2 tasks, paired percentile bootstrap over joined rows, 1,000 draws, 95 %"
     assert delta_m([up, down], 160) == found
+
+
+def test_several_seeds_are_averaged_and_drawn() -> None:
+    pairs = [random_pair(range(100), 0, "a"), random_pair(range(100, 200), 1, "b")]
+    one, same = delta_m(pairs, 200), delta_m_seeds([pairs] * 3, 200)
+    assert one is not None
+    assert same is not None
+    assert (same.value, same.low, same.high) == pytest.approx((one.value, one.low, one.high))
+    assert same.method.startswith("mean over 2 tasks and 3 seeds, paired hierarchical percentile bootstrap over seeds")
+    other = [random_pair(range(100), 2, "a"), replace(pairs[1], ours=np.ones_like(pairs[1].ours))]
+    two, both = delta_m(other, 200), delta_m_seeds([pairs, other], 200)
+    assert two is not None
+    assert both is not None
+    assert both.value == pytest.approx((one.value + two.value) / 2)
+    assert both.high - both.low > max(one.high - one.low, two.high - two.low), "the seeds differ, too"
+
+
+def test_a_task_that_cannot_be_counted_with_one_seed_is_left_out_with_all() -> None:
+    pairs = [random_pair(range(50), 0, "a"), random_pair(range(50, 100), 1, "b")]
+    nothing = [pairs[0], replace(pairs[1], theirs=np.zeros_like(pairs[1].theirs))]
+    found = delta_m_seeds([pairs, nothing], 100)
+    assert found is not None
+    assert found.value == pytest.approx(change(pairs[0].ours.mean(), pairs[0].theirs.mean()))
+    assert "left out: b (accuracy is 0 for what it is compared with)" in found.method
 
 
 def test_a_negative_score_to_compare_with_keeps_the_sign_of_the_change() -> None:

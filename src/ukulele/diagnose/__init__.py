@@ -6,7 +6,7 @@ from ukulele.diagnose.distance import cka, covariance_cka, frechet, mmd, proxy_a
 from ukulele.diagnose.domain import apart, apart_in_words, backbone, cannot_tell, far_domain, nothing_learnt
 from ukulele.diagnose.label_errors import Suspect, doubted_classes, doubted_numbers, doubted_sets, label_errors
 from ukulele.diagnose.next_labels import next_labels, unsure_of_class, unsure_of_labels
-from ukulele.diagnose.overfitting import behind, forgetting, gap, training
+from ukulele.diagnose.overfitting import behind, forgetting, gap, lost, training
 from ukulele.diagnose.reading import box_labels, damaged_cache, lengths
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "label_errors",
     "lengths",
     "likeness",
+    "lost",
     "mmd",
     "nearest_rows",
     "next_labels",

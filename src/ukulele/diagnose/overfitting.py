@@ -1,4 +1,4 @@
-"""Signs that a model learned its training rows by heart."""
+"""Signs that a model learned its training rows by heart, or that training went wrong."""
 
 from __future__ import annotations
 
@@ -31,6 +31,24 @@ def training(history: Sequence[Mapping[str, Any]]) -> list[Finding]:
             "The best epoch's weights were kept. Fewer epochs (--epochs), a lower rate (--rate) or more frozen "
             "stages (--freeze) cost less; temperature scaling has corrected the confidence.",
         )
+    ]
+
+
+def lost(history: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """Tasks whose loss became no number while the others were trained on."""
+    first: dict[str, int] = {}
+    for number, epoch in enumerate(history, 1):
+        for task in epoch.get("lost", ()):
+            first.setdefault(task, number)
+    return [
+        Finding(
+            "warning",
+            "loss-no-number",
+            f"The loss of {task} became no number in epoch {epoch}: the others were trained without it from then on.",
+            {"task": task, "epoch": epoch},
+            f"Look at the targets of {task}, lower the rate (--rate), or train in full precision (--precision fp32).",
+        )
+        for task, epoch in first.items()
     ]
 
 

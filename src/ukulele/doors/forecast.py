@@ -79,16 +79,20 @@ def _text(lines: Sequence[Line], context: Context) -> str:
         shared |= line.passes
     seconds = sum(line.training for line in lines) + sum(one.seconds for one in shared.values())
     last = [line for line in lines if line.candidate.role == "rung"][-1]
-    more = (context.options.seeds - 1) * last.training
+    alone = last.training if len(context.tasks) > 1 and context.options.controls != "none" else 0.0  # as many rows
+    more = (context.options.seeds - 1) * (last.training + alone)
     disk, budget = sum(one.size for one in shared.values()), context.options.cache_budget * 2**30
     room = "within" if disk <= budget else "more than fits (the rest is computed anew in every epoch) in"
     total = [
-        ("time", f"about {_span(seconds + more)} at most, start-up aside; early stopping may end sooner"),
+        ("time", f"about {_span(seconds + alone + more)} at most, start-up aside; early stopping may end sooner"),
         ("disk", f"{_bytes(disk)} of features, {room} the budget of {_bytes(budget)}"),
         ("memory", f"about {_bytes(max(line.memory for line in lines))}"),
     ]
+    if alone:
+        total.append(("alone", f"a model for each task by the plan that is chosen: about {_span(alone)} of that"))
     if context.options.seeds > 1:
         what = f"{context.options.seeds - 1} more of {last.candidate.name}, if it is chosen"
+        what += ", and of the models for each" if alone else ""
         total.append(("seeds", f"{what}: about {_span(more)} of that"))
     if context.options.seconds is not None:
         said = "a dearer strategy is tried only while the one before it gains and this still fits"

@@ -96,7 +96,7 @@ class Screen:
 
 def summary(record: Mapping[str, Any], path: Path, width: int = 100) -> str:
     """What a finished run prints: the verdict, the figures, where the report and the model are."""
-    said = [record[what]["sentence"] for what in ("verdict", "gain_over_probe", "multitask") if record.get(what)]
+    said = [record[what]["sentence"] for what in ("verdict", "multitask", "gain_over_probe") if record.get(what)]
     worst = [finding["message"] for finding in record["findings"] if finding["severity"] != "info"]
     more = [f"! and {len(worst) - 5} more in the report"] if len(worst) > 5 else []
     found = [textwrap.fill(message, width, initial_indent="! ", subsequent_indent="  ") for message in worst[:5]]
@@ -135,7 +135,15 @@ def _together(block: Mapping[str, Any], width: int) -> list[str]:
         for name, metric, *cells in rows:
             lines.append(f"{name}, {metric}")
             lines += [f"  {what:8}  {cell}" for what, cell in zip(head[2:], cells, strict=True) if cell != "-"]
-    return ["on the test rows of each task, with 95 % intervals", *lines, *_mean(block)]
+    return ["on the test rows of each task, with 95 % intervals", *lines, *_mean(block), *_apart(block, width)]
+
+
+def _apart(block: Mapping[str, Any], width: int) -> list[str]:
+    """The suggested groups, where they are others than those that answer, and why."""
+    found = block.get("grouping") or {}
+    if found.get("carried_out") or len(found.get("groups", ())) < 2:
+        return []
+    return textwrap.wrap(f"Suggested: {found['text']} {found.get('reason', '')}".rstrip(), width)
 
 
 def _task(task: Mapping[str, Any]) -> tuple[str, ...]:

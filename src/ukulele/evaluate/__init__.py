@@ -6,7 +6,7 @@ from ukulele.evaluate.conformal import LEAST, coverage, reach, sets, strangeness
 from ukulele.evaluate.details import details, mistakes
 from ukulele.evaluate.estimates import compare, decisive, estimates, plain, slices
 from ukulele.evaluate.seeds import compare_seeds, over_seeds
-from ukulele.evaluate.several import Compared, Grouping, change, delta_m, grouping, in_words
+from ukulele.evaluate.several import Compared, Grouping, change, delta_m, delta_m_seeds, grouping, in_words
 from ukulele.evaluate.tests import holm
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "coverage",
     "decisive",
     "delta_m",
+    "delta_m_seeds",
     "details",
     "estimates",
     "grouping",

@@ -41,18 +41,23 @@ def over_seeds(metrics: Mapping[str, Sequence[Metric]], tables: Tables) -> dict[
     return found
 
 
-def compare_seeds(metric: Metric, ours: Tables, theirs: NDArray[np.float64], against: str) -> Verdict:
-    """Whether the mean over our seeds is better than another model on the same rows; as `compare`."""
+def compare_seeds(metric: Metric, ours: Tables, theirs: Tables, against: str) -> Verdict:
+    """Whether the mean over our seeds is better than another model on the same rows; as `compare`.
+
+    `theirs` is one table, or one for each of our seeds; the same seeds are then drawn of both.
+    """
+    if len(theirs) not in {1, len(ours)}:
+        raise ValueError(f"{len(theirs)} tables against {len(ours)} seeds: one is expected, or one a seed")
     by = ours[0]
-    mine, other = _known(ours, by), _known([theirs], by)
+    mine, other = _known(ours, by), _known(theirs, by)
     sign = 1.0 if metric.higher_is_better else -1.0
-    value = sign * (_value([metric] * len(mine), mine) - _value([metric], other))
+    value = sign * (_value([metric] * len(mine), mine) - _value([metric] * len(other), other))
     n, draws = len(mine[0]), _draws(mine)
     if np.isnan(value):
         return Verdict(
             "inconclusive", against, metric.name, Estimate(0.0, 0.0, 0.0, n, "the metric is not defined on these rows")
         )
-    gap = _drawn([metric] * len(mine), mine) - _drawn([metric], other, draws)
+    gap = _drawn([metric] * len(mine), mine) - _drawn([metric] * len(other), other, draws)
     low, high = around(sign * gap, value)
     p = p_of_draws(sign * gap)
     outcome: Literal["helped", "hurt", "inconclusive"] = "inconclusive"
@@ -78,14 +83,17 @@ def _value(metrics: Sequence[Metric], tables: Tables) -> float:
 
 def _drawn(metrics: Sequence[Metric], tables: Tables, draws: int | None = None) -> NDArray[np.float64]:
     """The mean over drawn seeds on drawn rows, for each draw; the same rows for every model that is asked so."""
-    n, seeds = len(tables[0]), len(tables)
-    draws = draws or _draws(tables)
+    n, draws = len(tables[0]), draws or _draws(tables)
     parts = [
         np.stack([many(metric, table, counts) for metric, table in zip(metrics, tables, strict=True)])
         for counts in together(resamples(n, draws), n)
     ]
-    values = np.concatenate(parts, 1)  # (seeds, draws)
-    picked = np.random.default_rng(1).integers(0, seeds, (seeds, draws))
+    return mean_of_drawn(np.concatenate(parts, 1))
+
+
+def mean_of_drawn(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean over seeds drawn with replacement (draws,), values (seeds, draws); always the same seeds."""
+    picked = np.random.default_rng(1).integers(0, len(values), values.shape)
     means: NDArray[np.float64] = np.take_along_axis(values, picked, 0).mean(0)
     return means
 

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ukulele.evaluate.seeds import mean_of_drawn
 from ukulele.tools.bootstrap import around, draws_for, resamples, together
 from ukulele.tools.bootstrap import values as many
 from ukulele.types import Estimate, Metric
@@ -82,26 +83,40 @@ def delta_m(
         `method` names the tasks that are left out, because their metric is not defined on these rows or theirs is 0.
         None where no task is left, or no draw in which all of them are defined.
     """
-    sources = _sources(rows, blocks, pairs)
-    known = [_known(pair) for pair in pairs]
-    faults = [_fault(pair) for pair in known]
-    kept = [pair for pair, fault in zip(known, faults, strict=True) if not fault]
-    if not kept:
+    return delta_m_seeds([pairs], rows, blocks)
+
+
+def delta_m_seeds(
+    seeds: Sequence[Sequence[Compared]], rows: int, blocks: Sequence[NDArray[np.integer[Any]]] | None = None
+) -> Estimate | None:
+    """The mean of Δm over seeds, with an interval by hierarchical bootstrap: seeds and rows are drawn.
+
+    `seeds` has the tasks of each seed, in the same order; all else is as for `delta_m`. A task that cannot be counted
+    with one seed is left out with all.
+    """
+    sources = _sources(rows, blocks, [pair for pairs in seeds for pair in pairs])
+    known = [[_known(pair) for pair in pairs] for pairs in seeds]
+    faults = [next(filter(None, map(_fault, of_task)), "") for of_task in zip(*known, strict=True)]
+    kept = [[pair for pair, fault in zip(pairs, faults, strict=True) if not fault] for pairs in known]
+    if not kept[0]:
         return None
-    draws = draws_for(sum(pair.ours.size + pair.theirs.size for pair in kept))
-    drawn = np.concatenate([_percent(kept, counts) for counts in together(_draws(rows, sources, draws), rows)])
-    value = float(_percent(kept, np.ones((1, rows)))[0])
+    draws = draws_for(sum(pair.ours.size + pair.theirs.size for pairs in kept for pair in pairs))
+    parts = [
+        np.stack([_percent(pairs, counts) for pairs in kept]) for counts in together(_draws(rows, sources, draws), rows)
+    ]
+    drawn = mean_of_drawn(np.concatenate(parts, 1))
+    value = float(np.mean([_percent(pairs, np.ones((1, rows)))[0] for pairs in kept]))
     low, high = around(drawn, value)
     if math.isnan(low):
         return None
     left = [
         f"{pair.task or f'task {number}'} ({fault})"
-        for number, (pair, fault) in enumerate(zip(pairs, faults, strict=True), 1)
+        for number, (pair, fault) in enumerate(zip(seeds[0], faults, strict=True), 1)
         if fault
     ]
     skipped = int(np.isnan(drawn).sum())
-    n = len(np.unique(np.concatenate([pair.rows for pair in kept])))
-    return Estimate(value, low, high, n, _method((len(kept), len(sources), draws, skipped), left))
+    n = len(np.unique(np.concatenate([pair.rows for pair in kept[0]])))
+    return Estimate(value, low, high, n, _method((len(kept[0]), len(sources), draws, skipped), left, len(seeds)))
 
 
 def _sources(
@@ -161,9 +176,11 @@ def _draws(rows: int, sources: Sequence[NDArray[np.integer[Any]]], draws: int) -
         yield counts
 
 
-def _method(figures: tuple[int, int, int, int], left: Sequence[str]) -> str:
+def _method(figures: tuple[int, int, int, int], left: Sequence[str], seeds: int) -> str:
     tasks, sources, draws, skipped = figures
-    said = f"mean over {tasks} {'task' if tasks == 1 else 'tasks'}, paired percentile bootstrap over joined rows"
+    said = f"mean over {tasks} {'task' if tasks == 1 else 'tasks'}"
+    said += f" and {seeds} seeds, paired hierarchical percentile bootstrap over seeds and" if seeds > 1 else ""
+    said += " joined rows" if seeds > 1 else ", paired percentile bootstrap over joined rows"
     said += f" within each of {sources} sources" if sources > 1 else ""
     said += f", {draws:,} draws, 95 %"
     said += f"; {skipped:,} draws left out, where a metric is not defined" if skipped else ""

@@ -10,6 +10,7 @@ from typing import Any
 ABSENT = "–"
 
 METRICS = {
+    "delta_m_percent": "Δm, %",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",

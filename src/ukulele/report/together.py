@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ukulele.report import charts, phrases, quality, rows
+from ukulele.report import charts, phrases, quality, rows, seeds
 from ukulele.report.heat import heat
 from ukulele.report.phrases import table, tables
 
@@ -36,6 +36,8 @@ def view(record: Mapping[str, Any]) -> dict[str, Any]:
         "control": any(line["control"]["value"] for line in lines),
         "judged": any(line["verdicts"] for line in lines),
         "changes": _changes(tasks, table(block.get("delta_m_percent"))),
+        "gain": str(table(record.get("gain_over_probe")).get("sentence") or ""),
+        "seeds": seeds.sections(record),
         "seconds": _seconds(table(block.get("seconds")), ours),
         "facts": _facts(block),
         "affinity": _affinity(table(block.get("affinity"))),
@@ -116,7 +118,11 @@ def _line(task: Mapping[str, Any]) -> dict[str, Any]:
     multi, control = table(task.get("multi")), table(task.get("control"))
     judged = [
         (verdict, quality.judged(table(task.get(verdict)), subject))
-        for verdict, subject in (("verdict", "Learning together"), ("transfer", "Transfer"))
+        for verdict, subject in (
+            ("verdict", "Learning together"),
+            ("transfer", "Transfer"),
+            ("gain_over_probe", "Fine-tuning"),
+        )
     ]
     return {
         "name": task["name"],
@@ -237,7 +243,12 @@ def _grouping(block: Mapping[str, Any]) -> dict[str, Any] | None:
     text = str(block.get("text") or "")
     if not text and not groups:
         return None
-    return {"text": text, "groups": [" + ".join(g) for g in groups if g], "carried": block.get("carried_out") is True}
+    return {
+        "text": text,
+        "reason": str(block.get("reason") or ""),
+        "groups": [" + ".join(g) for g in groups if g],
+        "carried": block.get("carried_out") is True,
+    }
 
 
 def _conflicts(entries: Sequence[Mapping[str, Any]]) -> str:

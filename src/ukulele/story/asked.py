@@ -37,14 +37,19 @@ def windowed(context: Context) -> Context:
 
 
 def refuse_for_one(options: FitOptions, dataset: Dataset) -> None:
-    """Options that make sense for several tasks alone.
+    """Options that make sense for several tasks alone, and two of these that do not go together.
 
     Raises
     ------
     PlanError
-        If one was given for a single task.
+        If one was given for a single task, or both for several.
     """
     if len(dataset.targets) > 1:
+        if options.seeds > 1 and options.group == "auto":
+            raise PlanError(
+                f"--seeds {options.seeds} with --group auto: the groups would be settled by the first seed alone.",
+                hint="Take one run with --group auto, then --seeds on each of the groups that it suggests.",
+            )
         return
     given = {
         "--group auto": options.group == "auto",

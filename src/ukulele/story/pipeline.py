@@ -30,12 +30,13 @@ from ukulele.trial.attempt import attempt
 from ukulele.trial.certainty import certain, told
 from ukulele.trial.context import Context, Track, is_still
 from ukulele.trial.gathering import gather
+from ukulele.trial.grouping import regroup
 from ukulele.trial.layers import choose_layer
 from ukulele.trial.outcome import Outcome
 from ukulele.trial.pack import pack
 from ukulele.trial.rates import tuned_rate, tuned_scratch
-from ukulele.trial.repeats import repeat
-from ukulele.trial.together import alone, compare, gained, regroup
+from ukulele.trial.repeats import repeat, spared
+from ukulele.trial.together import alone, compare, gained
 from ukulele.trial.weighing import tuned_weights
 from ukulele.types import Candidate, Dataset
 
@@ -110,8 +111,8 @@ def _proven(context: Context) -> Path:
     earlier = retention.kept(context)
     rungs, climb = ladder(context)
     chosen = choose(rungs, context)
-    repeats = repeat(chosen, context)
     shown = [*rungs, *prove(chosen, climb)]
+    repeats = repeat(chosen, shown, context)
     parts, fitted = regroup(chosen, shown, context)
     shown += fitted
     context.hear(Said("scoring on the test rows"))
@@ -225,7 +226,7 @@ def prove(chosen: Outcome, climb: Climb) -> list[Outcome]:
     """The controls that were asked for, each fitted as the rungs were; of several tasks each alone, too."""
     context = climb.context
     singles = alone(chosen) if context.options.controls != "none" else []
-    outcomes = [_control(single, context, None) for single in singles]
+    outcomes = [found for single in singles if (found := spared(single, context))]
     for rival in rivals(survey(chosen.candidate.model, context), context):
         candidate = climb.control(rival) if rival.name == "scratch" else rival
         if candidate is not None:

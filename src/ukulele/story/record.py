@@ -20,9 +20,10 @@ from ukulele.loop.meter import peak_memory
 from ukulele.tools.pictures import open_picture, thumbnail
 from ukulele.trial import written
 from ukulele.trial.context import Context
+from ukulele.trial.joint import Joint, block, gain_over_probe
 from ukulele.trial.outcome import Outcome
 from ukulele.trial.repeats import Repeats
-from ukulele.trial.together import OUTCOMES, SHORT, block, signed
+from ukulele.trial.together import OUTCOMES, SHORT, signed
 from ukulele.types import Box, Finding, Row, Split, Verdict
 
 FORMAT = 1
@@ -43,6 +44,12 @@ class Story:
     gain: Verdict | None
     repeats: Repeats | None = None  # of several seeds
 
+    def joint(self) -> Joint:
+        """What there is to say of several tasks rests on this."""
+        if self.repeats is None:
+            return Joint(self.chosen, self.shown, {task: [one] for task, one in self.parts.items()})
+        return Joint(self.chosen, self.shown, dict.fromkeys(self.parts, self.repeats.outcomes), self.repeats.alone)
+
 
 def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
     """The record; see docs/record.md for every field."""
@@ -51,17 +58,18 @@ def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
     scored = {o.candidate.name: scores(o, "test", names) for o in story.shown}
     several: dict[str, Any] = {}
     if len(names) > 1:
-        several = {"multitask": block(story.parts, chosen, story.shown, context)}
+        joint = story.joint()
+        several = {"multitask": block(joint, context), "gain_over_probe": gain_over_probe(joint)}
         for told in several["multitask"]["tasks"]:
             name = told["name"]
             told |= {**_quality(story.parts[name], context, name), "classes": _classes(context, name)}
     alone = {} if several else {"task": _task(chosen, names[0]), **_quality(chosen, context, names[0])}
     test = scored[chosen.candidate.name]
-    seeds = None if story.repeats is None else story.repeats.plain()
-    if seeds is not None:
-        test = seeds["test"]
     if several:
         test = {name: scored[one.candidate.name][name] for name, one in story.parts.items()}
+    seeds = None if story.repeats is None else story.repeats.plain(story.shown)
+    if seeds is not None:
+        test = seeds["test"]
     return {
         "format": FORMAT,
         "ukulele": __version__,

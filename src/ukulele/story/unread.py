@@ -20,8 +20,6 @@ def refuse_unread(options: FitOptions, dataset: Dataset) -> None:
         That names every such option.
     """
     wrong = [*_of_strategy(options), *_of_modality(options, dataset.modality)]
-    if options.seeds > 1 and len(dataset.targets) > 1:
-        wrong.append(f"--seeds {options.seeds}: for one task, and these are {len(dataset.targets)}")
     if options.calibrate is not None and any(target.kind not in CALIBRATED for target in dataset.targets):
         wrong.append(f"--calibrate {options.calibrate}: prediction sets are for labels and numbers")
     if wrong:

@@ -109,6 +109,8 @@ class Outcome:
                     last["train_loss"] += (loss - last["train_loss"]) / (place.step + 1)
                 elif "probe" not in losses:
                     history.append({"phase": place.phase, "epoch": place.epoch, "train_loss": loss})
+                if "probe" not in losses and (lost := [task for task in self.tasks if task not in losses]):
+                    history[-1]["lost"] = lost
             case Judged(_, loss, score, best, scores) if history:
                 history[-1] |= {"validation_loss": _finite(loss), "score": _finite(score), "best": best}
                 if len(scores) > 1:
