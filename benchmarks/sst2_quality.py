@@ -17,8 +17,10 @@ LIMIT = 600.0  # seconds a run
 
 
 def main() -> None:
-    options = harness.arguments(__doc__, rounds=1).parse_args()
-    seeds = SEEDS[:1] if options.quick else SEEDS
+    parser = harness.arguments(__doc__, rounds=1)
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="(default: 0 1 2)")
+    options = parser.parse_args()
+    seeds = options.seeds[:1] if options.quick else options.seeds
     with harness.staging() as folder:
         staged: Path = stage.csv_splits(options.shared / "data" / "sst2", folder / "sst2", options.final)
         runs = {}
