@@ -27,7 +27,9 @@ LABELS = ["person", "square", "disc"]
 RECIPES = {
     "yolox": {"family": "yolox", "size": "n", "labels": LABELS, "input": 64},
     "yolo9": {"family": "yolo9", "size": "t", "labels": LABELS, "input": 64, "tower": 64},
+    "dfine": {"family": "dfine", "size": "n", "labels": LABELS, "input": 64},
 }
+DENSE = ("yolox", "yolo9")  # families that answer at each place of a map
 RECIPE = RECIPES["yolox"]
 
 
@@ -47,18 +49,40 @@ def reference(model, pixels):
         case "yolo9":
             given = (pixels.float() / 255).contiguous(memory_format=torch.channels_last)
             return model.net.neck(*model.net.backbone(given)), model.net(given)["raw_outputs"]
+        case "dfine":
+            given = (pixels.float() / 255).contiguous(memory_format=torch.channels_last)
+            maps = model.net.encoder(model.net.backbone(given))
+            return maps, [model.net(given)[name] for name in ("pred_logits", "pred_boxes")]
 
 
-def shown(model, level):
-    """A level of ours as the library gives it."""
-    if model.recipe["family"] == "yolo9":
-        return level
-    return torch.cat([level[:, :4], level[:, 4:].sigmoid()], 1)
+def shown(model, found):
+    """Raw answers of ours as the library gives them."""
+    match model.recipe["family"]:
+        case "yolox":
+            return [torch.cat([level[:, :4], level[:, 4:].sigmoid()], 1) for level in found]
+        case "yolo9":
+            return found
+        case "dfine":
+            return [found[name] for name in ("pred_logits", "pred_boxes")]
 
 
 def last_layers(model, head):
     """The layers with a row a class."""
-    return head.cls_preds if model.recipe["family"] == "yolox" else [tower[-1] for tower in head.cv3]
+    match model.recipe["family"]:
+        case "yolox":
+            return head.cls_preds
+        case "yolo9":
+            return [tower[-1] for tower in head.cv3]
+        case "dfine":
+            return [head.enc_score_head, *head.dec_score_head]
+
+
+def published(model):
+    """A state dict with the names that files have."""
+    state = {name: value.contiguous() for name, value in model.net.state_dict().items()}
+    if model.recipe["family"] != "dfine":
+        return state
+    return {name.replace("head.", "decoder.", 1) if name.startswith("head.") else name: v for name, v in state.items()}
 
 
 def batch(model, count=3, draw=0):
@@ -75,10 +99,10 @@ def test_the_stages_are_the_library_at_every_cut(model):
         below = model.run(live, 0, cut)
         assert set(below) == set(model.live(cut))
         above = model.run(collate(separate(below, model.live(cut)), model.live(cut)), cut)
-        for name, level in zip(("p3", "p4", "p5"), maps, strict=True):
+        for name, level in zip(("p3", "p4", "p5")[-len(maps) :], maps, strict=True):
             assert torch.equal(above[name], level)
-        for ours, level in zip(head(above), answers, strict=True):  # its convolutions lie otherwise in memory
-            torch.testing.assert_close(shown(model, ours), level, rtol=1e-5, atol=1e-5)
+        for ours, level in zip(shown(model, head(above)), answers, strict=True):  # it lies otherwise in memory
+            torch.testing.assert_close(ours, level, rtol=1e-5, atol=1e-5)
     assert torch.equal(live["image"], torch.stack([row["image"] for row in rows]))
 
 
@@ -122,14 +146,24 @@ def test_the_plain_view_is_the_librarys_own(pad):
         assert np.abs(row["image"].numpy()[::-1].astype(float) - theirs).max() <= 2
 
 
+def test_a_stretched_view_is_the_librarys_own():
+    from libreyolo.preprocess.dfine import preprocess_numpy
+
+    picture = drawn(2, (150, 90))[0]
+    (row,) = build(RECIPES["dfine"], {}).encode([(picture,)], [0])
+    assert torch.equal(row["image"].float() / 255, torch.from_numpy(preprocess_numpy(np.array(picture), 64)[0]))
+    assert row["geometry"].tolist() == pytest.approx([64 / 150, 0, 64 / 90, 0, 150, 90])
+
+
+@pytest.mark.parametrize("pad", ["topleft", "stretch"])
 @pytest.mark.parametrize("draw", range(1, 13))
-def test_boxes_move_with_their_pictures(draw):
+def test_boxes_move_with_their_pictures(draw, pad):
     """A bright square is found where its moved box says, whatever the view."""
     from PIL import Image
 
     pixels = np.full((60, 100, 3), 100, np.uint8)
     pixels[20:44, 30:62] = 255
-    (row,) = letterbox.encode([(Image.fromarray(pixels),)], [draw], 96)
+    (row,) = letterbox.encode([(Image.fromarray(pixels),)], [draw], 96, pad)
     boxes, there = letterbox.moved(torch.tensor([[[30.0, 20, 62, 44]]]), row["geometry"][None], 96)
     bright = (row["image"].float().mean(0) > 175).numpy()
     if not there.item():
@@ -156,6 +190,10 @@ def test_classes_known_by_name_keep_their_rows(model):
         assert len(ours.weight) == 2
     changed = {id(layer.weight) for layer in last_layers(model, head.body)}
     changed |= {id(layer.bias) for layer in last_layers(model, head.body)}
+    if model.recipe["family"] == "dfine":
+        one = head.body.denoising_class_embed.weight  # a vector a class, and one for none
+        assert torch.equal(one[[0, 2]], source.denoising_class_embed.weight[[2, 3]])
+        changed.add(id(one))
     kept = {name: value for name, value in head.body.named_parameters() if id(value) not in changed}
     assert len(kept) == len(before.keys() & kept.keys()) > 30
     assert all(torch.equal(value, before[name]) for name, value in kept.items())
@@ -163,6 +201,7 @@ def test_classes_known_by_name_keep_their_rows(model):
     assert len(last_layers(model, source)[0].weight) == 3
 
 
+@pytest.mark.parametrize("model", DENSE, indirect=True)
 def test_the_loss_is_the_librarys_own(model):
     _, live = batch(model)
     task = Detect("objects", tuple(LABELS))
@@ -191,6 +230,7 @@ def _as_wanted(model, corners):
     return [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
 
 
+@pytest.mark.parametrize("model", DENSE, indirect=True)  # D-FINE's divides some of its parts by other counts
 def test_losses_of_parts_add_up_to_the_loss_of_all(model):
     """Sums, so that pictures may be taken in pieces."""
     _, live = batch(model)
@@ -254,7 +294,7 @@ def test_loss_and_answers_of_a_batch_share_the_last_layers_work(model, monkeypat
 def test_weights_are_read_from_a_file(model, tmp_path):
     path = tmp_path / "mine.safetensors"
     told = {"labels": json.dumps(LABELS), "input": "64", "licence": "mit", "source_task": "shapes"}
-    state = {name: value.contiguous() for name, value in model.net.state_dict().items()}
+    state = published(model)
     save_file(state, path, metadata=told)
     again = load(Request(str(path)), "image")
     assert again.recipe == model.recipe
@@ -262,7 +302,8 @@ def test_weights_are_read_from_a_file(model, tmp_path):
     for name, value in model.net.state_dict().items():
         assert torch.equal(value, again.net.state_dict()[name])
     fresh = load(Request(str(path), pretrained=False, seed=3), "image")
-    differing = [name for name, value in state.items() if not torch.equal(value, fresh.net.state_dict()[name])]
+    drawn_anew = fresh.net.state_dict()
+    differing = [name for name, value in model.net.state_dict().items() if not torch.equal(value, drawn_anew[name])]
     assert len(differing) > 20
     save_file({k: v for k, v in state.items() if "lateral" not in k and "elan_up1" not in k}, path)
     with pytest.raises(ModelError, match="missing"):
@@ -272,7 +313,7 @@ def test_weights_are_read_from_a_file(model, tmp_path):
 def test_a_file_of_torch_is_read_without_running_what_is_in_it(model, tmp_path):
     path = tmp_path / "mine.pt"
     names = dict(enumerate(LABELS))
-    torch.save({"model": model.net.state_dict(), "names": names, "imgsz": 64, "model_family": "any"}, path)
+    torch.save({"model": published(model), "names": names, "imgsz": 64, "model_family": "any"}, path)
     again = load(Request(str(path)), "image")
     assert again.recipe == model.recipe
     for name, value in model.net.state_dict().items():
@@ -281,7 +322,7 @@ def test_a_file_of_torch_is_read_without_running_what_is_in_it(model, tmp_path):
     with pytest.raises(ModelError, match=r"(?s)as weights alone.*save_file"):
         load(Request(str(path)), "image")
     torch.save({"model": {"a": torch.zeros(1)}}, path)
-    with pytest.raises(ModelError, match=r"no detector that is known.*\nFamilies: yolox, yolo9"):
+    with pytest.raises(ModelError, match=r"no detector that is known.*\nFamilies: yolox, yolo9, dfine"):
         load(Request(str(path)), "image")
 
 
@@ -336,7 +377,7 @@ def test_a_name_is_read_from_the_hubs_local_copy(hub):
     with pytest.raises(ModelError, match="Available locally: yolo9-t"):
         load(Request("yolox-l"), "image")
     assert detectors.available()[0] == detectors.Offer("yolo9-t", True, "mit")
-    assert len(detectors.available()) == 10
+    assert len(detectors.available()) == 13
     rows = catalogue.listing("yolo")
     assert rows[0] == ("yolo9-t", "boxes", "here (hub cache)", "mit")
     assert ("yolox-s", "boxes", "hub", "apache-2.0") in rows

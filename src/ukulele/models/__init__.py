@@ -134,7 +134,7 @@ def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0,
             from ukulele.models import copying
 
             return copying.build(recipe)
-        case "yolox" | "yolo9":
+        case "yolox" | "yolo9" | "dfine":
             from ukulele.models import detectors
 
             return detectors.build(recipe, assets, seed)
@@ -162,7 +162,7 @@ def _from_bundle(path: Path, request: Request, modality: str) -> Model:
     family, theirs = model.recipe["family"], bundle.about.get("modality", "?")
     if (modality == "image") != (theirs == "image"):
         raise ModelError(f"{path} was made for {theirs} data; this data set is {modality}.")
-    if family in {"yolox", "yolo9"}:
+    if family in {"yolox", "yolo9", "dfine"}:
         from ukulele.models import detectors
 
         task = next((name for name, plain in bundle.about["tasks"].items() if plain["kind"] == "detect"), None)

@@ -6,6 +6,7 @@ A name such as `yolox-s` stands for the weights that LibreYOLO publishes on the 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ukulele.errors import ModelError
-from ukulele.models import letterbox, libre, yolo9, yolox
+from ukulele.models import dfine, letterbox, libre, yolo9, yolox
 from ukulele.models.detecting import summary
 from ukulele.models.timm_stages import channels_last
 from ukulele.tools.network import online
@@ -41,6 +42,13 @@ class Family:
     stages: Callable[[Any], tuple[Stage, ...]]
     width: Callable[[Any], int]
     head: Callable[[Any, Sequence[str], int, str, Sequence[str]], Head]
+    pad: str = letterbox.TOP  # how pictures lie in the square, where weights do not say otherwise
+    rate: float = 1.0  # of the usual one
+    decoder: str = "head."  # how a file begins the names of what is the head here
+
+    def own(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A file's tensors by the names that they have here."""
+        return {re.sub(f"^{re.escape(self.decoder)}", "head.", name): value for name, value in state.items()}
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -53,6 +61,11 @@ FAMILIES: Mapping[str, Family] = {
         dict.fromkeys("tsmc", 640), "LibreYOLO9", "mit",
         "backbone.conv0.conv.weight", yolo9.told, "head.cv3.0.2.bias",
         yolo9.network, yolo9.stages, yolo9.width, yolo9.head,
+    ),
+    "dfine": Family(
+        dict.fromkeys("nsm", 640), "LibreDFINE", "apache-2.0",
+        "decoder.pre_bbox_head.layers.0.weight", dfine.told, "decoder.dec_score_head.0.bias",
+        dfine.network, dfine.stages, dfine.width, dfine.head, letterbox.STRETCH, 0.2, "decoder.",
     ),
 }  # fmt: skip
 LONG = {"nano": "n", "tiny": "t", "small": "s", "medium": "m", "large": "l", "compact": "c"}
@@ -224,7 +237,8 @@ def _file(path: Path) -> tuple[dict[str, Any], Card, Mapping[str, Tensor]]:
         raise ModelError(f"{path} has {classes} classes, and its metadata name {len(labels)}.")
     card = Card(str(path), told.get("source_task") or "unknown", told.get("licence") or "unknown")
     recipe = _recipe(family, found["size"], labels, told.get("input")) | found
-    return ({**recipe, "pad": "center"} if told.get("pad") == "center" else recipe), card, state
+    pad = told.get("pad")
+    return ({**recipe, "pad": pad} if pad == letterbox.CENTRE else recipe), card, about.own(state)
 
 
 def _safe(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
@@ -284,8 +298,8 @@ def _random(recipe: Mapping[str, Any], name: str, seed: int) -> Model:
 
 
 def _model(name: str, recipe: Mapping[str, Any], seed: int, card: Card) -> Model:
-    labels, side, pad = list(recipe["labels"]), int(recipe["input"]), str(recipe.get("pad", "topleft"))
     family = FAMILIES[recipe["family"]]
+    labels, side, pad = list(recipe["labels"]), int(recipe["input"]), str(recipe.get("pad", family.pad))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         net = family.network(recipe)
@@ -293,7 +307,7 @@ def _model(name: str, recipe: Mapping[str, Any], seed: int, card: Card) -> Model
     return Model(
         name=name,
         net=net,
-        encode=partial(letterbox.encode, size=side, centre=pad == "center"),
+        encode=partial(letterbox.encode, size=side, pad=pad),
         inputs={"image": Field(), "geometry": Field()},
         stages=family.stages(net),
         width=family.width(net),
@@ -302,6 +316,7 @@ def _model(name: str, recipe: Mapping[str, Any], seed: int, card: Card) -> Model
         card=card,
         prepare=channels_last,
         augments=True,
+        pace=family.rate,
         together=max(1, int(16 * (416 / side) ** 2)),
         heads={"detect": partial(family.head, net.head, tuple(labels), side, pad)},
     )

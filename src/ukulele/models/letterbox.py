@@ -18,6 +18,7 @@ from ukulele.types import Tensors
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+TOP, CENTRE, STRETCH = "topleft", "center", "stretch"
 GREY = 114  # of what the picture does not fill
 ZOOM = (0.6, 1.5)  # of the plain size, at random
 SEEN = 0.3  # share of a box that must be in view for it to be taught
@@ -41,7 +42,7 @@ class Geometry:
         return torch.tensor(numbers, dtype=torch.float32)
 
 
-def encode(inputs: Sequence[tuple[Any, ...]], draws: Sequence[int], size: int, centre: bool = False) -> list[Tensors]:
+def encode(inputs: Sequence[tuple[Any, ...]], draws: Sequence[int], size: int, pad: str = TOP) -> list[Tensors]:
     """Pictures as "image", uint8 (3, size, size) in RGB, with the "geometry" (6,) that moves boxes along.
 
     Parameters
@@ -52,48 +53,54 @@ def encode(inputs: Sequence[tuple[Any, ...]], draws: Sequence[int], size: int, c
         One number a row: 0 for the plain view; any other names an augmentation, always the same one.
     size
         Pixels of the square's side.
-    centre
-        Whether the plain view lies in the middle, not at the top left.
+    pad
+        Where the plain view lies: "topleft", "center", or "stretch" where it fills the square whatever its shape.
     """
     pairs = [(row[0], draw) for row, draw in zip(inputs, draws, strict=True)]
     workers = min(torch.get_num_threads(), WORKERS, len(pairs))
     if workers < 2:
-        return [seen(source, draw, size, centre) for source, draw in pairs]
+        return [seen(source, draw, size, pad) for source, draw in pairs]
     with ThreadPoolExecutor(workers) as pool:  # Pillow lets go of the interpreter's lock while it works
-        return list(pool.map(lambda pair: seen(pair[0], pair[1], size, centre), pairs))
+        return list(pool.map(lambda pair: seen(pair[0], pair[1], size, pad), pairs))
 
 
-def seen(source: Any, draw: int, size: int, centre: bool = False) -> Tensors:
+def seen(source: Any, draw: int, size: int, pad: str = TOP) -> Tensors:
     """One picture in a view."""
     picture = open_picture(source)
-    square, geometry = plain(picture, size, centre) if draw == 0 else augmented(picture, draw, size)
+    square, geometry = plain(picture, size, pad) if draw == 0 else augmented(picture, draw, size, pad)
     pixels = torch.from_numpy(np.array(square, dtype=np.uint8))
     return {"image": pixels.permute(2, 0, 1).contiguous(), "geometry": geometry.tensor()}
 
 
-def plain(picture: Image, size: int, centre: bool = False) -> tuple[Image, Geometry]:
-    """The picture as large as fits, at the top left or in the middle, as its detector was trained and evaluated.
+def plain(picture: Image, size: int, pad: str = TOP) -> tuple[Image, Geometry]:
+    """The picture as large as fits, at the top left or in the middle, or stretched, as its detector was evaluated.
 
     Its sides become whole numbers of pixels, and boxes go by the ratio, as they do there.
     """
     width, height = picture.size
+    if pad == STRETCH:
+        from PIL.Image import Resampling
+
+        whole = Geometry(size / width, 0.0, size / height, 0.0, width, height)
+        return picture.resize((size, size), Resampling.BILINEAR), whole
     ratio = min(size / height, size / width)
     wide, high = max(1, int(width * ratio)), max(1, int(height * ratio))
     square = _empty(size)
-    left, top = ((size - wide) // 2, (size - high) // 2) if centre else (0, 0)
+    left, top = ((size - wide) // 2, (size - high) // 2) if pad == CENTRE else (0, 0)
     square.paste(_part(picture, (wide, high), (width / wide, 0.0, 0.0, 0.0, height / high, 0.0)), (left, top))
     return square, Geometry(ratio, left, ratio, top, width, height)
 
 
-def augmented(picture: Image, draw: int, size: int) -> tuple[Image, Geometry]:
+def augmented(picture: Image, draw: int, size: int, pad: str = TOP) -> tuple[Image, Geometry]:
     """The picture larger or smaller, somewhere in the square, perhaps mirrored, with slightly other colours."""
     random = np.random.default_rng(abs(draw))
     width, height = picture.size
-    ratio = min(size / height, size / width) * float(np.exp(random.uniform(*np.log(ZOOM))))
-    left, top = ((size - side * ratio) * random.random() for side in (width, height))
-    geometry = Geometry(ratio, left, ratio, top, width, height)
+    zoom, fit = float(np.exp(random.uniform(*np.log(ZOOM)))), min(size / height, size / width)
+    across, down = (size / width * zoom, size / height * zoom) if pad == STRETCH else (fit * zoom, fit * zoom)
+    left, top = ((size - side * ratio) * random.random() for side, ratio in ((width, across), (height, down)))
+    geometry = Geometry(across, left, down, top, width, height)
     if random.random() < 0.5:
-        geometry = Geometry(-ratio, size - left, ratio, top, width, height)
+        geometry = Geometry(-across, size - left, down, top, width, height)
     square = placed(picture, geometry, size)
     brightness, contrast, saturation = random.uniform(1 - JITTER, 1 + JITTER, 3)
     return square.convert("RGB", colours(brightness, contrast, saturation)), geometry

@@ -62,6 +62,41 @@ def yolo9(size: str, classes: int, tower: int | None = None) -> Any:
     return net
 
 
+def dfine(size: str, classes: int) -> Any:
+    """A D-FINE for squares of any size, all of it to be trained, its weights drawn from torch's generator."""
+    library()
+    from libreyolo.models.dfine.nn import LibreDFINEModel
+
+    net = LibreDFINEModel(size, nb_classes=classes, eval_spatial_size=None, train_from_scratch=True)
+    for name in ("up", "reg_scale"):  # constants, in the library parameters that nothing trains
+        value = getattr(net.decoder, name).detach()
+        for module in (net.decoder, net.decoder.decoder):
+            delattr(module, name)
+            module.register_buffer(name, value.clone())
+    return net
+
+
+def dfine_criterion(classes: int) -> Any:
+    """D-FINE's loss, as its trainer builds it: weighted parts by name, each divided by the number of boxes."""
+    library()
+    from libreyolo.models.dfine.loss import DFINECriterion
+    from libreyolo.models.dfine.matcher import HungarianMatcher
+
+    costs = {"cost_class": 2.0, "cost_bbox": 5.0, "cost_giou": 2.0}
+    weights = {"loss_vfl": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0, "loss_fgl": 0.15, "loss_ddf": 1.5}
+    return DFINECriterion(
+        HungarianMatcher(costs, use_focal_loss=True), weights, ["vfl", "boxes", "local"], alpha=0.75, gamma=2.0,
+        num_classes=classes, reg_max=32, distributed_normalize=False,
+    )  # fmt: skip
+
+
+def with_loss(decoder: Any) -> Any:
+    """A context in which a decoder gives what its loss needs even where it is not trained."""
+    from libreyolo.models.base.validation_loss import emit_loss_outputs
+
+    return emit_loss_outputs(decoder)
+
+
 def yolox_answer(
     levels: list[Tensor], floor: float, overlap: float, side: int, size: tuple[int, int], scale: float
 ) -> np.ndarray:
@@ -120,6 +155,29 @@ def rebuilt(before: nn.Conv2d, rows: Sequence[int | None], bias: float) -> nn.Co
             weight[place].copy_(old[number])
             biases[place].copy_(old_biases[number])
     return after
+
+
+def linear(before: nn.Linear, rows: Sequence[int | None], bias: float) -> nn.Linear:
+    """As `rebuilt`, of a linear layer."""
+    after = nn.Linear(before.in_features, len(rows))
+    nn.init.constant_(after.bias, bias)
+    _keep(after, before, rows)
+    return after
+
+
+def named(before: nn.Embedding, rows: Sequence[int | None]) -> nn.Embedding:
+    """A vector for each of other classes, those that are known kept, and one for none, the last."""
+    after = nn.Embedding(len(rows) + 1, before.embedding_dim, padding_idx=len(rows))
+    nn.init.normal_(after.weight[:-1])
+    _keep(after, before, [*rows, before.num_embeddings - 1])
+    return after
+
+
+def _keep(after: nn.Module, before: nn.Module, rows: Sequence[int | None]) -> None:
+    old, new = before.state_dict(), after.state_dict()  # views of the parameters
+    for place, number in enumerate(rows):
+        for name in new if number is not None else ():
+            new[name][place].copy_(old[name][number])
 
 
 def same(labels: Sequence[str], known: Sequence[str]) -> list[int | None]:

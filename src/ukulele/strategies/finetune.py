@@ -52,7 +52,7 @@ def tuning(facts: Facts, wishes: Wishes, frozen: int) -> Phase:
     """The phase that trains the stages above `frozen`, starting from the head that is there."""
     large = facts.modality not in PICTURES and facts.parameters > LARGE
     small = facts.modality == "writing" and facts.parameters < SMALL
-    rate = wishes.rate or (LARGE_RATE if large else SMALL_RATE if small else RATE[facts.modality])
+    rate = wishes.rate or (LARGE_RATE if large else SMALL_RATE if small else RATE[facts.modality]) * facts.pace
     stages = falling(facts, frozen, rate, wishes.layer_decay or LAYER_DECAY[facts.modality])
     epochs = wishes.epochs or epochs_of(facts)
     boxes = facts.modality == "boxes"

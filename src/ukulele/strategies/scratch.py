@@ -24,7 +24,7 @@ def plan(facts: Facts, wishes: Wishes) -> Plan:
     boxes = facts.modality == "boxes"
     epochs = wishes.epochs or _usual(facts)
     phase = Phase(
-        groups=(Group("*", wishes.rate or RATES[facts.modality][1]),),
+        groups=(Group("*", wishes.rate or RATES[facts.modality][1] * facts.pace),),
         epochs=epochs,
         batch=wishes.batch or (8 if boxes and facts.rows < 1000 else balanced_batch(facts)),
         decay=0.01,
@@ -55,7 +55,8 @@ def search(base: Plan, modality: str) -> tuple[Plan, ...]:
     """The same plan at several rates and a third of its epochs, to choose the rate by on validation."""
     epochs = max(1, base.phases[0].epochs // 3)
     shorter = replace(base, phases=(replace(base.phases[0], epochs=epochs),))
-    return tuple(at_rate(shorter, rate) for rate in RATES[modality])
+    pace = base.phases[0].groups[0].rate / RATES[modality][1]
+    return tuple(at_rate(shorter, rate * pace) for rate in RATES[modality])
 
 
 def at_rate(base: Plan, rate: float) -> Plan:

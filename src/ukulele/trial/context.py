@@ -139,6 +139,7 @@ def facts_of(model: Model, context: Context) -> Facts:
         biased=frozenset(s.name for s in model.stages if any(n.endswith("bias") for n in s.module.state_dict())),
         kinds=tuple(target.kind for target in context.data.targets),
         windows=any(target.free for target in context.data.targets),
+        pace=model.pace,
         each=min((rows / len(target.labels) for target in context.data.targets if target.labels), default=math.inf),
     )
 

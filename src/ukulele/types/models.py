@@ -64,6 +64,7 @@ class Model:
     prepare: Callable[[Tensors], Tensors] = dict  # adds what is derived, never stored: masks, rotary tables
     augments: bool = False  # whether draws other than 0 differ from it
     limit: int | None = None  # tokens a row at most; what is longer was cut
+    pace: float = 1.0  # what the usual rates of training are multiplied by for it
     together: int = 64  # rows that pass the stages at once where none is trained: fewer where they are large
     lengths: Callable[[Sequence[tuple[Any, ...]]], list[int]] | None = None  # tokens of rows before that
     assets: Mapping[str, bytes] = field(default_factory=dict)  # files a bundle must carry: the tokenizer
