@@ -415,3 +415,14 @@ def test_our_own_faults_are_called_so(uke: Uke, fitted: Path, monkeypatch: pytes
     assert "ZeroDivisionError: oops" in answer.flat
     assert "Traceback" not in answer.err
     assert "Traceback" in uke("--debug", "compare", fitted, fitted).err
+
+
+def test_numbers_too_large_to_reckon_with_are_set_aside(bert: Path, uke: Uke, tmp_path: Path) -> None:
+    rows = rows_of(90)
+    for row in rows[:3]:
+        row["score"] = "3.5e300"
+    data = write_csv(tmp_path / "large.csv", rows, ["text", "score"])
+    checked = uke("check", data, "--target", "score")
+    assert checked.code == 0, checked.err
+    assert "target 'score' is '3.5e300', beyond 1e+100" in checked.flat
+    assert "Rows set aside: 3." in checked.flat

@@ -226,6 +226,8 @@ def test_killed_and_resumed(sources: dict[str, Path], bert: Path, tmp_path: Path
     [
         (("mood={mood}", "mood={marks}"), "mood"),
         (("mood={mood}", "{marks}"), "NAME=PATH"),
+        (("mood={mood}", "={marks}"), "such as reviews=/"),
+        (("{mood}", "--target", "label", "--target", "label"), "--target label was given twice"),
         (("mood={mood}", "marks={marks}", "--balance", "pcgra"), "pcgrad"),
         (("mood={mood}", "marks={marks}", "--sampling", "often"), "temperature"),
         (("{mood}", "--group", "auto"), "several tasks"),

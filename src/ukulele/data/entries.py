@@ -82,7 +82,7 @@ def named(arguments: Sequence[str]) -> Any:
     if nameless:
         raise DataError(
             f"{len(pairs)} sources were given, and {', '.join(nameless)} without a name.",
-            hint=f"Write NAME=PATH for each, such as reviews={nameless[0]}. {NAMES}",
+            hint=f"Write NAME=PATH for each, such as reviews={nameless[0].rpartition('=')[2]}. {NAMES}",
         )
     names = [name for name, _ in pairs]
     twice = next((name for name in names if names.count(name) > 1), None)

@@ -130,7 +130,10 @@ def _named(target: Target, asked: Asked) -> Target:
 def _asked(frame: Frame, options: ReadOptions, notes: list[str]) -> tuple[Asked, ...]:
     """The tasks with their columns: several 0/1 columns are one task, any others a task each."""
     if not options.asked:
-        wanted = tuple(dict.fromkeys(options.target)) or _target(frame, options, notes)
+        twice = next((name for name in options.target if options.target.count(name) > 1), None)
+        if twice is not None:
+            raise DataError(f"--target {twice} was given twice.", hint="Name each target once.")
+        wanted = options.target or _target(frame, options, notes)
         if len(wanted) > 1 and all(is_flag(frame, name) for name in wanted):
             return (Asked("labels", wanted),)
         return tuple(Asked(name, (name,)) for name in wanted)

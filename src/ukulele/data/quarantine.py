@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from ukulele.data.arrays import flags, numbers
 from ukulele.data.conversations import MESSAGES, fault
 from ukulele.data.decoded import Decoded
 from ukulele.data.frame import Frame, Indices
-from ukulele.data.rows import Shape, column_of, columns_of, labels_of, number
+from ukulele.data.rows import LARGEST, Shape, column_of, columns_of, labels_of, number
 from ukulele.errors import DataError
 from ukulele.tools.files import write_csv
 from ukulele.types import BadRow, Finding, Target
@@ -133,7 +134,7 @@ def _target_check(target: Target) -> Check:
     def regress(cells: Sequence[Any]) -> str:
         if _blank(cells[0]):
             return f"missing target {name!r}"
-        return "" if number(cells[0]) is not None else f"target {name!r} is {cells[0][:40]!r}, not a number"
+        return "" if number(cells[0]) is not None else f"target {name!r} is {cells[0][:40]!r}, {_no_number(cells[0])}"
 
     def multilabel(cells: Sequence[Any]) -> str:
         labels = labels_of(cells, target.labels)
@@ -153,6 +154,13 @@ def _target_check(target: Target) -> Check:
 
     checks = {"classify": classify, "regress": regress, "multilabel": multilabel, "detect": detect}
     return checks.get(target.kind, write)
+
+
+def _no_number(cell: str) -> str:
+    try:
+        return f"beyond {LARGEST:g}: squares of it cannot be computed" if math.isfinite(float(cell)) else "not a number"
+    except ValueError:
+        return "not a number"
 
 
 def _unknown(name: str, labels: Iterable[str], known: frozenset[str]) -> str:

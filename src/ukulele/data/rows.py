@@ -15,6 +15,7 @@ from ukulele.data.frame import FILE, LINE, Frame, Indices, require
 from ukulele.types import Box, Row, Target, Where
 
 READ_AHEAD = 1024
+LARGEST = 1e100  # of a number: sums of squares of larger ones are not finite
 TRUE = frozenset({"1", "true", "yes", "1.0"})
 FALSE = frozenset({"0", "false", "no", "0.0"})
 
@@ -139,16 +140,16 @@ def value_of(target: Target) -> Callable[[tuple[Any, ...]], Any]:
 
 
 def number(cell: Any) -> float | None:
-    """A cell as a finite number, or None.
+    """A cell as a number that can be reckoned with, or None.
 
-    >>> number(" 1.5 "), number("n/a"), number("inf")
-    (1.5, None, None)
+    >>> number(" 1.5 "), number("n/a"), number("inf"), number("1e300")
+    (1.5, None, None, None)
     """
     try:
         value = float(cell)
     except (TypeError, ValueError):
         return None
-    return value if np.isfinite(value) else None
+    return value if abs(value) <= LARGEST else None
 
 
 def labels_of(cells: Sequence[Any], labels: Sequence[str] = ()) -> tuple[str, ...] | None:
