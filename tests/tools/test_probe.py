@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
+from ukulele.tools import probe as tools_probe
 from ukulele.tools.probe import Search, fit_logistic, fit_ridge, score_layers, stratified_folds
 
 
@@ -126,6 +127,17 @@ def test_dead_features_missing_classes_and_one_feature_are_no_trouble() -> None:
     assert (majority.weight @ torch.ones(1) + majority.bias).softmax(0)[1].item() == pytest.approx(2 / 3, abs=1e-4)
     mean = fit_ridge(torch.ones(60, 1), torch.arange(60.0))
     assert float(mean.weight[0, 0] + mean.bias[0]) == pytest.approx(29.5, rel=1e-4)
+
+
+def test_folds_one_by_one_are_those_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = clusters(300, 20, 5)
+    rows = torch.where(y == 1, 3.0, 0.5)
+    at_once = fit_logistic(x, y, 5, weights=rows)
+    monkeypatch.setattr(tools_probe, "AT_ONCE", 1)
+    one_by_one = fit_logistic(x, y, 5, weights=rows)
+    for ours, theirs in zip(one_by_one.scores, at_once.scores, strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, rel=1e-2)
+        assert ours.mean == pytest.approx(theirs.mean, abs=0.02)
 
 
 def test_the_same_seed_gives_the_same_probe() -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ukulele.tools.axes import Axes, principal_axes
-from ukulele.tools.lbfgs import Dense, Logistic, minimise
+from ukulele.tools.lbfgs import Dense, Logistic, minimise, onwards
 from ukulele.tools.search import (
     Probe,
     Score,
@@ -36,7 +36,7 @@ __all__ = ["Probe", "Score", "Search", "fit_logistic", "fit_ridge", "held_out", 
 LOGISTIC_STRENGTHS = tuple(10 ** (0.75 * i - 5) for i in range(9))  # 1e-5 to 10
 RIDGE_STRENGTHS = tuple(10 ** (0.75 * i - 4) for i in range(9))  # 1e-4 to 100
 
-AT_ONCE = 30_000_000  # outputs held at a time: rows x folds x classes
+AT_ONCE = 300_000  # outputs at a time, rows x folds x classes: few enough for the processor's own memory
 DOUBLE = 20_000_000  # numbers in the features up to which the last fit is in float64
 TOLERANCE, LAST_TOLERANCE = 1e-6, 1e-11  # nats
 
@@ -264,15 +264,19 @@ def _logistic_path(
     outputs = y.shape[1] if y.dim() == 2 else classes
     fits = problem.shares.shape[1]
     together = max(1, min(fits, AT_ONCE // (len(y) * outputs)))
-    w = torch.zeros(problem.x.shape[1], fits, outputs)
+    path: list[Tensor] = []
+    starts = [torch.zeros(problem.x.shape[1], fits, outputs)]
     held = problem.held >= 0
     scores: list[Score] = []
     best: tuple[tuple[float, float], float, Tensor, Tensor] | None = None
     for strength in sorted(search.strengths or LOGISTIC_STRENGTHS, reverse=True):
+        solved = []
         for first in range(0, fits, together):
             some = slice(first, first + together)
-            fold = Logistic(Dense(problem.x), y, problem.shares[:, some], outputs)
-            w[:, some] = minimise(fold, strength, w[:, some], TOLERANCE)
+            fold = _fold(problem, y, some, outputs)
+            solved.append(minimise(fold, strength, [start[:, some] for start in starts], TOLERANCE))
+        path = [*path[-1:], w := torch.cat(solved, 1)]
+        starts = onwards(path)
         answers = _held_answers(problem, w)
         score = judge(answers, problem.y[held], problem.rows[held], strength, search)
         scores.append(score)
@@ -280,6 +284,15 @@ def _logistic_path(
             best = ((score.mean, -score.loss), strength, w.mean(1), answers)
     assert best is not None  # a path has a strength
     return tuple(scores), (best[1], best[2]), log_probabilities(best[3], problem.y)
+
+
+def _fold(problem: _Problem, y: Tensor, some: slice, outputs: int) -> Logistic:
+    """Some of the fits; the rows that a single one does not look at are left out."""
+    shares = problem.shares[:, some]
+    if shares.shape[1] > 1:
+        return Logistic(Dense(problem.x), y, shares, outputs)
+    inside = shares[:, 0] > 0
+    return Logistic(Dense(problem.x[inside]), y[inside], shares[inside], outputs)
 
 
 def _held_answers(problem: _Problem, w: Tensor) -> Tensor:
@@ -299,7 +312,7 @@ def _last_fit(problem: _Problem, classes: int, strength: float, start: Tensor) -
     shares = problem.rows[: problem.train, None].to(dtype)
     fit = Logistic(Dense(x), y.to(dtype) if y.dim() == 2 else y, shares / shares.sum(), start.shape[1])
     tolerance = LAST_TOLERANCE if dtype == torch.float64 else TOLERANCE / 10
-    return minimise(fit, strength, start[:, None].to(dtype), tolerance, limit=500)[:, 0]
+    return minimise(fit, strength, [start[:, None].to(dtype)], tolerance, limit=500)[:, 0]
 
 
 # ---------------------------------------------------------------- ridge

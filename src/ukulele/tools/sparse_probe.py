@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ukulele.tools.lbfgs import Logistic, minimise
+from ukulele.tools.lbfgs import Logistic, minimise, onwards
 from ukulele.tools.search import Probe, Score, Search, judge, log_probabilities, mean_and_error, stratified_folds
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-# a strength, where to start, whether it is the last fit -> weights (d + 1, k), the bias last
-Solve: TypeAlias = Callable[[float, Tensor | None, bool], Tensor]
+# a strength, where it may start, whether it is the last fit -> weights (d + 1, k), the bias last
+Solve: TypeAlias = Callable[[float, Sequence[Tensor], bool], Tensor]
 # rows, their targets and their weights, prepared once for all strengths
 Fit: TypeAlias = "Callable[[csr_matrix, Tensor, Tensor], Solve]"
 
@@ -49,7 +49,7 @@ def sparse_logistic(
     truth = held.truth[:, 0].long() if binary else held.truth
     scores = tuple(judge(o, truth, held.truth_rows, s, search) for s, o in outputs.items())
     best = max(scores, key=lambda found: (found.mean, -found.loss))
-    w = fit(x, held.y, held.rows)(best.strength, None, True)
+    w = fit(x, held.y, held.rows)(best.strength, (), True)
     weight, bias = w[:-1].T.float().contiguous(), w[-1].float()
     if binary:
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
@@ -71,7 +71,7 @@ def sparse_ridge(
         loss, error = mean_and_error((answers[:, 0] - held.truth).square(), held.truth_rows)
         scores.append(Score(strength, 1 - loss / spread, error / spread, loss))
     best = min(scores, key=lambda found: found.loss)
-    w = _least_squares(x, y, held.rows)(best.strength, None, True)
+    w = _least_squares(x, y, held.rows)(best.strength, (), True)
     return Probe(w[:-1].T.float().contiguous(), w[-1].float(), best.strength, tuple(scores), outputs[best.strength])
 
 
@@ -98,10 +98,12 @@ class _Held:
         """By strength, the outputs (n, k) for the held-out rows; each fit starts from the one before."""
         found: dict[float, Tensor] = {}
         for inside, outside, held in self._parts():
-            start, solve = None, fit(self.x[inside.numpy()], self.y[inside], self.rows[inside])
+            starts, solve = list[Tensor](), fit(self.x[inside.numpy()], self.y[inside], self.rows[inside])
+            path: list[Tensor] = []
             for strength in sorted(strengths, reverse=True):
-                start = solve(strength, start, False)
-                outputs = torch.from_numpy(np.asarray(outside @ start[:-1].numpy())).float() + start[-1].float()
+                path = [*path[-1:], w := solve(strength, starts, False)]
+                starts = onwards(path)
+                outputs = torch.from_numpy(np.asarray(outside @ w[:-1].numpy())).float() + w[-1].float()
                 found.setdefault(strength, outputs.new_empty(len(self.truth), outputs.shape[1]))[held] = outputs
         return found
 
@@ -123,9 +125,9 @@ def _logistic_of(outputs: int) -> Fit:
     def prepare(x: csr_matrix, y: Tensor, rows: Tensor) -> Solve:
         problem = Logistic(_Sparse(x), y.float() if y.dim() == 2 else y, (rows / rows.sum())[:, None], outputs)
 
-        def solve(strength: float, start: Tensor | None, last: bool) -> Tensor:
-            w = torch.zeros(x.shape[1] + 1, outputs) if start is None else start
-            return minimise(problem, strength, w[:, None], LAST_TOLERANCE if last else TOLERANCE)[:, 0]
+        def solve(strength: float, starts: Sequence[Tensor], last: bool) -> Tensor:
+            some = [w[:, None] for w in starts or [torch.zeros(x.shape[1] + 1, outputs)]]
+            return minimise(problem, strength, some, LAST_TOLERANCE if last else TOLERANCE)[:, 0]
 
         return solve
 
@@ -138,7 +140,7 @@ def _least_squares(x: csr_matrix, y: Tensor, rows: Tensor) -> Solve:
 
     target, weights = y.numpy().astype(x.dtype), rows.numpy().astype(x.dtype)
 
-    def solve(strength: float, _start: Tensor | None, last: bool) -> Tensor:
+    def solve(strength: float, _starts: Sequence[Tensor], last: bool) -> Tensor:
         model = Ridge(alpha=float(rows.sum()) * strength, solver="sparse_cg", tol=1e-6 if last else 1e-4)
         model.fit(x, target, sample_weight=weights)
         return torch.from_numpy(np.append(model.coef_, model.intercept_)[:, None]).float()
