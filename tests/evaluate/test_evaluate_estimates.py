@@ -38,6 +38,31 @@ def test_estimates_hold_every_metric_with_an_interval_around_it() -> None:
     json.dumps(evaluate.plain(found), allow_nan=False)
 
 
+def test_of_few_rows_no_share_is_certain() -> None:
+    task = Classify("mood", ("bad", "good"))
+    right = task.table(np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]]), ["bad", "bad", "good"])
+    found = evaluate.estimates(task, right)
+    for name in ("accuracy", "macro_f1", "balanced_accuracy"):
+        assert (found[name].value, found[name].high) == (1.0, 1.0)
+        assert found[name].low == pytest.approx(0.2924, abs=1e-4)
+        assert found[name].method.startswith("exact")
+    same = evaluate.compare(task.metrics[0], right, right, "itself")
+    assert same.outcome == "inconclusive"
+    assert (same.difference.low, same.difference.high) == pytest.approx((-0.7076, 0.7076), abs=1e-4)
+
+
+def test_where_few_are_wrong_an_accuracy_has_an_exact_interval() -> None:
+    truth = np.arange(100) % 2
+    for wrong, exact in ((0, True), (4, True), (5, False), (95, False), (96, True)):
+        given = np.where(np.arange(100) < wrong, 1 - truth, truth)
+        task = Classify("mood", ("bad", "good"))
+        table = task.table(np.eye(2)[given] * 0.8 + 0.1, [task.labels[i] for i in truth])
+        found = evaluate.estimates(task, table)["accuracy"]
+        assert found.value == pytest.approx(1 - wrong / 100)
+        assert found.method.startswith("exact") == exact
+        assert 0.03 < found.high - found.low < 0.1
+
+
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     true = 0.8413  # of rows on the right side of 0 with a skill of 1
     hits = 0

@@ -10,16 +10,33 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ukulele.evaluate.tests import ALPHA, EXACT, RESAMPLED, mcnemar, p_of_draws
+from ukulele.evaluate.tests import ALPHA, EXACT, RESAMPLED, binomial, mcnemar, p_of_draws, unseen
 from ukulele.tools.bootstrap import around, deflated, draws_for, resamples, together
 from ukulele.tools.bootstrap import values as many
 from ukulele.types import Estimate, Metric, Task, Verdict
 
+ENOUGH = 5  # right rows, and wrong ones, from which resamples show how an accuracy might have come out
+SHARES = frozenset(
+    {
+        "balanced_accuracy",
+        "macro_f1",
+        "micro_f1",
+        "subset_accuracy",
+        "exact_match",
+        "roc_auc",
+        "precision",
+        "recall",
+        "f1",
+    }
+)
 SLICES = 50  # the most frequent values of a column that get figures of their own
 
 
 def estimates(task: Task, table: NDArray[np.float64]) -> dict[str, Estimate]:
     """Every metric of a task with its 95 % interval, by percentile bootstrap over rows.
+
+    Where few rows are wrong, or few right, resamples see too little of what might have been: of three right answers all
+    have three. The interval of an accuracy is then exact, and so is that of other shares where no resample differs.
 
     Parameters
     ----------
@@ -54,8 +71,22 @@ def _estimates(metrics: Sequence[Metric], table: NDArray[np.float64]) -> dict[st
     parts = [[many(metric, table, counts) for metric in defined] for counts in together(resamples(n, draws), n)]
     found = {}
     for metric, column in zip(defined, np.concatenate(parts, 1), strict=True):
-        found[metric.name] = _around(metric, values[metric], column, len(table))
+        found[metric.name] = _exact(metric, table, column) or _around(metric, values[metric], column, len(table))
     return found
+
+
+def _exact(metric: Metric, table: NDArray[np.float64], drawn: NDArray[np.float64]) -> Estimate | None:
+    """A share with its exact interval, where resampling tells little; else None."""
+    n = len(table)
+    if metric.name == "accuracy":
+        right = int((table[:, 0] == table[:, 1]).sum())
+        if min(right, n - right) >= ENOUGH:
+            return None
+    elif metric.name in SHARES and drawn.min() == drawn.max() and drawn[0] in {0.0, 1.0}:
+        right = n * int(drawn[0])
+    else:
+        return None
+    return Estimate(right / n, *binomial(right, n), n, "exact (Clopper, Pearson), 95 %")
 
 
 def _around(metric: Metric, value: float, drawn: NDArray[np.float64], n: int) -> Estimate:
@@ -108,6 +139,8 @@ def compare(metric: Metric, ours: NDArray[np.float64], theirs: NDArray[np.float6
         )
     drawn = np.concatenate([gap(counts) for counts in together(resamples(n, draws), n)])
     low, high = around(drawn, value)
+    if metric.name == "accuracy" and drawn.min() == drawn.max():  # no row parts them: how many more might?
+        low, high = max(-1.0, value - unseen(n)), min(1.0, value + unseen(n))
     exact = mcnemar(ours[:, 0] == ours[:, 1], theirs[:, 0] == theirs[:, 1]) if metric.name == "accuracy" else None
     p, test = (p_of_draws(drawn), RESAMPLED) if exact is None else (exact, EXACT)
     outcome: Literal["helped", "hurt", "inconclusive"] = "inconclusive"

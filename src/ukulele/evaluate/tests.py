@@ -26,6 +26,27 @@ def p_of_draws(differences: NDArray[np.float64]) -> float:
     return float(min(1.0, 2 * (1 + tail) / (1 + len(known))))
 
 
+def binomial(right: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share of which `right` of n rows were seen (Clopper, Pearson, 1934).
+
+    >>> [round(end, 4) for end in binomial(3, 3)], [round(end, 4) for end in binomial(1, 10)]
+    ([0.2924, 1.0], [0.0025, 0.445])
+    """
+    from scipy.stats import beta
+
+    low = float(beta.ppf(ALPHA / 2, right, n - right + 1)) if right else 0.0
+    return low, float(beta.ppf(1 - ALPHA / 2, right + 1, n - right)) if right < n else 1.0
+
+
+def unseen(n: int) -> float:
+    """The largest share that n rows would miss with a probability of 2.5 %.
+
+    >>> round(unseen(3), 4), round(unseen(300), 4)
+    (0.7076, 0.0122)
+    """
+    return float(1 - (ALPHA / 2) ** (1 / n))
+
+
 def mcnemar(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> float | None:
     """Exact two-sided p that two models are right equally often, where few rows part them; None where many do.
 
