@@ -132,3 +132,20 @@ def test_the_pass_to_the_top_goes_on_from_the_cut_ahead(bert: Any, make_kit: Any
     begun.clear()
     assert isinstance(kit.feed.source("train", 2), Store)  # there already
     assert begun == []
+
+
+def test_a_stage_is_run_once_however_many_phases_stay_above_it(bert: Any, make_kit: Any, monkeypatch: Any) -> None:
+    """Of a plan whose cut falls, the rows at a lower cut are stored on the way to a higher one."""
+    both = replace(TOP.phases[-1], groups=(*TOP.phases[-1].groups, Group("block0.*", 1e-3)))
+    kit = make_kit(bert(), replace(TOP, phases=(TOP.phases[-1], both)))
+    runs: list[tuple[int, int]] = []
+    run = Frozen.run
+
+    def noted(self: Frozen, rows: Any) -> Any:
+        runs.append((self._start, self.wanted.cut))
+        return run(self, rows)
+
+    monkeypatch.setattr(Frozen, "run", noted)
+    kit.train()
+    passes = {path for path in runs if path[1]}
+    assert passes == {(0, 1), (1, 2)}

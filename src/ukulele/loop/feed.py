@@ -22,6 +22,7 @@ from ukulele.loop.judging import score_of
 from ukulele.loop.parts import Judgement, Part, Piece
 from ukulele.loop.probing import fit_probe, pick
 from ukulele.loop.sampling import batches, paired, pieces
+from ukulele.loop.selection import cut_of
 from ukulele.loop.summed import Summed, spread
 from ukulele.loop.truth import Numbers, Truth
 from ukulele.models.adapters import written_in
@@ -75,7 +76,8 @@ class Feed:
         if (split, cut, view) not in self._sources:
             taps = self.tapping and 0 < cut < len(self.model.stages) and not view
             wanted = Pass(cut, view, self.views_seed, self.dtype if cut else "fp32", self.engine.device, taps)
-            self._sources[split, cut, view] = self._pass(self.model, split, wanted)
+            base = self._base(self.model, split, wanted) if self._keeps(wanted) else None
+            self._sources[split, cut, view] = self._pass(self.model, split, wanted, base)
         return self._sources[split, cut, view]
 
     def pooled(self, split: Split) -> Source:
@@ -88,11 +90,24 @@ class Feed:
         return self._sources[key]
 
     def _base(self, model: Model, split: Split, wanted: Pass) -> tuple[int, Store] | None:
-        """The rows at the cut ahead, where a pass to the top is still to be run: it goes on from there."""
-        if not 0 < self.ahead < wanted.cut or self.engine.agree(self._writer(model, split, wanted).whole()):
+        """The rows at the highest cut below that is going to be read, where a pass is still to be run: it goes on from
+        there, and so does the pass to that cut.
+        """
+        below = max((cut for cut in self._to_come() if cut < wanted.cut), default=0)
+        if not below or self.engine.agree(self._writer(model, split, wanted).whole()):
             return None
-        source = self._pass(model, split, replace(wanted, cut=self.ahead))
-        return (self.ahead, source) if isinstance(source, Store) else None
+        lower = replace(wanted, cut=below)
+        source = self._pass(model, split, lower, self._base(model, split, lower))
+        return (below, source) if isinstance(source, Store) else None
+
+    def _to_come(self) -> set[int]:
+        """Cuts that later phases, and a later candidate, read."""
+        later = [phase for phase in self.plan.phases[self._phase + 1 :] if phase.optimiser != "probe"]
+        return {self.ahead, *(cut_of(self.model, self.heads, phase) for phase in later)}
+
+    def _keeps(self, wanted: Pass) -> bool:
+        """Whether rows in a view are read more than once."""
+        return not wanted.view or bool(self.plan.views)
 
     def _writer(
         self, model: Model, split: Split, wanted: Pass, base: tuple[int, Store] | None = None
@@ -101,7 +116,7 @@ class Feed:
 
     def _pass(self, model: Model, split: Split, wanted: Pass, base: tuple[int, Store] | None = None) -> Source:
         writer = self._writer(model, split, wanted, base)
-        if wanted.view and not self.plan.views:  # never asked for again once its epoch is over
+        if not self._keeps(wanted):  # never asked for again once its epoch is over
             self._sources = {key: source for key, source in self._sources.items() if not key[2]}
             return writer.computed()
         what = f"{split} at {wanted.cut} in view {wanted.view} is stored: {writer.key}"

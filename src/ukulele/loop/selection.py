@@ -63,6 +63,12 @@ def select(model: Model, heads: Mapping[str, Head], phase: Phase) -> Selection:
     return Selection(cut, groups, tuple(trained), shared, own)
 
 
+def cut_of(model: Model, heads: Mapping[str, Head], phase: Phase) -> int:
+    """The lowest stage that a phase trains; changes nothing."""
+    taken = (stage for name, stage in owners(model, heads).values() if match_group(phase, name) is not None)
+    return min(taken, default=len(model.stages))
+
+
 def changing(model: Model, heads: Mapping[str, Head], phases: Sequence[Phase]) -> dict[str, Tensor]:
     """Every tensor that some phases can change, by its full name: parameters they train, and BatchNorm's
     statistics above the cut, in the heads too, where a phase trains those.

@@ -185,7 +185,7 @@ def ladder(context: Context) -> tuple[list[Outcome], Climb]:
     trained = any(not is_still(rival.plan) and rival.name == "scratch" for rival in rivals(facts, context))
     climb = Climb(context, facts, wishes_of(context.options, context.data), trained)
     for number, asked in enumerate(rungs):
-        cuts = (strategies.cut(later.plan, facts) for later in rungs[number + 1 :] if later.plan.views)
+        cuts = (strategies.first_stored(later.plan, facts) for later in rungs[number + 1 :] if later.plan.views)
         ahead = next((cut for cut in cuts if cut < len(facts.stages)), 0)  # of the next one that trains a stage
         rung = climb.step(asked, ahead)
         if rung is None:

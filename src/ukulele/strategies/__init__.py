@@ -125,6 +125,19 @@ def cut(plan: Plan, facts: Facts) -> int:
     return next(trained, len(facts.stages))
 
 
+def first_stored(plan: Plan, facts: Facts) -> int:
+    """The lowest cut above the first stage that a phase reads from; where there is none, the number of stages.
+
+    >>> from ukulele.types import Group, Phase
+    >>> facts = Facts("text", 100, ("embed", "block0", "pool"), frozenset({"pool"}), 800)
+    >>> top, all_ = Group("block0.*", 1e-4), Group("embed.*", 1e-4)
+    >>> first_stored(Plan("x", (Phase((top,), epochs=1), Phase((top, all_), epochs=3))), facts)
+    1
+    """
+    cuts = (cut(replace(plan, phases=(phase,)), facts) for phase in plan.phases)
+    return min((at for at in cuts if at), default=len(facts.stages))
+
+
 def in_words(plan: Plan, facts: Facts, stop: str | None = None) -> str:
     """A plan as a sentence for people.
 
