@@ -116,7 +116,9 @@ def fit(
     """
     from ukulele.story.pipeline import fit as run
 
-    plain = {k: [v] if k in {"target", "text", "track"} and isinstance(v, str) else v for k, v in options.items()}
+    plain = {
+        k: [v] if k in {"target", "text", "track", "models"} and isinstance(v, str) else v for k, v in options.items()
+    }
     if isinstance(plain.get("freeze"), int):
         plain["freeze"] = str(plain["freeze"])
     asked = options_from(plain)

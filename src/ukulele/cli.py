@@ -43,6 +43,7 @@ def fit(
     split: o.Split = None,
     max_bad: o.MaxBad = 0.05,
     model: o.Model = None,
+    models: o.Models = None,
     layer: o.Layer = "auto",
     max_length: o.MaxLength = None,
     languages: o.Languages = None,
@@ -96,7 +97,7 @@ def fit(
     from ukulele.runs.folder import read_manifest
 
     names = FitOptions.__dataclass_fields__.keys() & given.keys()
-    lists = {"target", "text", "track", "languages"}
+    lists = {"target", "text", "track", "languages", "models"}
     plain: dict[str, Any] = {name: tuple(given[name] or ()) if name in lists else given[name] for name in names}
     plain |= {name: number_or_word(plain[name]) for name in ("wise_ft", "rate")}
     options = FitOptions(**plain, slice=slice_by)

@@ -40,6 +40,7 @@ class FitOptions:
     replay: float | None = None  # windows of it among the training rows, by the number of these
     # model
     model: str | None = None
+    models: tuple[str, ...] = ()  # to choose one among
     layer: str = "auto"
     max_length: int | None = None
     languages: tuple[str, ...] = ()
@@ -98,7 +99,7 @@ class FitOptions:
             for name in ("alpha", "penalty", "layer_decay")
             if (value := getattr(self, name)) is not None and not value > 0
         ]
-        faults += [*_of_averages(self), *_of_budget(self)]
+        faults += [*_of_averages(self), *_of_budget(self), *_of_models(self)]
         if self.weights == "tuned" and self.strategy == "probe":
             faults.append("--weights tuned with --strategy probe: its heads are fitted each by itself")
         if self.strategy not in ADAPTED:
@@ -186,6 +187,13 @@ def _of_budget(options: FitOptions) -> Iterator[str]:
         yield f"--budget {options.budget}: a stretch of time such as 90s, 10m or 1h was expected"
     if options.strategy != "auto":
         yield f"--budget with --strategy {options.strategy}: it is for auto, which chooses what to spend it on"
+
+
+def _of_models(options: FitOptions) -> Iterator[str]:
+    if options.models and options.model is not None:
+        yield "--models with --model: one of the two, a model or those to choose one among"
+    if options.models and options.strategy == "scratch":
+        yield "--models with --strategy scratch: models are ranked by what they know, which it throws away"
 
 
 def _of_averages(options: FitOptions) -> Iterator[str]:

@@ -135,7 +135,7 @@ def _options(given: dict[str, Any]) -> Any:
     """The options of a run among the arguments of a command."""
     from ukulele.config import FitOptions
 
-    names = FitOptions.__dataclass_fields__.keys() & given.keys()
+    names = FitOptions.__dataclass_fields__.keys() & given.keys() - {"models"}  # those of choose are ranked, not fitted
     plain: dict[str, Any] = {n: tuple(given[n] or ()) if n in {"target", "text"} else given[n] for n in names}
     return FitOptions(**plain)
 

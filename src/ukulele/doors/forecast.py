@@ -22,6 +22,7 @@ from ukulele.loop.engine import Engine, choose_device, choose_precision
 from ukulele.runs import RunFolder
 from ukulele.story.asked import make_tasks, refuse_for_one, refuse_for_texts, taps_of, windowed
 from ukulele.story.candidates import model_name, planned, rivals, survey
+from ukulele.story.choice import with_model
 from ukulele.story.measuring import Line, PassCost, Sample
 from ukulele.story.unread import refuse_unread
 from ukulele.trial.context import Context
@@ -53,7 +54,9 @@ def forecast(source: Any, options: FitOptions, hear: Hear) -> str:
             options, dataset, asked, features.Cache(Path(folder)), Engine(device, precision), precision, nowhere,
             hear=lambda _event: None, taps=taps_of(dataset, options),
         )  # fmt: skip
-        context = windowed(context)
+        context = windowed(with_model(context))
+        if options.models:
+            hear(Said(f"Model: {nowhere.manifest['decisions']['model']['why']}"))
         facts = survey(model_name(context), context)
         lines = []
         for candidate in (*planned(facts, context), *rivals(facts, context)):

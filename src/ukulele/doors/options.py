@@ -84,7 +84,7 @@ Models = Annotated[
     _option(
         MODEL,
         "Models to choose among: names as --model takes them, a folder of weights or runs, a text file with one a "
-        "line, or local: all on this machine (the default).",
+        "line, or local: all on this machine (of uke choose the default).",
         "MODEL…|FILE|local",
         "--models",
     ),

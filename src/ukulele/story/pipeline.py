@@ -20,6 +20,7 @@ from ukulele.loop.engine import Engine, Tracker, choose_device, choose_precision
 from ukulele.runs import RunFolder, read_manifest
 from ukulele.story.asked import make_tasks, refuse_for_one, refuse_for_texts, taps_of, windowed
 from ukulele.story.candidates import model_name, planned, rivals, survey, wishes_of
+from ukulele.story.choice import with_model
 from ukulele.story.ladder import Climb
 from ukulele.story.record import Story, make_record
 from ukulele.story.unread import refuse_unread
@@ -103,7 +104,8 @@ def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear:
     cache = features.Cache(options.cache_folder, int(options.cache_budget * 2**30))
     asked, taps = make_tasks(dataset, options), taps_of(dataset, options)
     with tracking(run, options, engine) as track:
-        return _proven(windowed(Context(options, dataset, asked, cache, engine, dtype, run, tell, taps, track)))
+        context = Context(options, dataset, asked, cache, engine, dtype, run, tell, taps, track)
+        return _proven(windowed(with_model(context)))
 
 
 def _proven(context: Context) -> Path:

@@ -94,6 +94,7 @@ def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
             "run_seconds": run.spent(),
         },
         "findings": [asdict(finding) for finding in findings],
+        "choice": run.manifest["decisions"].get("model"),
         "layers": run.manifest.get("layers", []),
         "gather": run.manifest.get("gather"),
         "ladder": run.manifest.get("ladder", []),
