@@ -14,6 +14,9 @@ import pytest
 from e2e_kit import Answer, record_of, rows_of, sentence, write_csv
 from PIL import Image
 
+from ukulele.models.bundle import Kept
+from ukulele.trial import origin
+
 Uke = Callable[..., Answer]
 
 
@@ -74,6 +77,35 @@ def test_against_the_same_and_against_other_data(uke: Uke, bert: Path, tmp_path:
     assert far["distance"]["frechet"] > 3 * same["distance"]["frechet"]
     assert far["distance"]["cka"] < same["distance"]["cka"]
     assert far["distance"]["from"] == str(apart)
+
+
+def test_how_far_from_what_a_bundle_was_trained_on(
+    uke: Uke, fitted: Path, tables: Path, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = asked(uke, "diagnose", tables / "reviews.csv", "--target", "label", "--model", fitted)["source"]
+    draw = random.Random(5)
+    others = [" ".join(draw.choices(["tea", "rain", "song", "string"], k=draw.randint(6, 14))) for _ in range(120)]
+    rows = [{**row, "text": text} for row, text in zip(rows_of(120, 5), others, strict=True)]
+    data = write_csv(tmp_path / "tea.csv", rows, ["text", "label"])
+    found = asked(uke, "diagnose", data, "--model", fitted)
+    far = found["source"]
+    assert "reviews" in far["trained_on"]
+    assert near["outside"] < 0.1 < far["outside"]
+    assert near["frechet"] < far["frechet"]
+    assert far["frechet_of_drawn"] < far["frechet"]
+    assert "source-differs" in codes(found)
+    assert asked(uke, "diagnose", data, "--model", bert)["source"] is None
+    answer = uke("diagnose", data, "--model", fitted)
+    assert "Such distances predict transfer poorly" in answer.flat
+    run = tmp_path / "run"
+    assert uke("fit", data, "--model", fitted, "--strategy", "probe", "--controls", "none", "--out", run).code == 0
+    assert record_of(run)["source"]["outside"] == pytest.approx(far["outside"])
+
+    monkeypatch.setattr(origin, "read_statistics", lambda _: (Kept(), "old rows"))
+    assert (
+        "keeps no statistics of the rows that it was trained on (old rows)"
+        in uke("diagnose", data, "--model", fitted).flat
+    )
 
 
 def test_against_pictures_is_refused(uke: Uke, tables: Path, bert: Path, pictures: Path) -> None:

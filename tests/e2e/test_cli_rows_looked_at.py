@@ -1,6 +1,7 @@
 """What a run says about single rows: labels that may be wrong."""
 
 import csv
+import json
 import random
 
 import pytest
@@ -46,6 +47,17 @@ def test_wrong_labels_are_listed_told_and_shown(uke, bert, tmp_path):
     page = (run / "report.html").read_text("utf-8")
     assert "Labels to look at" in page
     assert first["input"] in page
+    before = diagnosed(uke, data, bert)
+    assert [{name: str(value) for name, value in one.items()} for one in before["suspects"]] == found
+    told |= {"advice": told["advice"].replace("suspects.csv", "what --json prints")}
+    assert told in before["findings"]
+
+
+def diagnosed(uke, data, model):
+    """What `uke diagnose` says of the same rows, without a run."""
+    said = uke("diagnose", data, "--model", model, "--json", "--quiet")
+    assert said.code == 0, said.flat
+    return json.loads(said.out)
 
 
 def test_several_labels_and_numbers_are_looked_at_too(uke, bert, tables, tmp_path):
@@ -104,3 +116,6 @@ def test_copies_across_given_splits_are_found(uke, bert, tmp_path):
     assert told["evidence"]["count"] == 6
     page = (run / "report.html").read_text("utf-8")
     assert "copies.csv" in page
+    before = diagnosed(uke, folder, bert)
+    assert [one["input"] for one in before["copies"] if one["split"] == "test"] == [line["input"] for line in found]
+    assert told | {"advice": "Remove them from train; all are in what --json prints."} in before["findings"]

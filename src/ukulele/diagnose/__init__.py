@@ -3,7 +3,16 @@
 from ukulele.diagnose.budget import beyond_budget
 from ukulele.diagnose.copies import bare, copies, likeness, nearest_rows
 from ukulele.diagnose.distance import cka, covariance_cka, frechet, mmd, proxy_a
-from ukulele.diagnose.domain import apart, apart_in_words, backbone, cannot_tell, far_domain, nothing_learnt
+from ukulele.diagnose.domain import (
+    apart,
+    apart_in_words,
+    backbone,
+    cannot_tell,
+    far_domain,
+    from_source,
+    nothing_learnt,
+    source_in_words,
+)
 from ukulele.diagnose.label_errors import Suspect, doubted_classes, doubted_numbers, doubted_sets, label_errors
 from ukulele.diagnose.next_labels import next_labels, unsure_of_class, unsure_of_labels
 from ukulele.diagnose.overfitting import behind, forgetting, gap, lost, training
@@ -29,6 +38,7 @@ __all__ = [
     "far_domain",
     "forgetting",
     "frechet",
+    "from_source",
     "gap",
     "label_errors",
     "lengths",
@@ -39,6 +49,7 @@ __all__ = [
     "next_labels",
     "nothing_learnt",
     "proxy_a",
+    "source_in_words",
     "training",
     "unsure_of_class",
     "unsure_of_labels",

@@ -8,6 +8,7 @@ from typing import Any
 from ukulele.types import Finding, Verdict
 
 CERTAIN = 0.01  # p of a permutation test
+UNLIKE = 0.1  # share of rows unlike the source that is worth a word
 TOLD = 0.8  # proxy A-distance from which most rows are told apart: seven of ten
 
 
@@ -94,6 +95,38 @@ def apart(distance: Mapping[str, Any] | None) -> list[Finding]:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def from_source(origin: Mapping[str, Any] | None) -> list[Finding]:
+    """Many rows unlike all that a bundle was trained on."""
+    if origin is None or not origin["known"] or origin["outside"] < UNLIKE:
+        return []
+    return [
+        Finding(
+            "info",
+            "source-differs",
+            f"{origin['outside']:.0%} of the training rows are unlike those that the model was trained on "
+            f"({origin['trained_on']}); of rows like those it would be {origin['expected']:.0%}.",
+            dict(origin),
+            "Such distances predict transfer poorly: the probe's score says what the model is worth here.",
+        )
+    ]
+
+
+def source_in_words(origin: Mapping[str, Any]) -> list[str]:
+    """How far rows lie from those that a bundle was trained on, as lines, with what that is worth."""
+    o, of = origin, origin["trained_on"]
+    if not o["known"]:
+        said = f"The bundle keeps no statistics of the rows that it was trained on ({of}): how far these lie from them"
+        return [f"{said} is not known. With those rows at hand: --against DATA."]
+    return [
+        f"How far the training rows lie from those of the model, {of} ({o['rows'][0]:,} rows, and the bundle's "
+        f"statistics of {o['rows'][1]:,})",
+        f"  Fréchet distance   {o['frechet']:.4g}   ({o['frechet_of_drawn']:.4g} of as many rows drawn from them)",
+        f"  unlike those       {o['outside']:.1%}   ({o['expected']:.0%} of rows like them)",
+        "  They rest on a mean and a shrunk covariance: other shapes are not seen, and rows like those lie a little "
+        "further off than drawn ones. Such distances predict transfer poorly.",
+    ]
 
 
 def apart_in_words(distance: Mapping[str, Any]) -> list[str]:

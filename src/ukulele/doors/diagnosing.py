@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from ukulele.doors.show import findings as show_findings
 from ukulele.doors.show import interval, table
 from ukulele.errors import DataError
 from ukulele.events import Hear, Said
+from ukulele.story.scrutiny import Scrutiny, look_closer
 from ukulele.tools.probe import Search, held_out
 from ukulele.trial.context import Context
 from ukulele.trial.evidence import (
@@ -35,13 +35,13 @@ from ukulele.trial.evidence import (
     summaries,
 )
 from ukulele.trial.neighbourhood import nearest
+from ukulele.trial.origin import origin
 from ukulele.types import Finding, Row, Rows, Task
 
 ALL = 20_000  # training rows up to which all are looked at
 FEW = 20  # rows a side, below which distances say nothing
 MOST = 2000  # rows a side that distances are computed of
-CHECKS: tuple[Callable[[Seen, Context], Sequence[Finding]], ...] = ()
-"""What else looks at rows through their features, without training: each adds its findings to those below."""
+LISTED = "what --json prints"  # where all rows are that a finding tells of
 
 
 def answer(source: Any, options: FitOptions, hear: Hear, *, against: Any = None) -> dict[str, Any]:
@@ -68,13 +68,27 @@ def answer(source: Any, options: FitOptions, hear: Hear, *, against: Any = None)
     asked = {task: _task(seen, best or seen.last, context, task) for task in context.tasks}
     hear(Said("distances"))
     apart = _distances(seen, best or seen.last, context, against)
-    found = [*context.data.findings, *_findings(asked, scores, best, seen.last), *diagnose.apart(apart)]
-    found += chain.from_iterable(check(seen, context) for check in CHECKS)
+    source = origin(name, _spread(seen.stages[seen.last].float(), options.seed), options.seed)
+    told = None if source is None else asdict(source)
+    found = [*context.data.findings, *_findings(asked, scores, best, seen.last)]
+    found += [*diagnose.apart(apart), *diagnose.from_source(told)]
+    closer = _rows(name, best, context)
+    found += [one for one in closer.findings if one.code != "nothing-to-learn"]  # which is told above
     return {
         "data": context.data.name, "model": name, "rows": len(seen.rows), "stage": best or seen.last,
         "far": best is not None, "layers": [{"stage": stage, **score} for stage, score in scores.items()],
-        "tasks": asked, "distance": apart, "findings": [asdict(one) for one in found],
+        "tasks": asked, "distance": apart, "source": told, "findings": [asdict(one) for one in found],
+        "suspects": closer.blocks.get("suspects", []), "copies": closer.blocks.get("copies", []),
     }  # fmt: skip
+
+
+def _rows(name: str, stage: str | None, context: Context) -> Scrutiny:
+    """Labels that may be wrong and copies across splits, as a run finds them; of many rows none are looked for."""
+    if (every := len(context.data.splits["train"])) > ALL:
+        context.hear(Said(f"wrong labels and copies are looked for among up to {ALL:,} rows; these are {every:,}"))
+        return Scrutiny()
+    context.hear(Said("labels and copies"))
+    return look_closer(name, stage, context, LISTED)
 
 
 # ---------------------------------------------------------------- what is learnt
@@ -213,5 +227,9 @@ def show(found: Mapping[str, Any], console: Console, given: Sequence[str]) -> No
         console.print()
         for line in diagnose.apart_in_words(found["distance"]):
             console.print(line, markup=False, soft_wrap=True)
+    if found["source"] is not None:
+        console.print()
+        for line in diagnose.source_in_words(found["source"]):
+            console.print(line, markup=False, soft_wrap=True)
     console.print()
-    show_findings([Finding(**one) for one in found["findings"]], console)
+    show_findings([Finding(**one) for one in found["findings"]], console, "--json")

@@ -200,8 +200,8 @@ def checked(dataset: Dataset, console: Console) -> None:
         console.print(f"and {len(dataset.quarantine) - 10} more; --quarantine FILE lists all", markup=False)
 
 
-def findings(found: Iterable[Finding], console: Console) -> None:
-    """Findings, the worst first, with the first of their examples."""
+def findings(found: Iterable[Finding], console: Console, rest: str = "--findings FILE") -> None:
+    """Findings, the worst first, with the first of their examples; `rest` says where the others are."""
     for finding in sorted(found, key=lambda f: ("error", "warning", "info").index(f.severity)):
         style = {"error": "red", "warning": "yellow", "info": "dim"}[finding.severity]
         console.print(f"{finding.severity}: {finding.message}", style=style, markup=False, soft_wrap=True)
@@ -211,7 +211,7 @@ def findings(found: Iterable[Finding], console: Console) -> None:
             console.print(shown.rstrip(), style="dim", markup=False, soft_wrap=True)
         more = finding.evidence.get("count", 0) > EXAMPLES and examples
         if more:
-            console.print("    and more; --findings FILE lists all", style="dim", markup=False)
+            console.print(f"    and more; {rest} lists all", style="dim", markup=False)
         if finding.advice:
             console.print(f"    {finding.advice}", markup=False, soft_wrap=True)
 

@@ -157,6 +157,21 @@ def read_bundle(path: Path, build: Build) -> Bundle:
     return Bundle(_named(model, facts["name"], card), heads, facts["about"], golden, Kept(plain, arrays))
 
 
+def read_statistics(path: Path) -> tuple[Kept, str]:
+    """What a bundle keeps of the rows that it was trained on, and what those were.
+
+    It is empty where that is nothing, or is of features that are gathered from several stages for its head alone.
+    """
+    from safetensors.torch import load_file
+
+    folder = path if (path / BUNDLE_FILE).is_file() else path / "bundle"
+    facts = _facts(folder)
+    there = set() if facts["recipe"].get("gather") else set(facts["files"])
+    plain = json.loads((folder / KEPT).read_text("utf-8")) if KEPT in there else {}
+    arrays = load_file(folder / ARRAYS) if ARRAYS in there else {}
+    return Kept(plain, arrays), str(facts["about"].get("trained_on", "rows that it does not name"))
+
+
 def _named(model: Model, name: str, card: Card) -> Model:
     from dataclasses import replace
 

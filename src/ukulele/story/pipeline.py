@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ukulele import __version__, balance, data, features, report, strategies
+from ukulele import __version__, balance, data, diagnose, features, report, strategies
 from ukulele.config import FitOptions, options_from
 from ukulele.errors import RunError, UkuleleError
 from ukulele.events import Event, Hear, Judged, Said, Stepped
@@ -24,7 +24,7 @@ from ukulele.story.choice import with_model
 from ukulele.story.ladder import Climb
 from ukulele.story.record import Story, make_record
 from ukulele.story.unread import refuse_unread
-from ukulele.story.verdicts import comparisons, findings, gain, looked_at, verdict
+from ukulele.story.verdicts import comparisons, far, findings, from_source, gain, looked_at, verdict
 from ukulele.tools.files import write_json
 from ukulele.trial import learning, retention
 from ukulele.trial.attempt import attempt
@@ -137,8 +137,11 @@ def _recorded(story: Story, rungs: Sequence[Outcome], earlier: Dataset | None) -
     helped = chosen is not rungs[0] and story.verdict is not None and story.verdict.outcome == "helped"
     looked = looked_at(rungs, chosen, context, doubt=not helped)
     kept = None if earlier is None else retention.retained(earlier, chosen, context)
-    found = [*findings(context, chosen, rungs), *looked.findings, *([kept.finding] if kept else [])]
+    source = from_source(context)
+    found = [*findings(context, chosen, rungs), *far(context, looked), *diagnose.from_source(source), *looked.findings]
+    found += [kept.finding] if kept else []
     record = make_record(story, found) | looked.blocks | ({"retention": kept.plain()} if kept else {})
+    record["source"] = source
     record["comparisons"] = [asdict(one) for one in comparisons(story.shown, chosen, story.repeats)]
     if looked.unlearnt and record["verdict"] is not None:
         record["verdict"] |= {"outcome": "inconclusive", "sentence": looked.findings[0].message}

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ukulele import diagnose
+from ukulele import diagnose, strategies
 from ukulele.diagnose import Suspect
 from ukulele.loop.probing import probe_targets
+from ukulele.runs import RunFolder
+from ukulele.story.candidates import survey, wishes_of
 from ukulele.story.record import shown
 from ukulele.story.twins import twins
 from ukulele.tools.files import write_csv
+from ukulele.trial.attempt import attempt
 from ukulele.trial.context import Context
 from ukulele.trial.evidence import constant, gains_over, learns
 from ukulele.trial.outcome import Outcome
-from ukulele.types import SPLITS, Finding, Row, Rows, Split, Task
+from ukulele.types import SPLITS, Candidate, Finding, Row, Rows, Split, Task
 
 SUSPECTS, COPIES = "suspects.csv", "copies.csv"
+COPIES_HEADER = ("file", "line", "split", "train_file", "train_line", "input", "training_input", "alike")
 HEADER = ("file", "line", "split", "task", "input", "given", "suggested", "score")
 SHOWN = 12  # rows that the report shows
 THUMBNAIL = 160  # pixels
@@ -36,11 +42,12 @@ class Scrutiny:
     unlearnt: list[str] = field(default_factory=list)  # tasks of which a probe learns nothing
 
 
-def scrutinise(probe: Outcome, context: Context, *, doubt: bool = True) -> Scrutiny:
+def scrutinise(probe: Outcome, context: Context, *, doubt: bool = True, listed: str = "") -> Scrutiny:
     """Look at single rows through the features that the probe stands on, and write down what is to be looked at.
 
     Nothing is said where there are none: of a detector, or of a network that was trained from scratch. `doubt` says
-    whether a probe that learns nothing means that there is nothing to learn.
+    whether a probe that learns nothing means that there is nothing to learn. Rows are written to files of the run, and
+    some of them are shown in the blocks; with `listed`, which says in words where all are, the blocks hold them all.
     """
     found = Scrutiny()
     if not probe.held or not probe.candidate.pretrained:
@@ -48,9 +55,19 @@ def scrutinise(probe: Outcome, context: Context, *, doubt: bool = True) -> Scrut
     if doubt:
         found.unlearnt = [name for name in probe.tasks if not _learnt(probe, context, name)]
         found.findings += [diagnose.nothing_learnt(name, {}) for name in found.unlearnt]
-    _labels(probe, context, found)
-    _copies(probe, context, found)
+    _labels(probe, context, found, listed)
+    _copies(probe, context, found, listed)
     return found
+
+
+def look_closer(name: str, stage: str | None, context: Context, listed: str) -> Scrutiny:
+    """The same without a run: the probe behind a stage (None: the last) of a model is fitted, and nothing is kept."""
+    wishes = wishes_of(context.options, context.data)
+    plan = strategies.make("probe", survey(name, context), wishes)
+    with tempfile.TemporaryDirectory(prefix="ukulele-") as folder:
+        nowhere = RunFolder(Path(folder), {"options": {}, "decisions": {}}, writes=False)
+        probe = attempt(Candidate("probe", name, plan, stop=stage), replace(context, run=nowhere, hear=lambda _: None))
+        return scrutinise(probe, context, listed=listed)
 
 
 def _learnt(probe: Outcome, context: Context, name: str) -> bool:
@@ -67,7 +84,7 @@ def _learnt(probe: Outcome, context: Context, name: str) -> bool:
 # ---------------------------------------------------------------- copies
 
 
-def _copies(probe: Outcome, context: Context, found: Scrutiny) -> None:
+def _copies(probe: Outcome, context: Context, found: Scrutiny, listed: str) -> None:
     """Rows of validation and test that are training rows but for small changes."""
     lines: list[Sequence[Any]] = []
     block: list[dict[str, Any]] = []
@@ -76,7 +93,7 @@ def _copies(probe: Outcome, context: Context, found: Scrutiny) -> None:
         pairs, looked = twins(probe, context, split)
         both = [(rows[one.row], one.of, one) for one in pairs]
         seen = [f"{row.where}, as {other.where}" for row, other, _ in both]
-        found.findings += diagnose.copies(split, seen, looked, len(rows), COPIES)
+        found.findings += diagnose.copies(split, seen, looked, len(rows), listed or COPIES)
         for row, other, one in both:
             place = (row.where.file, row.where.line or "", split, other.where.file, other.where.line or "")
             lines.append((*place, _text(row), _text(other), f"{one.alike:.3f}"))
@@ -89,12 +106,23 @@ def _copies(probe: Outcome, context: Context, found: Scrutiny) -> None:
                 "training_input": shown(other, THUMBNAIL),
                 "alike": one.alike,
             }
-            for row, other, one in both[:SHOWN]
+            for row, other, one in both[: 0 if listed else SHOWN]
         ]
+    _keep("copies", COPIES_HEADER, lines, block, (context, found, listed))
+
+
+def _keep(
+    name: str, header: Sequence[str], lines: Sequence[Sequence[Any]], block: list[dict[str, Any]],
+    at: tuple[Context, Scrutiny, str],
+) -> None:  # fmt: skip
+    """Rows to a file of the run, and some of them to a block; where there is no run, all of them to the block."""
+    context, found, listed = at
+    if listed:
+        found.blocks[name] = [dict(zip(header, line, strict=True)) for line in lines]
+        return
     if context.engine.main:
-        header = ("file", "line", "split", "train_file", "train_line", "input", "training_input", "alike")
-        write_csv(context.run.path / COPIES, header, lines)
-    found.blocks["copies"] = block
+        write_csv(context.run.path / f"{name}.csv", header, lines)
+    found.blocks[name] = block
 
 
 def _text(row: Row) -> str:
@@ -104,7 +132,7 @@ def _text(row: Row) -> str:
 # ---------------------------------------------------------------- labels
 
 
-def _labels(probe: Outcome, context: Context, found: Scrutiny) -> None:
+def _labels(probe: Outcome, context: Context, found: Scrutiny, listed: str) -> None:
     lines: list[Sequence[Any]] = []
     block: list[dict[str, Any]] = []
     for name in probe.tasks:
@@ -113,12 +141,10 @@ def _labels(probe: Outcome, context: Context, found: Scrutiny) -> None:
         pool = _Pool.of(probe, context, name)
         doubted = pool.doubted()
         places = [f"{pool.row(one).where}: {_said(one.given)}, rather {_said(one.suggested)}" for one in doubted]
-        found.findings += diagnose.label_errors(name, places, len(pool.values), SUSPECTS)
+        found.findings += diagnose.label_errors(name, places, len(pool.values), listed or SUSPECTS)
         lines += [_line(name, one, pool) for one in doubted]
-        block += [_told(name, one, pool) for one in doubted[:SHOWN]]
-    if context.engine.main:
-        write_csv(context.run.path / SUSPECTS, HEADER, lines)
-    found.blocks["suspects"] = block
+        block += [_told(name, one, pool) for one in doubted[: 0 if listed else SHOWN]]
+    _keep("suspects", HEADER, lines, block, (context, found, listed))
 
 
 @dataclass(frozen=True)

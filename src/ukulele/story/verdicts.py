@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 from ukulele import diagnose, evaluate
+from ukulele.models import is_bundle
+from ukulele.story.candidates import model_name
 from ukulele.story.drawn import look_at_boxes
 from ukulele.story.scrutiny import Scrutiny, scrutinise
 from ukulele.trial.context import Context
+from ukulele.trial.evidence import clearly_best, look
+from ukulele.trial.origin import origin
 from ukulele.trial.outcome import SUMMED, Outcome
 from ukulele.trial.repeats import Repeats
 from ukulele.trial.together import best_rival, compare
@@ -71,6 +78,24 @@ def findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> lis
             what = metric if len(chosen.tasks) == 1 else f"{name}: {metric}"
             found += diagnose.gap(what, train, validation, _beside(probe, chosen, name))
     return found
+
+
+def far(context: Context, looked: Scrutiny) -> list[Finding]:
+    """Whether an inner stage serves the task clearly better than the last, where there is anything to learn."""
+    layers = {layer["stage"]: layer for layer in context.run.manifest.get("layers", [])}
+    last = next(reversed(layers), "")
+    best = clearly_best(layers, last) if layers and not looked.unlearnt else None
+    return [] if best is None else [diagnose.far_domain(best, layers[best], last, layers[last])]
+
+
+def from_source(context: Context) -> dict[str, Any] | None:
+    """How far the training rows lie from those that a bundle was trained on; None where it was not from a bundle."""
+    name = model_name(context)
+    if not context.taps or context.boxes or context.writes or not is_bundle(Path(name)):
+        return None
+    seen = look(name, context)  # which is stored
+    found = origin(name, seen.stages[seen.last].float(), context.options.seed)
+    return None if found is None else asdict(found)
 
 
 def _beside(probe: Outcome, chosen: Outcome, name: str) -> tuple[Estimate, Estimate] | None:

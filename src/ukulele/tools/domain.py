@@ -82,6 +82,31 @@ class Domain:
         """Which rows (n, d) are unlike the training rows."""
         return np.asarray(self.distance(x) > self.limit, bool)
 
+    def frechet(self, x: Floats) -> float:
+        """The squared Fréchet distance of rows (n, d), as a normal distribution, to that of the training rows.
+
+        >>> x = np.random.default_rng(0).standard_normal((4000, 3)).astype(np.float32)
+        >>> domain = Domain.of(x, x[:300])
+        >>> round(domain.frechet(x + 2), 1), domain.frechet(x) < 0.01
+        (12.0, True)
+        """
+        mean = x.mean(0, dtype=np.float64)
+        centred = (x.astype(np.float64) - mean) / np.sqrt(max(len(x) - 1, 1))
+        along = centred @ self.axes.T
+        beside = centred - along @ self.axes
+        root = (along * np.sqrt(self.variances)) @ self.axes + np.sqrt(self.rest) * beside
+        short = np.linalg.qr(root, mode="r") if len(root) > root.shape[1] else root  # with the same singular values
+        cross = np.linalg.svd(short, compute_uv=False).sum()
+        spread = float(self.variances.sum()) + self.rest * (len(mean) - len(self.variances))
+        return float(max(0.0, ((mean - self.mean) ** 2).sum() + spread + (centred**2).sum() - 2 * cross))
+
+    def drawn(self, count: int, generator: np.random.Generator) -> Floats:
+        """Rows (count, d) from the normal distribution of these statistics."""
+        noise = generator.standard_normal((count, len(self.mean)))
+        along = noise @ self.axes.T
+        beside = (noise - along @ self.axes) * np.sqrt(self.rest)
+        return np.asarray(self.mean + (along * np.sqrt(self.variances)) @ self.axes + beside, np.float32)
+
     def arrays(self) -> dict[str, Floats]:
         """Its arrays, by name."""
         return {"mean": self.mean, "axes": self.axes, "variances": self.variances}
