@@ -58,3 +58,14 @@ def test_a_network_keeps_its_names_and_is_still_in_eval_mode(encoder_folder: Cal
     assert isinstance(layer, Dropout)
     assert not torch.equal(layer(x), x)
     assert torch.equal(layer.eval()(x), x)
+
+
+def test_the_library_s_gelu_by_its_tangent_is_done_in_one_pass() -> None:
+    from transformers.activations import ACT2FN
+
+    layers = nn.ModuleDict({"act": ACT2FN["gelu_new"]})
+    x = torch.linspace(-6, 6, 999)
+    slow = layers["act"](x)
+    quick = quicken(layers)["act"]
+    assert isinstance(quick, nn.GELU)
+    torch.testing.assert_close(quick(x), slow)

@@ -1,19 +1,24 @@
-"""Attention for short rows on the CPU: plain matrix products, which the fused kernel is slower than there."""
+"""Attention by whatever is quickest on the CPU, in memory that does not grow with the square of the tokens."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 
 from ukulele.models.dropout import drop
 
 NAME = "ukulele"
-# forward and backward of 32 rows in bf16 with dropout, one thread, 12 heads of 32: 25 tokens 6.1 ms for the fused
-# kernel's 7.9, 128 tokens 51 for 109; forward alone is about the same
-SHORT = 128  # tokens
+# up to so many tokens plain matrix products are quicker than the fused kernel on the CPU, by precision and whether
+# weights are dropped. Forward and backward, one thread: in bf16 with dropout, 32 rows, 12 heads of 32, 25 tokens 6.1 ms
+# for the kernel's 7.9, 128 tokens 51 for 109. In full precision without dropout the kernel is quicker at any length:
+# 2,048 tokens in all, 8 heads of 32, rows of 16 12 ms for 18, of 64 17 for 32, of 256 43 for 83; forward alone likewise
+SHORT = {("bf16", True): 128, ("bf16", False): 128, ("fp32", True): 128, ("fp32", False): 0}
+ROOM = 1 << 23  # scores that are there at once where the fused kernel cannot be used
 
 
 def attend(  # noqa: PLR0913 - as transformers calls it
@@ -42,38 +47,99 @@ def attend(  # noqa: PLR0913 - as transformers calls it
     dropout, scaling
         Share of the weights that is dropped; factor of the scores, 1 / sqrt(width) by default.
     position_bias
-        Added to the scores, beside the mask (T5).
+        Added to the scores, beside the mask (T5): (1, heads, tokens, tokens), or (1, heads, distances) by how far what
+        is seen stands behind what sees it, from the first token as seen by the last one on.
 
     Returns
     -------
     tuple
         (rows, tokens, heads, width), and no weights.
     """
-    causal = getattr(module, "is_causal", False) if is_causal is None else is_causal
-    attention_mask = _mask(attention_mask, position_bias, query, key, causal=causal)
-    if query.device.type != "cpu" or max(query.shape[2], key.shape[2]) > SHORT or query.shape[1] != key.shape[1]:
-        fused = scaled_dot_product_attention(
-            query, key, value, attention_mask, dropout, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
-        )
-        return fused.transpose(1, 2).contiguous(), None
+    causal = (getattr(module, "is_causal", False) if is_causal is None else is_causal) and attention_mask is None
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
-    with torch.autocast("cpu", enabled=False):
-        scores = torch.einsum("bhtd,bhsd->bhts", query * scale, key)
-        if attention_mask is not None:
-            seen = attention_mask.dtype == torch.bool
-            lowest = torch.finfo(scores.dtype).min
-            scores = scores.masked_fill(~attention_mask, lowest) if seen else scores + attention_mask
-        weights = drop(scores.softmax(-1), dropout) if dropout else scores.softmax(-1)
-        return torch.einsum("bhts,bhsd->bthd", weights.to(value.dtype), value), None
+    asked = Attention(attention_mask, position_bias, dropout, scale, causal and query.shape[2] > 1)
+    return asked.of(query, key, value), None
 
 
-def _mask(mask: Tensor | None, bias: Tensor | None, query: Tensor, key: Tensor, *, causal: bool) -> Tensor | None:
-    """What is masked, causally where nothing else is said, and the bias, as one mask; None where all is seen."""
-    tokens, seen = query.shape[2], key.shape[2]
-    if mask is None and causal and tokens > 1:
-        mask = torch.ones(tokens, seen, dtype=torch.bool, device=query.device).tril(seen - tokens)[None, None]
-    if bias is None:
-        return mask
-    if mask is None:
-        return bias
-    return bias.masked_fill(~mask, torch.finfo(bias.dtype).min) if mask.dtype == torch.bool else bias + mask
+@dataclass(frozen=True)
+class Attention:
+    """How queries attend to keys."""
+
+    mask: Tensor | None
+    bias: Tensor | None
+    dropout: float
+    scale: float
+    causal: bool
+
+    def of(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """(rows, tokens, heads, width), of (rows, heads, tokens, width) each."""
+        plain, most = self._plain_is_better(query, key) or self._materialises(query), query.shape[2]
+        size = max(1, ROOM // (query.shape[0] * query.shape[1] * key.shape[2]))
+        one = self._plain if plain else self._fused
+        if most <= size or not (plain or self.bias is not None):
+            return one(slice(0, most), query, key, value)
+        stretches = [slice(at, min(at + size, most)) for at in range(0, most, size)]
+        if not (torch.is_grad_enabled() and plain):
+            return torch.cat([one(stretch, query, key, value) for stretch in stretches], 1)
+        drops = self.dropout > 0
+        parts = [  # else all scores would be kept for the gradient
+            checkpoint(one, stretch, query, key, value, use_reentrant=False, preserve_rng_state=drops)
+            for stretch in stretches
+        ]
+        return torch.cat(parts, 1)
+
+    def _plain_is_better(self, query: Tensor, key: Tensor) -> bool:
+        precision = "bf16" if query.dtype == torch.bfloat16 else "fp32"
+        longest = max(query.shape[2], key.shape[2])
+        near = longest <= SHORT[precision, self.dropout > 0] and query.shape[1] == key.shape[1]
+        return query.device.type == "cpu" and near
+
+    def _materialises(self, query: Tensor) -> bool:
+        """Whether the fused kernel would hold all scores: the CPU's neither drops nor learns what is added.
+
+        A bias counts where it is not learned, too, so that a row's values do not depend on whether it is.
+        """
+        return query.device.type == "cpu" and (self.dropout > 0 or self.bias is not None)
+
+    def _fused(self, stretch: slice, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        grouped, whole = query.shape[1] != key.shape[1], stretch == slice(0, query.shape[2])
+        causal = self.causal and whole and query.shape[2] == key.shape[2]
+        mask = None if causal else self._added(stretch, query, key)
+        mask = mask if mask is None or mask.dtype == torch.bool else mask.to(query.dtype)
+        found = scaled_dot_product_attention(
+            query[:, :, stretch], key, value, mask, self.dropout, causal, scale=self.scale, enable_gqa=grouped
+        )
+        return found.transpose(1, 2).contiguous()
+
+    def _plain(self, stretch: slice, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        some, groups = query[:, :, stretch], query.shape[1] // key.shape[1]
+        if groups > 1:
+            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        with torch.autocast(query.device.type, enabled=False):
+            scores = torch.einsum("bhtd,bhsd->bhts", some * self.scale, key)
+            mask = self._added(stretch, query, key)
+            if mask is not None:
+                seen = mask.dtype == torch.bool
+                scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min) if seen else scores + mask
+            weights = drop(scores.softmax(-1), self.dropout) if self.dropout else scores.softmax(-1)
+            return torch.einsum("bhts,bhsd->bthd", weights.to(value.dtype), value)
+
+    def _added(self, stretch: slice, query: Tensor, key: Tensor) -> Tensor | None:
+        """Mask and bias of a stretch of queries as one mask; None where all is seen."""
+        tokens, seen = query.shape[2], key.shape[2]
+        mask, bias = self.mask, self.bias
+        if mask is not None and mask.shape[2] > 1:
+            mask = mask[:, :, stretch]
+        if self.causal:
+            at = torch.arange(stretch.start, stretch.stop, device=query.device)[:, None] + (seen - tokens)
+            mask = (torch.arange(seen, device=query.device)[None] <= at)[None, None]
+        if bias is None:
+            return mask
+        if bias.dim() == 3:  # by distance: the token t sees from the place tokens - 1 - t on
+            near = bias[:, :, tokens - stretch.stop : tokens - stretch.start - 1 + seen]
+            bias = near.unfold(2, seen, 1).flip(2)
+        else:
+            bias = bias[:, :, stretch]
+        if mask is None:
+            return bias
+        return bias.masked_fill(~mask, torch.finfo(bias.dtype).min) if mask.dtype == torch.bool else bias + mask

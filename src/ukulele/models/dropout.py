@@ -1,6 +1,13 @@
-"""Dropout on the CPU with an eighth of the random numbers, which torch draws one by one, for each element anew."""
+"""Layers of a network that others do the work of more quickly: dropout and GELU.
+
+Dropout on the CPU with an eighth of the random numbers, which torch draws one by one, for each element anew; GELU by
+its tangent in one pass, where the library has eight.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,9 +46,16 @@ def drop(x: Tensor, p: float) -> Tensor:
 
 
 def quicken(net: nn.Module) -> nn.Module:
-    """Replace every `nn.Dropout` of a network; parameters and their names stay."""
+    """Replace every layer of a network that `QUICKER` has a better one for; parameters and their names stay."""
     for module in net.modules():
         for name, child in module.named_children():
-            if type(child) is nn.Dropout:
-                setattr(module, name, Dropout(child.p).train(child.training))
+            made = QUICKER.get(f"{type(child).__module__}.{type(child).__name__}")
+            if made is not None:
+                setattr(module, name, made(child).train(child.training))
     return net
+
+
+QUICKER: Mapping[str, Callable[[Any], nn.Module]] = {  # by name, so that transformers is not imported for it
+    "torch.nn.modules.dropout.Dropout": lambda layer: Dropout(layer.p),
+    "transformers.activations.NewGELUActivation": lambda _layer: nn.GELU("tanh"),
+}

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ukulele.models.generation import generate
+from ukulele.models.speaking import taught_loss
 from ukulele.models.words import Words
 from ukulele.types import Loss, Tensors, Writing, Written
-
-ROOM = 1 << 25  # logits that are held at once where nothing is trained
 
 
 class NextToken(nn.Module):
@@ -35,11 +34,7 @@ class NextToken(nn.Module):
 
     def _computed(self, live: Tensors) -> Loss:
         taught = live["taught"][:, 1:] > 0
-        states, labels = live["x"][:, :-1][taught], live["ids"][:, 1:][taught]
-        counts = taught.sum(1)
-        losses = token_losses(self.lm_head, states, labels)
-        row = torch.arange(len(taught), device=taught.device).repeat_interleave(counts)
-        return Loss(losses.new_zeros(len(taught)).index_add(0, row, losses), counts)
+        return taught_loss(self.lm_head, live["x"][:, :-1], live["ids"][:, 1:], taught)
 
     def predict(self, live: Tensors, decoding: Writing) -> list[Written]:
         """What each row's reference cost, where it has one, and, unless nothing is to be written, how it goes on."""
@@ -80,33 +75,3 @@ class NextToken(nn.Module):
             first = marks.index(1) if 1 in marks else there
             found.append((ids[:first], [token for token, mark in zip(ids[:there], marks, strict=True) if mark]))
         return found
-
-
-def token_losses(lm_head: nn.Module, states: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy (tokens,) in nats of states (tokens, width) against the tokens that follow."""
-    weight: Any = lm_head.weight
-    if not torch.is_grad_enabled() and len(states) * len(weight) > ROOM:
-        size = max(1, ROOM // len(weight))
-        parts = zip(torch.split(states, size), torch.split(labels, size), strict=True)
-        return torch.cat([token_losses(lm_head, some, theirs) for some, theirs in parts])
-    return CrossEntropy.apply(lm_head(states).float(), labels)  # type: ignore[no-any-return]
-
-
-class CrossEntropy(torch.autograd.Function):
-    """As the library's, one loss a row, in fewer passes over the logits: they are the largest tensor of a step."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (tokens, vocabulary) and labels (tokens,) to losses (tokens,)."""
-        total = logits.logsumexp(1)
-        ctx.save_for_backward(logits, total, labels)
-        return total - logits.gather(1, labels[:, None])[:, 0]
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
-        """Probabilities, less 1 at the label."""
-        (given,) = upstream
-        logits, total, labels = ctx.saved_tensors
-        found = torch.sub(logits, total[:, None]).exp_().mul_(given[:, None])
-        found.scatter_add_(1, labels[:, None], -given[:, None])
-        return found, None

@@ -20,7 +20,7 @@ from ukulele.errors import DataError, ModelError
 from ukulele.models import generation, tied
 from ukulele.models.dropout import quicken
 from ukulele.models.seq2seq_stages import END, START, stages_of
-from ukulele.models.speaking import IGNORED, token_loss
+from ukulele.models.speaking import IGNORED, taught_loss
 from ukulele.models.words import Words, from_assets
 from ukulele.types import Card, Field, Loss, Model, Request, Tensors, Writing, Written
 
@@ -305,14 +305,19 @@ class Speaker(nn.Module):
 
     def forward(self, live: Tensors) -> Tensor:
         """Scores of all words at each place, (rows, tokens, vocabulary)."""
-        x = live["x"] if self._scale == 1.0 else live["x"] * self._scale
-        logits: Tensor = self.lm_head(x)
+        logits: Tensor = self.lm_head(self._scaled(live["x"]))
         bias = getattr(self._net[0], "final_logits_bias", None)
         return logits if bias is None else logits + bias.to(logits.device, logits.dtype)
 
+    def _scaled(self, x: Tensor) -> Tensor:
+        return x if self._scale == 1.0 else x * self._scale
+
     def loss(self, live: Tensors, target: Tensors) -> Loss:  # noqa: ARG002 - what is taught is live
         """The sum over each row's tokens; smoothed in training alone."""
-        found = token_loss(self(live), live["labels"], self._smoothing if self.training else 0.0)
+        labels, bias = live["labels"], getattr(self._net[0], "final_logits_bias", None)
+        smoothing = self._smoothing if self.training else 0.0
+        bias = None if bias is None else bias.flatten()
+        found = taught_loss(self.lm_head, self._scaled(live["x"]), labels, labels != IGNORED, smoothing, bias)
         self._last = None if self.training else (live["x"], found)
         return found
 

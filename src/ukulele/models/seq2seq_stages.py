@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 
+from ukulele.models.dropout import drop
 from ukulele.models.speaking import IGNORED
 from ukulele.types import Field, Stage, Tensors
 
@@ -36,7 +38,8 @@ def stages_of(net: Any, pad: int, start: int) -> tuple[Stage, ...]:
 
 def _absolute(stack: Any) -> tuple[nn.Module, list[nn.Module], nn.Module | None]:
     """BART and its kin."""
-    return Absolute(stack), [Plain(layer) for layer in stack.layers], getattr(stack, "layer_norm", None)
+    last = getattr(stack, "layer_norm", None)  # only where norms stand in front
+    return Absolute(stack), [Plain(layer, first=last is not None) for layer in stack.layers], last
 
 
 def _relative(stack: Any) -> tuple[nn.Module, list[nn.Module], nn.Module | None]:
@@ -74,7 +77,7 @@ class Absolute(nn.Module):
         positions = self._waves[0](ids.shape) if self.positions is None else self.positions(ids)
         x = self.tokens(ids) * self._scale + positions.to(ids.device)
         x = x if self.norm is None else self.norm(x)
-        return dropout(x, self._share, self.training)
+        return drop(x, self._share) if self.training else x
 
 
 class Embed(nn.Module):
@@ -107,14 +110,39 @@ class Target(nn.Module):
 
 
 class Plain(nn.Module):
-    """A block of BART and its kin."""
+    """A block of BART and its kin: the library's, whose dropout is a function that is slow on the CPU, spelled out."""
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, block: Any, *, first: bool) -> None:
         super().__init__()
         self.block = block
+        self._first = first  # whether norms stand in front of what is added, or behind the sum
 
     def forward(self, x: Tensor, live: Tensors, **given: Any) -> tuple[Tensor, Tensors]:  # noqa: ARG002 - as T5's
-        return self.block(x, **given), {}
+        block, memory = self.block, given.get("encoder_hidden_states")
+        x = self._added(x, block.self_attn_layer_norm, partial(_attended, block.self_attn, given["attention_mask"]))
+        if memory is not None:
+            across = partial(_attended, block.encoder_attn, given["encoder_attention_mask"], memory=memory)
+            x = self._added(x, block.encoder_attn_layer_norm, across)
+        return self._added(x, block.final_layer_norm, self._wide), {}
+
+    def _added(self, x: Tensor, norm: nn.Module, part: Callable[[Tensor], Tensor]) -> Tensor:
+        found = self._dropped(part(norm(x) if self._first else x), self.block.dropout)
+        summed: Tensor = x + found if self._first else norm(x + found)
+        return summed
+
+    def _wide(self, x: Tensor) -> Tensor:
+        block = self.block
+        found: Tensor = block.fc2(self._dropped(block.activation_fn(block.fc1(x)), block.activation_dropout))
+        return found
+
+    def _dropped(self, x: Tensor, share: float) -> Tensor:
+        return drop(x, share) if self.training and share else x
+
+
+def _attended(attention: nn.Module, mask: Tensor | None, x: Tensor, memory: Tensor | None = None) -> Tensor:
+    given = {} if memory is None else {"key_value_states": memory}
+    found: Tensor = attention(x, attention_mask=mask, **given)[0]
+    return found
 
 
 class Relative(nn.Module):
@@ -129,8 +157,8 @@ class Relative(nn.Module):
         name = "source_bias" if "encoder_hidden_states" not in given else "target_bias"
         bias = live.get(name)
         if bias is None:
-            tokens = x.shape[1]
-            bias = self._bias[0].compute_bias(tokens, tokens).to(x.device)
+            most = x.shape[1] - 1  # by distance, each once: for long rows a bias of all pairs would fill the memory
+            bias = self._bias[0].compute_bias(1, 2 * most + 1, past_seen_tokens=most)[:, :, 0].to(x.device)
         x, *_ = self.block(x, position_bias=bias, **given)
         return x, {name: bias}
 
