@@ -37,6 +37,7 @@ def fit(uke: Uke, out: Path, *args: object) -> dict[str, Any]:
     assert answer.code == 0, answer.err
     page = (out / "report.html").read_text("utf-8")
     assert "Samples" in page
+    assert "loss, nats a token" in page
     return record_of(out)
 
 

@@ -111,11 +111,13 @@ def _apart(places: Sequence[float], least: float) -> list[float]:
     return moved
 
 
-def curves(history: Sequence[Mapping[str, Any]], series: Sequence[tuple[str, str]], name: str) -> Markup:
+def curves(
+    history: Sequence[Mapping[str, Any]], series: Sequence[tuple[str, str]], name: str, across: str = "epoch"
+) -> Markup:
     """Lines over epochs, phases one behind the other; `series` are (key of the history, how it is called).
 
     The first series is drawn whole, the second dashed; the epoch whose weights were kept has a ring. A series called
-    nothing stands without a legend.
+    nothing stands without a legend. `across` says what an epoch is.
     """
     height = 180
     drawn = [
@@ -125,7 +127,7 @@ def curves(history: Sequence[Mapping[str, Any]], series: Sequence[tuple[str, str
         return Markup("")
     x = axis("epoch", range(1, len(history) + 1), at_most=6)
     whole = tuple(tick for tick in x.ticks if tick == round(tick) and tick >= 1)
-    x = Axis("epoch", x.low, x.high, whole or (1.0,), write=lambda value: f"{value:.0f}")
+    x = Axis(across, x.low, x.high, whole or (1.0,), write=lambda value: f"{value:.0f}")
     found = [real(h.get(key)) for h in history for _, key, _ in drawn]
     y = axis(name, [value for value in found if value is not None])
     marks = [_phase_borders(history, x, height)]

@@ -169,6 +169,8 @@ def training(record: Mapping[str, Any], metric: str, tasks: Mapping[str, str]) -
         Of several tasks, what the score of each is, in words; each that a candidate has is drawn by itself.
     """
     found = []
+    tokens = phrases.real(table(table(record.get("writing")).get("tokens")).get("train"))
+    across, loss = ("epoch", "loss") if not tokens else (f"epoch, of {tokens:,.0f} tokens", "loss, nats a token")
     for candidate in candidates(record):
         history = candidate["history"]
         if not history:
@@ -178,8 +180,8 @@ def training(record: Mapping[str, Any], metric: str, tasks: Mapping[str, str]) -
         own = scored or [name for name in tasks if name in candidate["test"]]
         whole = tasks[own[0]] if len(own) == 1 else metric
         pictures = [
-            charts.curves(history, [("score", "validation")], f"validation score ({whole})"),
-            charts.curves(history, losses, "loss"),
+            charts.curves(history, [("score", "validation")], f"validation score ({whole})", across),
+            charts.curves(history, losses, loss, across),
         ]
         split = scored if len(scored) > 1 else []
         pictures += [_score_curve(history, name, tasks[name]) for name in split]
