@@ -254,7 +254,8 @@ def _network(auto: Any, folder: Path | None, config: Any, options: Mapping[str, 
             )
             missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder or config.model_type} cannot be loaded: {str(error).splitlines()[0]}") from error
+        said = f"{folder or config.model_type} cannot be loaded: {str(error).splitlines()[0]}"
+        raise ModelError(said, hint=AGAIN if folder else "") from error
     finally:
         logging.set_verbosity(level)
         if bars:

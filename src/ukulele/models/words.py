@@ -136,8 +136,9 @@ class Words:
         found = self.marks.get(name)
         found = self.marks.get(other) if found is None else found
         if found is None:
+            unset = " and ".join(dict.fromkeys((name, other)))
             raise ModelError(
-                f"the tokenizer has no token for the end of a text ({name} and {other} are not set).",
+                f"the tokenizer has no token for the end of a text ({unset} not set).",
                 hint='Name it in the model\'s config.json: "eos_token_id".',
             )
         return found
