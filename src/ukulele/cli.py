@@ -47,6 +47,7 @@ def fit(
     layer: o.Layer = "auto",
     max_length: o.MaxLength = None,
     languages: o.Languages = None,
+    new_tokens: o.AddedTokens = None,
     long: o.Long = "cut",
     strategy: o.Strategy = "auto",
     budget: o.Budget = None,
@@ -93,13 +94,14 @@ def fit(
     Everything is inferred that is not said, and every inference is printed.
     """
     given = locals()
-    from ukulele.config import FitOptions, number_or_word, options_from, refuse_others
+    from ukulele.config import FitOptions, number_or_word, options_from, refuse_others, words_or_lines
     from ukulele.runs.folder import read_manifest
 
     names = FitOptions.__dataclass_fields__.keys() & given.keys()
-    lists = {"target", "text", "track", "languages", "models"}
+    lists = {"target", "text", "track", "languages", "models", "new_tokens"}
     plain: dict[str, Any] = {name: tuple(given[name] or ()) if name in lists else given[name] for name in names}
     plain |= {name: number_or_word(plain[name]) for name in ("wise_ft", "rate")}
+    plain["new_tokens"] = words_or_lines(plain["new_tokens"])
     options = FitOptions(**plain, slice=slice_by)
     if resume is not None:
         typed = {name for name in given if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}
@@ -269,7 +271,9 @@ def answer(args: list[str]) -> int:
 
 
 COMMANDS = {"fit", "check", "choose", "diagnose", "curve"}  # that have options which may be given several words
-SPREAD = frozenset({"--text", "--source", "--prompt", "--target", "-t", "--languages", "--models"})  # those options
+SPREAD = frozenset(  # those options
+    {"--text", "--source", "--prompt", "--target", "-t", "--languages", "--new-tokens", "--models"}
+)
 
 
 def _spread(args: list[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import NoneType
@@ -44,6 +44,7 @@ class FitOptions:
     layer: str = "auto"
     max_length: int | None = None
     languages: tuple[str, ...] = ()
+    new_tokens: tuple[str, ...] = ()
     long: Literal["cut", "chunk"] = "cut"
     # strategy
     strategy: str = "auto"
@@ -287,6 +288,19 @@ def number_or_word(text: str | None) -> float | str | None:
         return None if text is None else float(text)
     except ValueError:
         return text
+
+
+def words_or_lines(given: Sequence[str]) -> tuple[str, ...]:
+    """An option that takes words, or text files with one a line, as words.
+
+    >>> words_or_lines(["qubit", "qutrit", "qubit"])
+    ('qubit', 'qutrit')
+    """
+    lists = [
+        Path(one).expanduser().read_text("utf-8").splitlines() if Path(one).expanduser().is_file() else [one]
+        for one in given
+    ]
+    return tuple(dict.fromkeys(line.strip() for lines in lists for line in lines if line.strip()))
 
 
 def power(sampling: str) -> float | None:

@@ -16,7 +16,7 @@ from ukulele.diagnose.domain import (
 from ukulele.diagnose.label_errors import Suspect, doubted_classes, doubted_numbers, doubted_sets, label_errors
 from ukulele.diagnose.next_labels import next_labels, unsure_of_class, unsure_of_labels
 from ukulele.diagnose.overfitting import behind, forgetting, gap, lost, training
-from ukulele.diagnose.reading import box_labels, damaged_cache, lengths
+from ukulele.diagnose.reading import box_labels, damaged_cache, frozen_tokens, lengths
 
 __all__ = [
     "Suspect",
@@ -39,6 +39,7 @@ __all__ = [
     "forgetting",
     "frechet",
     "from_source",
+    "frozen_tokens",
     "gap",
     "label_errors",
     "lengths",

@@ -32,6 +32,23 @@ def lengths(
     ]
 
 
+def frozen_tokens(tokens: Sequence[str]) -> list[Finding]:
+    """New tokens whose embeddings are not trained."""
+    if not tokens:
+        return []
+    shown = ", ".join(tokens[:5]) + (" …" if len(tokens) > 5 else "")
+    return [
+        Finding(
+            "warning",
+            "new-tokens-frozen",
+            f"The embeddings are frozen: {len(tokens):,} new token{'s' * (len(tokens) > 1)} ({shown}) stay the mean of "
+            "their pieces.",
+            {"tokens": len(tokens)},
+            "--strategy full, or --freeze none, trains them.",
+        )
+    ]
+
+
 def box_labels(seen: Sequence[str], unseen: Sequence[str], pictures: int, file: str) -> list[Finding]:
     """Boxes that may be missing or of the wrong class, and boxes where nothing is seen.
 

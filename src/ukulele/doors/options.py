@@ -105,6 +105,15 @@ Languages = Annotated[
         "--languages",
     ),
 ]
+AddedTokens = Annotated[
+    list[str] | None,
+    _option(
+        MODEL,
+        "Words that get tokens of their own, or a text file with one a line; each begins as the mean of its pieces.",
+        "WORD…|FILE",
+        "--new-tokens",
+    ),
+]
 Long = Annotated[str, _option(MODEL, "Longer texts are cut, or read whole in chunks.", "cut|chunk")]
 
 Strategy = Annotated[

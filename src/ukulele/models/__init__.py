@@ -45,6 +45,15 @@ def load(request: Request, modality: str) -> Model:
     ModelError
         If there is no such model within reach, or it cannot read this kind of input.
     """
+    model = _named(request, modality)
+    if modality == "image" or request.name in (*CLASSICAL, *COPYING, *COUNTING):
+        return model
+    from ukulele.models import new_tokens
+
+    return new_tokens.grown(model, request)
+
+
+def _named(request: Request, modality: str) -> Model:
     if request.name in CLASSICAL:
         from ukulele.models import classical
 

@@ -170,7 +170,7 @@ def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0)
     model = assemble(net, recipe, from_assets(assets), str(config.model_type), Card("bundle"))
     cut = recipe.get("untied")
     model = model if cut is None or model.untie is None else model.untie(int(cut))
-    return _reader(model) if recipe.get("reads") else model
+    return as_reader(model) if recipe.get("reads") else model
 
 
 def resize(model: Model, request: Request) -> Model:
@@ -194,10 +194,11 @@ def reader(model: Model, request: Request) -> Model:
         raise ModelError(
             f"{model.name} continues texts: it reads one a row, not two.", hint="Name an encoder, such as minilm."
         )
-    return _reader(resize(model, replace(request, chat=False)))
+    return as_reader(resize(model, replace(request, chat=False)))
 
 
-def _reader(model: Model) -> Model:
+def as_reader(model: Model) -> Model:
+    """A decoder that ends in the mean of its tokens' states instead of a head that writes."""
     pool = Stage("pool", Summary(mean), {"pooled": Field()})
     return replace(
         model,

@@ -70,6 +70,7 @@ def _of_modality(options: FitOptions, modality: Modality) -> list[str]:
         OF_TEXTS: {
             f"--long {options.long}": options.long != "cut",
             f"--max-length {options.max_length}": options.max_length is not None,
+            f"--new-tokens {' '.join(options.new_tokens)}": bool(options.new_tokens),
         },
     }
     data = OF_PICTURES if modality == "image" else OF_TEXTS

@@ -62,6 +62,8 @@ def findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> lis
     found = [*context.data.findings, *diagnose.training(chosen.history), *diagnose.lost(chosen.history)]
     what = "training texts, or their answers," if context.writes else "training texts"
     found += diagnose.lengths(chosen.model.limit, chosen.feed.tokens("train"), what, chunks=not context.writes)
+    if chosen.cut or chosen.still:
+        found += diagnose.frozen_tokens(context.options.new_tokens)
     probe = rungs[0]
     if chosen is not probe and compare(chosen, probe, "validation").outcome == "hurt":
         found.append(diagnose.behind(chosen.candidate.name, probe.candidate.name, chosen.why))

@@ -98,6 +98,7 @@ class Context:
             chat=self.data.columns == (data.MESSAGES,),
             vocabulary=self.vocabulary,
             languages=self.languages,
+            new_tokens=self.options.new_tokens,
         )
         still = candidate.pretrained and is_still(candidate.plan)
         if not still or candidate.model not in self.pristine:

@@ -115,6 +115,7 @@ class Request:
     chat: bool = False  # its rows are conversations
     vocabulary: Mapping[str, bytes] = field(default_factory=dict)  # assets of a tokenizer, where that is known already
     languages: tuple[str, ...] = ()  # of the input and of the answer, where a model wants to be told
+    new_tokens: tuple[str, ...] = ()  # words that are to have tokens of their own
 
 
 # ---------------------------------------------------------------- tasks
