@@ -36,6 +36,7 @@ def test_values_and_gradients_are_the_library_s(
     mask: str, biased: str, short: int, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attention, "SHORT", dict.fromkeys(attention.SHORT, short))
+    monkeypatch.setattr(attention, "WHOLE", 1)
     monkeypatch.setattr(attention, "ROOM", room)  # two tokens at a time, or all
     given, bias = material()
     seen = {
@@ -68,6 +69,7 @@ def test_keys_that_several_heads_share() -> None:
 
 
 def test_what_is_dropped_is_the_same_when_stretches_are_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "WHOLE", 1)
     monkeypatch.setattr(attention, "ROOM", 2 * ROWS * HEADS * TOKENS)
     (query, key, value), _ = material()
     torch.manual_seed(1)
@@ -83,6 +85,7 @@ def test_what_is_dropped_is_the_same_when_stretches_are_computed_again(monkeypat
 def test_no_tensor_grows_with_the_square_of_the_tokens(
     dropout: float, biased: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(attention, "WHOLE", 1)
     monkeypatch.setattr(attention, "ROOM", 1 << 14)
 
     def largest(tokens: int) -> int:

@@ -18,7 +18,8 @@ NAME = "ukulele"
 # for the kernel's 7.9, 128 tokens 51 for 109. In full precision without dropout the kernel is quicker at any length:
 # 2,048 tokens in all, 8 heads of 32, rows of 16 12 ms for 18, of 64 17 for 32, of 256 43 for 83; forward alone likewise
 SHORT = {("bf16", True): 128, ("bf16", False): 128, ("fp32", True): 128, ("fp32", False): 0}
-ROOM = 1 << 23  # scores that are there at once where the fused kernel cannot be used
+# scores that are computed in one go where the fused kernel cannot be used; beyond them, those of a stretch of the row
+WHOLE, ROOM = 1 << 24, 1 << 21
 
 
 def attend(  # noqa: PLR0913 - as transformers calls it
@@ -74,7 +75,8 @@ class Attention:
     def of(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """(rows, tokens, heads, width), of (rows, heads, tokens, width) each."""
         plain, most = self._plain_is_better(query, key) or self._materialises(query), query.shape[2]
-        size = max(1, ROOM // (query.shape[0] * query.shape[1] * key.shape[2]))
+        each = query.shape[0] * query.shape[1] * key.shape[2]
+        size = most if most * each <= WHOLE else max(1, ROOM // each)
         one = self._plain if plain else self._fused
         if most <= size or not (plain or self.bias is not None):
             return one(slice(0, most), query, key, value)
