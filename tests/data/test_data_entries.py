@@ -125,7 +125,7 @@ def test_columns_of_flags(tmp_path):
 
 def test_several_targets_are_a_task_each(tmp_path):
     rows = [{**row, "stars": i % 5 + i % 3 / 2, "topic": "xyz"[i % 3]} for i, row in enumerate(sentences())]
-    data = read(rows, ReadOptions(target=("label", "stars", "topic", "label")), tmp_path)
+    data = read(rows, ReadOptions(target=("label", "stars", "topic")), tmp_path)
     assert data.targets == (
         Target("label", "classify", ("a", "b")),
         Target("stars", "regress"),
