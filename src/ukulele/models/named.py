@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ukulele.errors import ModelError
+from ukulele.models import hub
 from ukulele.models.bundle import BUNDLE_FILE, is_bundle
-from ukulele.models.hub import OFFLINE, cached, offline_installed
 
 LOCAL = "local"
 RUNS = "runs"  # where finished runs lie unless told otherwise
@@ -44,11 +44,11 @@ def local(modality: str) -> list[str]:
     models/, and finished runs in runs/.
     """
     pictures = modality == "image"
-    found = [name for name in cached() if name.startswith("timm/") == pictures]
+    found = [name for name in hub.cached() if name.startswith("timm/") == pictures]
     if pictures:
         found += [str(file) for folder in (".", "models") for file in sorted(Path(folder).glob("*.safetensors"))]
-    elif offline_installed():
-        found.insert(0, OFFLINE)
+    elif hub.offline_installed():
+        found.insert(0, hub.OFFLINE)
     return found + [str(run) for run in _runs(Path(RUNS)) if _reads(run, modality)]
 
 
