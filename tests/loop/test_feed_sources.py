@@ -42,7 +42,7 @@ def test_a_metric_without_a_value_lets_the_loss_decide(bert: Any, make_kit: Any)
 
 def test_the_history_holds_numbers_alone() -> None:
     nothing: Any = None
-    outcome = Outcome(*[nothing] * 8)
+    outcome = replace(Outcome(*[nothing] * 8), tasks={"mood": nothing})
     outcome.note(Stepped(Place(), 1, 1, {"mood": 0.5}, 8))
     outcome.note(Judged(Place(0, 1), math.inf, math.nan, False, {"mood": math.nan, "type": 0.5}))
     outcome.note(Lookahead(Place(), ("mood", "type"), ((math.nan, 0.1), (0.2, 0.3)), 0.5))
