@@ -53,3 +53,15 @@ class Step(nn.Module):
         source, result, keep = self._names
         rest = {name: value for name, value in live.items() if keep or name != source}
         return {**rest, result: self.body(live[source])}
+
+
+class Shares(nn.Module):
+    """The stem of families that were trained on values from 0 to 1, fed bytes in RGB."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, live: Tensors) -> Tensors:
+        dtype = next(self.body.parameters()).dtype
+        return {"geometry": live["geometry"], "x": self.body(live["image"].to(dtype) / 255)}

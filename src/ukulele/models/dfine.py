@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ukulele.models import letterbox, libre
-from ukulele.models.detecting import FLOOR, LEVELS, PRIOR, Held, Step, live
+from ukulele.models.detecting import FLOOR, LEVELS, PRIOR, Held, Shares, Step, live
 from ukulele.types import Head, Loss, Stage, Tensors
 
 SIZES = {(128, 512): "n", (256, 256): "s", (256, 384): "m"}  # by the encoder's width, and channels of its lowest map
@@ -54,7 +54,7 @@ def stages(net: Any) -> tuple[Stage, ...]:
     """The trunk from the stem to the encoder."""
     body = net.backbone
     read, below = [f"stage{index + 1}" for index in body.return_idx], "x"
-    found = [Stage("stem", Pixels(body.stem), live("x"))]
+    found = [Stage("stem", Shares(body.stem), live("x"))]
     for number, module in enumerate(body.stages, start=1):
         name = f"stage{number}"
         kept = [one for one in read if one < name]  # the encoder reads them
@@ -66,18 +66,6 @@ def stages(net: Any) -> tuple[Stage, ...]:
 def width(net: Any) -> int:
     """Channels of the highest map."""
     return int(net.encoder.hidden_dim)
-
-
-class Pixels(nn.Module):
-    """The stem, fed bytes in RGB: D-FINE was trained on values from 0 to 1."""
-
-    def __init__(self, body: nn.Module) -> None:
-        super().__init__()
-        self.body = body
-
-    def forward(self, live: Tensors) -> Tensors:
-        dtype = next(self.body.parameters()).dtype
-        return {"geometry": live["geometry"], "x": self.body(live["image"].to(dtype) / 255)}
 
 
 class Neck(nn.Module):

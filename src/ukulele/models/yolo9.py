@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ukulele.models import letterbox, libre
-from ukulele.models.detecting import FLOOR, LEVELS, PRIOR, Held, Step, live
+from ukulele.models.detecting import FLOOR, LEVELS, PRIOR, Held, Shares, Step, live
 from ukulele.types import Head, Loss, Stage, Tensors
 
 STRIDES = (8, 16, 32)
@@ -42,7 +42,7 @@ def stages(net: Any) -> tuple[Stage, ...]:
     b = net.backbone
     third, fourth = nn.Sequential(b.down2, b.elan2), nn.Sequential(b.down3, b.elan3)
     return (
-        Stage("stem", Pixels(nn.Sequential(b.conv0, b.conv1, b.elan1)), live("x")),
+        Stage("stem", Shares(nn.Sequential(b.conv0, b.conv1, b.elan1)), live("x")),
         Stage("b3", Step(third, "x", "b3"), live("b3")),
         Stage("b4", Step(fourth, "b3", "b4", keep=True), live("b3", "b4")),
         Stage("b5", Step(nn.Sequential(b.down4, b.elan4, b.spp), "b4", "b5", keep=True), live("b3", "b4", "b5")),
@@ -53,18 +53,6 @@ def stages(net: Any) -> tuple[Stage, ...]:
 def width(net: Any) -> int:
     """Channels of the highest map."""
     return int(net.head.cv2[-1][0].conv.in_channels)
-
-
-class Pixels(nn.Module):
-    """The stem, fed bytes in RGB: YOLO9 was trained on values from 0 to 1."""
-
-    def __init__(self, body: nn.Module) -> None:
-        super().__init__()
-        self.body = body
-
-    def forward(self, live: Tensors) -> Tensors:
-        dtype = next(self.body.parameters()).dtype
-        return {"geometry": live["geometry"], "x": self.body(live["image"].to(dtype) / 255)}
 
 
 class Neck(nn.Module):
