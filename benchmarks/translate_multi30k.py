@@ -23,7 +23,7 @@ from typing import Any
 import harness
 
 PAIRS = 2000
-SOURCE_EPOCHS, FULL_EPOCHS, EPOCHS = 10, 15, 4
+EPOCHS = 4
 PEERS = {"defaults": [], "best": ["--best"]}
 BATCH = 64
 MODEL = "config:marian-tiny"
@@ -35,19 +35,21 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="128 rows and one epoch: shows that all of it runs")
     parser.add_argument("--only", choices=("scratch", "transfer", "speed"), help="one of the three questions")
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds of the third (default %(default)s)")
+    parser.add_argument("--source-epochs", type=int, default=6, help="of the source (default %(default)s)")
+    parser.add_argument("--epochs", type=int, default=15, help="from scratch on all pairs (default %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         data = stage(options, home)
         found: dict[str, Any] = {"quick": options.quick, "machine": harness.machine()}
         if options.only in {None, "transfer", "speed"}:
-            found["source"] = fit(home, "fr", data["all"], "fr", scratch(options, SOURCE_EPOCHS))
+            found["source"] = fit(home, "fr", data["all"], "fr", scratch(options, options.source_epochs))
         if options.only in {None, "transfer"}:
             found["transfer"] = transfer(home, data["few"], options)
         if options.only in {None, "speed"}:
             found["speed"] = speed(home, data["few"], options)
         if options.only in {None, "scratch"}:
-            found["scratch"] = fit(home, "de", data["all"], "de", scratch(options, FULL_EPOCHS))
+            found["scratch"] = fit(home, "de", data["all"], "de", scratch(options, options.epochs))
     print(json.dumps(found, indent=1))
 
 
