@@ -27,6 +27,11 @@ WITHOUT_LAYOUT = {
         "max_position_embeddings": 64,
     },
 }  # fmt: skip
+WITHOUT_LAYOUT["gemma2"] = {
+    **CONFIGS["llama"], "head_dim": 8, "final_logit_softcapping": 0.5, "query_pre_attn_scalar": 8, "sliding_window": 64,
+}  # fmt: skip
+WITHOUT_LAYOUT["cohere"] = {**CONFIGS["llama"], "logit_scale": 0.0625}
+WITHOUT_LAYOUT["granite"] = {**CONFIGS["llama"], "logits_scaling": 8.0, "embedding_multiplier": 2.0}
 
 
 def prose(sentences: int, seed: int = 0) -> str:

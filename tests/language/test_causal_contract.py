@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import GPTNeoXForCausalLM
 
 from language_kit import CONFIGS, WITHOUT_LAYOUT, prose
 from ukulele import models
 from ukulele.errors import ModelError
 from ukulele.models.causal import LAYOUTS
+from ukulele.models.speaking import Bend
 from ukulele.tools.collate import collate, separate
 from ukulele.tools.packing import packed
 from ukulele.types import GOES_ON, Model, Request, Tensors, Writing
@@ -172,3 +174,19 @@ def test_a_long_prompt_is_cut_on_its_left_and_the_answer_last(decoder_folder: Fo
     assert 0 < int(row["taught"].sum()) <= 9
     assert model.lengths is not None
     assert model.lengths([(prompt, answer)])[0] > 16
+
+
+def test_what_is_done_to_scores_is_measured(decoder_folder: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {name: load(decoder_folder(name)).heads["write"]("generate").bend for name in ("cohere", "granite")}
+    assert found == {"cohere": Bend(0.0625), "granite": Bend(0.125)}
+    assert load(decoder_folder("gemma2")).heads["write"]("generate").bend == Bend(1.0, 0.5)
+    forward = GPTNeoXForCausalLM.forward
+
+    def strange(self: Any, *args: Any, **given: Any) -> Any:
+        found = forward(self, *args, **given)
+        found.logits = found.logits.abs()
+        return found
+
+    monkeypatch.setattr(GPTNeoXForCausalLM, "forward", strange)
+    with pytest.raises(ModelError, match="are not those of its last layer"):
+        load(decoder_folder("gpt_neox"))

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from largest import Largest
 from ukulele.models import speaking
-from ukulele.models.speaking import IGNORED, taught_loss, word_losses
+from ukulele.models.speaking import IGNORED, Bend, taught_loss, word_losses
 
 ROWS, TOKENS, WIDTH, VOCABULARY = 3, 7, 5, 11
 
@@ -50,6 +50,23 @@ def test_losses_and_gradients_are_those_of_the_library(smoothing: float, bias: b
     found = torch.autograd.grad((loss.sums * given).sum(), [states, *head.parameters()])
     torch.testing.assert_close(loss.sums, wanted)
     assert loss.counts.tolist() == [3, 7, 0]
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("bend", [Bend(0.25), Bend(1.0, 0.7), Bend(3.0, 2.0)])
+@pytest.mark.parametrize("counts", [(1.0, 1.0, 1.0), (0.3, 2.0, 5.0)])
+def test_scores_that_are_bent(bend: Bend, counts: tuple[float, ...]) -> None:
+    head, states, labels = material(bias=True)
+    given, scores = torch.tensor(counts), bend(head(states))
+    losses = cross_entropy(
+        scores.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none", label_smoothing=0.1
+    )
+    wanted = losses.view(labels.shape).sum(1)
+    expected = torch.autograd.grad((wanted * given).sum(), [states, *head.parameters()])
+    loss = taught_loss(head, states, labels, labels != IGNORED, 0.1, bend=bend)
+    torch.testing.assert_close(loss.sums, wanted)
+    found = torch.autograd.grad((loss.sums * given).sum(), [states, *head.parameters()])
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
 

@@ -16,6 +16,7 @@ from ukulele.errors import ModelError
 from ukulele.models.dropout import quicken
 from ukulele.models.next_token import NextToken
 from ukulele.models.passages import TEMPLATE, Reader, windows
+from ukulele.models.speaking import STRAIGHT, Bend
 from ukulele.models.stages import Norm, Summary
 from ukulele.models.tied import untie
 from ukulele.models.words import Words, from_assets
@@ -221,6 +222,7 @@ def assemble(net: nn.Module, recipe: Mapping[str, Any], words: Words, name: str,
     longest = int(getattr(config, "max_position_embeddings", None) or recipe["max_length"])
     rotary = _base(net, layout).get_submodule(layout.rotary) if layout and layout.rotary else None
     stages = tuple(_stages(net, layout))
+    bend = STRAIGHT if layout else bend_of(net, stages[0].module, name)
     return Model(
         name=name,
         net=net,
@@ -235,7 +237,7 @@ def assemble(net: nn.Module, recipe: Mapping[str, Any], words: Words, name: str,
         limit=recipe["max_length"],
         lengths=reads.lengths,
         assets=words.assets,
-        heads={"write": lambda _kind: NextToken(net, words, recipe["stops"], longest)},
+        heads={"write": lambda _kind: NextToken(net, words, recipe["stops"], longest, bend)},
         teaches=True,
         packs=layout is not None,
         windows=partial(windows, words, recipe["max_length"] - 2),  # each begins with a token, the last ends with one
@@ -248,6 +250,35 @@ def _untied(net: nn.Module, recipe: Mapping[str, Any], words: Words, known: tupl
     top: Any = net.get_output_embeddings()  # type: ignore[operator]
     untie([stage.module for stage in model.stages[:cut]], [*(stage.module for stage in model.stages[cut:]), top])
     return model
+
+
+def bend_of(net: nn.Module, body: nn.Module, name: str) -> Bend:
+    """What a network does to the scores of its last layer, measured on two tokens.
+
+    Raises
+    ------
+    ModelError
+        If it is neither a factor nor a soft cap: to train on other scores would teach another model.
+    """
+    top: Any = net.get_output_embeddings()  # type: ignore[operator]
+    ids = torch.tensor([[0, 1]], device=next(net.parameters()).device)
+    live = {"ids": ids, "token_mask": torch.ones_like(ids), "position": torch.arange(2, device=ids.device)[None]}
+    training = net.training
+    net.eval()
+    with torch.no_grad():
+        scores: Tensor = net(input_ids=ids, use_cache=False).logits.double()
+        plain: Tensor = top(body(live)["x"]).double()
+    net.train(training)
+    cap = getattr(net.config, "final_logit_softcapping", None)
+    straight = scores if cap is None else cap * (scores / cap).clamp(-1 + 1e-6, 1 - 1e-6).atanh()
+    size = float(plain.square().sum())
+    found = Bend(float(f"{float((straight * plain).sum()) / size:.6g}") if size else 1.0, cap)
+    if not torch.allclose(found(plain), scores, rtol=0.01, atol=0.01 * float(scores.std()) + 1e-6):
+        raise ModelError(
+            f"{name}: its scores are not those of its last layer, nor these times a number or softly capped.",
+            hint="Its family is not supported for writing. Choose another model.",
+        )
+    return found
 
 
 def _base(net: nn.Module, layout: Layout | None) -> nn.Module:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ukulele.models.generation import generate
-from ukulele.models.speaking import taught_loss
+from ukulele.models.speaking import Bend, taught_loss
 from ukulele.models.words import Words
 from ukulele.types import Loss, Tensors, Writing, Written
 
@@ -17,8 +17,9 @@ from ukulele.types import Loss, Tensors, Writing, Written
 class NextToken(nn.Module):
     """The vocabulary over the trunk. What is taught of a row, and what was asked, stand in the live values."""
 
-    def __init__(self, net: nn.Module, words: Words, stops: Sequence[int], limit: int) -> None:
+    def __init__(self, net: nn.Module, words: Words, stops: Sequence[int], limit: int, bend: Bend) -> None:
         super().__init__()
+        self.bend = bend
         self.lm_head: nn.Module = net.get_output_embeddings()  # type: ignore[operator]
         self._net, self.words, self._stops, self._limit = [net], words, list(stops), limit  # in a list: no submodule
         self._last: tuple[Tensor, Loss] | None = None  # where nothing is trained: the states, and what they cost
@@ -34,7 +35,7 @@ class NextToken(nn.Module):
 
     def _computed(self, live: Tensors) -> Loss:
         taught = live["taught"][:, 1:] > 0
-        return taught_loss(self.lm_head, live["x"][:, :-1], live["ids"][:, 1:], taught)
+        return taught_loss(self.lm_head, live["x"][:, :-1], live["ids"][:, 1:], taught, bend=self.bend)
 
     def predict(self, live: Tensors, decoding: Writing) -> list[Written]:
         """What each row's reference cost, where it has one, and, unless nothing is to be written, how it goes on."""
