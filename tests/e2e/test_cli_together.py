@@ -18,8 +18,11 @@ from e2e_kit import PLAIN, Answer, Death, in_a_process, record_of, rows_of, writ
 from safetensors.torch import load_file
 
 from ukulele import evaluate
+from ukulele.loop.train import NotFiniteError
 from ukulele.tasks.heads import SquaredError
+from ukulele.trial import attempt as attempt_module
 from ukulele.trial import grouping as grouping_module
+from ukulele.types import Candidate
 
 Uke = Callable[..., Answer]
 FAST = ("--strategy", "finetune", "--epochs", 2, "--batch", 16, "--rate", 0.003, "--layer", "last", "--threads", 1)
@@ -322,8 +325,32 @@ def test_a_task_whose_loss_is_no_number_costs_the_others_nothing(
     assert {"mood alone", "finetune"} <= {c["name"] for c in record["candidates"]}
     tasks = {task["name"]: task for task in record["multitask"]["tasks"]}
     assert (tasks["mood"]["single"] is None, tasks["score"]["single"] is None) == (False, True)
-    assert record["multitask"]["delta_m_percent"] is None
+    gain = record["multitask"]["delta_m_percent"]
+    assert gain["method"].startswith("mean over 1 task,")
+    assert gain["method"].endswith("; no model of its own: score")
+    assert "against a model for each but score, of which there is none." in record["multitask"]["sentence"]
     assert uke("predict", tmp_path / "run", "w1 good", "--task", "mood").code == 0
+
+
+def test_a_group_whose_loss_is_no_number_leaves_one_model_for_all(
+    sources: dict[str, Path], bert: Path, uke: Uke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart = evaluate.Grouping((("mood",), ("marks", "score")), {"mood": 0.0, "marks": 0.1, "score": 0.1})
+    real = attempt_module.attempt
+
+    def broken(candidate: Candidate, context: Any, *more: Any) -> Any:
+        if candidate.name == "marks + score":
+            raise NotFiniteError("the loss became nan in step 1", hint="A lower --rate.")
+        return real(candidate, context, *more)
+
+    monkeypatch.setattr(grouping_module, "looked_ahead", lambda outcome: apart)
+    monkeypatch.setattr(attempt_module, "attempt", broken)
+    data = [f"{name}={path}" for name, path in sources.items()]
+    fit = uke("fit", *data, "--model", bert, *FAST, "--group", "auto", "--controls", "tasks", "--out", tmp_path / "run")
+    assert fit.code == 0, fit.err
+    assert "the group marks + score is left out: the loss became nan in step 1 A lower --rate." in fit.flat
+    assert "one model for all is kept: not every group could be fitted" in fit.flat
+    assert record_of(tmp_path / "run")["multitask"]["grouping"]["carried_out"] is False
 
 
 def test_weights_tuned_on_validation(sources: dict[str, Path], bert: Path, uke: Uke, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from ukulele.story.unread import refuse_unread
 from ukulele.story.verdicts import comparisons, far, findings, from_source, gain, looked_at, verdict
 from ukulele.tools.files import write_json
 from ukulele.trial import learning, retention
-from ukulele.trial.attempt import attempt
+from ukulele.trial.attempt import attempt, spared
 from ukulele.trial.certainty import certain, told
 from ukulele.trial.context import Context, Track, is_still
 from ukulele.trial.gathering import gather
@@ -36,7 +36,7 @@ from ukulele.trial.layers import choose_layer
 from ukulele.trial.outcome import Outcome
 from ukulele.trial.pack import pack
 from ukulele.trial.rates import tuned_rate, tuned_scratch
-from ukulele.trial.repeats import repeat, spared
+from ukulele.trial.repeats import repeat
 from ukulele.trial.together import alone, compare, gained
 from ukulele.trial.weighing import tuned_weights
 from ukulele.types import Candidate, Dataset

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from ukulele import models
-from ukulele.events import Event, Judged, Lookahead, Place, Saved, Souped, Stepped
+from ukulele.events import Event, Judged, Lookahead, Place, Said, Saved, Souped, Stepped
 from ukulele.loop.assembly import Assembled, assemble, finished
 from ukulele.loop.between import Start
 from ukulele.loop.feed import Feed
@@ -245,3 +245,13 @@ def _again(outcome: Outcome, done: Mapping[str, Any], ours: Assembled, whole: Mo
     phases = tuple((what, seconds) for what, seconds in cost.pop("phases"))
     outcome.cost = Cost(**cost, phases=phases)
     return outcome
+
+
+def spared(candidate: Candidate, context: Context, what: str = "control") -> Outcome | None:
+    """The same of a candidate that the others do not need: None, and a warning, where its loss becomes no number."""
+    context.hear(Said(f"{what}: {candidate.name}"))
+    try:
+        return attempt(candidate, context)
+    except NotFiniteError as error:
+        context.hear(Said(f"the {what} {candidate.name} is left out: {error.message} {error.hint}", "warning"))
+        return None

@@ -12,7 +12,7 @@ import numpy as np
 
 from ukulele import evaluate
 from ukulele.events import Said
-from ukulele.trial.attempt import attempt
+from ukulele.trial.attempt import spared
 from ukulele.trial.context import Context
 from ukulele.trial.outcome import Outcome
 from ukulele.trial.together import delta_m, percent, signed, singles, versus
@@ -197,10 +197,12 @@ def regroup(chosen: Outcome, shown: Sequence[Outcome], context: Context) -> tupl
         return everything, fitted
     for group in found.groups:
         if answering((group,), shown, chosen) is None:
-            context.hear(Said(f"fitting {' and '.join(group)}"))
-            fitted.append(attempt(replace(chosen.candidate, name=" + ".join(group), tasks=group), context))
-            shown = [*shown, fitted[-1]]
-    parts = answering(found.groups, shown, chosen) or everything
+            one = spared(replace(chosen.candidate, name=" + ".join(group), tasks=group), context, "group")
+            fitted += [] if one is None else [one]
+    parts = answering(found.groups, [*shown, *fitted], chosen)
+    if parts is None:
+        context.hear(Said("one model for all is kept: not every group could be fitted"))
+        return everything, fitted
     gain = delta_m(parts, everything, "validation")
     better = gain is not None and gain.value > 0
     said = "no metric has a value" if gain is None else percent(gain)

@@ -14,6 +14,7 @@ from ukulele.trial.together import (
     DELTA_M,
     OUTCOMES,
     SHORT,
+    against_singles,
     best_rival,
     delta_m_seeds,
     outcome_of,
@@ -62,7 +63,7 @@ class Joint:
 def block(joint: Joint, context: Context) -> dict[str, Any]:
     """The part of the record that tells of several tasks."""
     chosen, alone, first = joint.chosen, joint.singles, joint.first
-    gain = delta_m_seeds(joint.parts, alone, "test") if len(alone) == len(first) else None
+    gain = against_singles(joint.parts, alone, "test")
     used = {id(one): one for one in (chosen, *first.values())}
     seconds = {
         "together": sum(one.cost.seconds for one in used.values()),
@@ -71,7 +72,7 @@ def block(joint: Joint, context: Context) -> dict[str, Any]:
     plan, verdicts = chosen.candidate.plan, _verdicts(joint)
     return {
         DELTA_M: None if gain is None else asdict(gain),
-        "sentence": _sentence(gain, len(first), seconds),
+        "sentence": _sentence(gain, list(first), list(alone), seconds),
         "balance": plan.balance,
         "sampling": plan.sampling,
         "weighing": context.run.manifest["decisions"].get(f"weights of {chosen.candidate.name}"),
@@ -118,15 +119,16 @@ def _verdicts(joint: Joint) -> dict[str, Compared]:
     return found
 
 
-def _sentence(gain: Estimate | None, tasks: int, seconds: Mapping[str, float]) -> str:
+def _sentence(gain: Estimate | None, tasks: Sequence[str], alone: Sequence[str], seconds: Mapping[str, float]) -> str:
     if gain is None:
-        return f"{tasks} tasks were learned together; there is no model for each to hold them against."
+        return f"{len(tasks)} tasks were learned together; there is no model for each to hold them against."
     what = OUTCOMES[outcome_of(gain)]
+    found = f"Learning {len(tasks)} tasks together {what}: Δm {percent(gain)} against a model for each"
+    without = [task for task in tasks if task not in alone]
+    if without:
+        return f"{found} but {', '.join(without)}, of which there is none."
     share = seconds["together"] / max(seconds["singles"], 1e-9)
-    return (
-        f"Learning {tasks} tasks together {what}: Δm {percent(gain)} "
-        f"against a model for each, in {100 * share:.0f} % of their time."
-    )
+    return f"{found}, in {100 * share:.0f} % of their time."
 
 
 def _task(name: str, joint: Joint, verdicts: Mapping[str, Compared], context: Context) -> dict[str, Any]:

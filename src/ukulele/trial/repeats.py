@@ -8,12 +8,11 @@ from typing import Any
 
 from ukulele import evaluate
 from ukulele.events import Said
-from ukulele.loop.train import NotFiniteError
-from ukulele.trial.attempt import attempt
+from ukulele.trial.attempt import attempt, spared
 from ukulele.trial.context import Context
 from ukulele.trial.joint import measured
 from ukulele.trial.outcome import Outcome
-from ukulele.trial.together import DELTA_M, delta_m, singles, versus
+from ukulele.trial.together import DELTA_M, against_singles, singles, versus
 from ukulele.types import Candidate, Estimate, Verdict
 
 
@@ -59,8 +58,8 @@ class Repeats:
             }
             found[split] = {name: None if one is None else asdict(one) for name, one in known.items()}
         if len(self.tasks) > 1:
-            alone = {task: _of_seed([one, *self.alone.get(task, ())], number) for task, one in singles(shown).items()}
-            gain = delta_m(dict.fromkeys(self.tasks, outcome), alone, "test") if len(alone) == len(self.tasks) else None
+            alone = {task: [_of_seed([one, *self.alone.get(task, ())], number)] for task, one in singles(shown).items()}
+            gain = against_singles({task: [outcome] for task in self.tasks}, alone, "test")
             found[DELTA_M] = None if gain is None else asdict(gain)
         return found | {"seconds": outcome.cost.seconds}
 
@@ -96,13 +95,3 @@ def _again(outcome: Outcome, context: Context) -> list[Candidate]:
         replace(candidate, name=f"{candidate.name} seed {seed}", plan=replace(plan, seed=seed, views_seed=views))
         for seed in range(plan.seed + 1, plan.seed + context.options.seeds)
     ]
-
-
-def spared(candidate: Candidate, context: Context) -> Outcome | None:
-    """A task's model of its own as a control; None where its loss becomes no number: the others' work is not lost."""
-    context.hear(Said(f"control: {candidate.name}"))
-    try:
-        return attempt(candidate, context)
-    except NotFiniteError as error:
-        context.hear(Said(f"the control {candidate.name} is left out: {error.message} {error.hint}", "warning"))
-        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -69,6 +70,17 @@ def delta_m_seeds(
         having[truth.numbers(task)] += 1 << place % 62
     blocks = [np.flatnonzero(having == kind) for kind in np.unique(having[having > 0])]
     return evaluate.delta_m_seeds(seeds, rows, blocks)
+
+
+def against_singles(
+    ours: Mapping[str, Sequence[Outcome]], alone: Mapping[str, Sequence[Outcome]], split: Split
+) -> Estimate | None:
+    """Δm against a model for each task, over the tasks that have one; its `method` names the others."""
+    without = [task for task in ours if task not in alone]
+    gain = delta_m_seeds({task: of for task, of in ours.items() if task in alone}, alone, split) if alone else None
+    if gain is None or not without:
+        return gain
+    return replace(gain, method=f"{gain.method}; no model of its own: {', '.join(without)}")
 
 
 def compare(ours: Outcome, theirs: Outcome, split: Split) -> Verdict:
