@@ -69,6 +69,7 @@ def fit(
     rank: o.Rank = None,
     alpha: o.Alpha = None,
     adapters: o.AdapterSets = "shared",
+    bits: o.Bits = None,
     seed: o.Seed = 0,
     metric: o.Metric = None,
     calibrate: o.Calibrate = None,

@@ -69,6 +69,7 @@ class FitOptions:
     rank: int | None = None  # of adapters
     alpha: float | None = None
     adapters: Literal["shared", "per-task"] = "shared"
+    bits: int | None = None  # 4 or 8, of the weights beside adapters
     budget: str | None = None  # of time for the whole run, for auto
     seed: int = 0
     seeds: int = 1  # of the chosen plan
@@ -100,6 +101,8 @@ class FitOptions:
             for name in ("alpha", "penalty", "layer_decay")
             if (value := getattr(self, name)) is not None and not value > 0
         ]
+        if self.bits is not None and (self.bits not in {4, 8} or self.strategy != "lora"):
+            faults.append(f"--bits {self.bits} with --strategy {self.strategy}: 4 or 8 was expected, with lora")
         faults += [*_of_averages(self), *_of_budget(self), *_of_models(self)]
         if self.weights == "tuned" and self.strategy == "probe":
             faults.append("--weights tuned with --strategy probe: its heads are fitted each by itself")
@@ -204,6 +207,8 @@ def _of_averages(options: FitOptions) -> Iterator[str]:
     share = options.wise_ft
     if share is not None and not (share == "auto" if isinstance(share, str) else 0 <= share <= 1):
         yield f"--wise-ft {share}: a share between 0 and 1, or auto, was expected"
+    if share is not None and options.bits is not None:
+        yield "--wise-ft with --bits: weights of few bits have no way between them"
     if share is not None and options.adapters == "per-task":
         yield "--wise-ft with --adapters per-task: choose --adapters shared"
 

@@ -57,6 +57,27 @@ def test_fit_and_predict(strategy: str, tables: Path, bert: Path, uke: Uke, tmp_
     assert answer.code == 0, answer.err
 
 
+@pytest.mark.parametrize("sets", ["shared", "per-task"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_weights_of_few_bits(
+    bits: int, sets: str, sources: dict[str, str], bert: Path, uke: Uke, tmp_path: Path
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    run, data = tmp_path / "run", [f"{name}={path}" for name, path in sources.items()]
+    args = ("--model", bert, "--strategy", "lora", "--freeze", 2, *FAST, "--bits", bits, "--adapters", sets)
+    fit = uke("fit", *data, *args, "--out", run)
+    assert fit.code == 0, fit.err
+    assert f"those beside adapters in {bits} bits" in fit.flat
+    record = record_of(run)
+    assert record["plan"]["adapters"]["bits"] == bits
+    made = load_file(next((run / "bundle").rglob("weights.safetensors")))
+    assert {value.dtype for value in made.values()} == {torch.float32}
+    assert not any("lora" in name or "plain" in name for name in made)
+    for task in sources:
+        answer = uke("predict", run, "w1 good fine w2", "--task", task)
+        assert answer.code == 0, answer.err
+
+
 def test_a_bundle_needs_no_library_of_adapters(tables: Path, bert: Path, uke: Uke, tmp_path: Path) -> None:
     run = tmp_path / "run"
     fit = uke("fit", tables / "reviews.csv", "--model", bert, "--strategy", "lora", *FAST, "--out", run)
@@ -132,11 +153,14 @@ DEATHS = [
 ]
 
 
-@pytest.mark.parametrize("sets", ["shared", "per-task"])
-def test_killed_and_resumed(sets: str, sources: dict[str, str], bert: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sets", "bits"), [("shared", None), ("per-task", None), ("shared", 4)])
+def test_killed_and_resumed(sets: str, bits: int | None, sources: dict[str, str], bert: Path, tmp_path: Path) -> None:
+    if bits is not None:
+        pytest.importorskip("bitsandbytes")
     options: dict[str, Any] = {
         "strategy": "lora", "epochs": 2, "batch": 16, "rate": 0.01, "save_every": 0.0, "threads": 1, "freeze": 2,
         "controls": "none", "layer": "last", "model": str(bert), "cache": str(tmp_path / "cache"), "adapters": sets,
+        "bits": bits,
     }  # fmt: skip
     whole, run = tmp_path / "whole", tmp_path / "run"
     data: Any = sources
@@ -153,6 +177,9 @@ def test_killed_and_resumed(sets: str, sources: dict[str, str], bert: Path, tmp_
 @pytest.mark.parametrize(
     ("args", "said"),
     [
+        (("--strategy", "dora", "--bits", 4), "--bits 4 with --strategy dora: 4 or 8 was expected, with lora"),
+        (("--strategy", "lora", "--bits", 5), "--bits 5"),
+        (("--strategy", "lora", "--bits", 4, "--wise-ft", 0.5), "--wise-ft with --bits"),
         (("--strategy", "finetune", "--rank", 4), "--rank: for --strategy lora or dora"),
         (("--strategy", "lora", "--rank", 0), "--rank 0"),
         (("--strategy", "lora", "--alpha", 0), "--alpha 0"),

@@ -169,11 +169,13 @@ def test_what_is_written_depends_on_the_seed_alone(uke: Uke, source: Path) -> No
     assert "--beams" in refused.err
 
 
-@pytest.mark.parametrize("strategy", ["lora", "full"])
+@pytest.mark.parametrize("strategy", ["lora", "lora --bits 4", "full"])
 def test_prompts_and_completions(uke: Uke, folders: Path, tmp_path: Path, strategy: str) -> None:
+    if "--bits" in strategy:
+        pytest.importorskip("bitsandbytes")
     answer = uke(
         "fit", folders / "pairs.jsonl", "--task", "generate", "--prompt", "prompt", "--target", "completion",
-        "--model", folders / "gpt2", "--strategy", strategy, "--epochs", 2, "--controls", "none",
+        "--model", folders / "gpt2", "--strategy", *strategy.split(), "--epochs", 2, "--controls", "none",
         "--out", tmp_path / "run",
     )  # fmt: skip
     assert answer.code == 0, answer.err

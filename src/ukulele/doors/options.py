@@ -211,6 +211,15 @@ Alpha = Annotated[
 AdapterSets = Annotated[
     str, _option(TRAINING, "Of several tasks all share one set of adapters, or each has its own.", "shared|per-task")
 ]
+Bits = Annotated[
+    int | None,
+    _option(
+        TRAINING,
+        "Of lora: the weights beside adapters have so few bits while these are trained (QLoRA), which takes a quarter "
+        "or an eighth of their memory; needs ukulele[quantised].",
+        "4|8",
+    ),
+]
 Gain = Annotated[
     list[float] | None,
     _option(

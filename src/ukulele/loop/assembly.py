@@ -11,7 +11,7 @@ from torch import nn
 
 from ukulele.errors import PlanError
 from ukulele.loop.private import Private, shared, tops, with_tops
-from ukulele.models.adapters import adapted, merge
+from ukulele.models.adapters import adapted, merge, narrowed
 from ukulele.types import Adapters, Head, Model, Plan, Task
 
 
@@ -40,7 +40,7 @@ def assemble(model: Model, plan: Plan, tasks: Mapping[str, Task], private: int) 
 
 
 def _common(model: Model, heads: Mapping[str, Head], adapters: Adapters) -> Assembled:
-    return Assembled(replace(model, stages=adapted(model.stages, adapters)), heads)
+    return Assembled(replace(model, stages=adapted(narrowed(model.stages, adapters), adapters)), heads)
 
 
 def _own(model: Model, heads: Mapping[str, Head], adapters: Adapters) -> Assembled:
@@ -54,10 +54,11 @@ def _own(model: Model, heads: Mapping[str, Head], adapters: Adapters) -> Assembl
         )
     private = max(1, len(names) - 1 - lowest)
     made: dict[str, Head] = {}
+    base = replace(model, stages=narrowed(model.stages, adapters))
     for name, head in heads.items():
-        stages = adapted(model.stages, adapters)[-private - 1 :]
+        stages = adapted(base.stages, adapters)[-private - 1 :]
         made[name] = Private(model, [stage.module for stage in stages], head)
-    return Assembled(replace(shared(model, private), above=tops(model, private)), made, private)
+    return Assembled(replace(shared(model, private), above=tops(base, private)), made, private)
 
 
 def finished(ours: Assembled, whole: Model) -> Assembled:

@@ -11,11 +11,13 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ukulele.errors import PlanError
+from ukulele.models import quantised
 from ukulele.types import Adapters, Stage
 
 
@@ -61,10 +63,27 @@ def adapted(stages: Sequence[Stage], adapters: Adapters) -> tuple[Stage, ...]:
     return tuple(replace(stage, module=made.get(stage.name, stage.module)) for stage in stages)
 
 
+def narrowed(stages: Sequence[Stage], adapters: Adapters) -> tuple[Stage, ...]:
+    """The same stages with weights of few bits where adapters are to stand, if those were asked for.
+
+    The stages given stay as they are; the new ones share what is not rounded.
+    """
+    if adapters.bits is None:
+        return tuple(stages)
+    found = []
+    for stage in stages:
+        module = _twin(stage.module) if stage.name in adapters.stages else stage.module
+        if module is not stage.module:
+            quantised.narrow(module, adapters.bits)
+        found.append(replace(stage, module=module))
+    return tuple(found)
+
+
 def _twin(module: nn.Module) -> nn.Module:
     """A module of the same make around the same tensors."""
-    tensors: list[Tensor] = [*module.parameters(), *module.buffers()]
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+    kept: list[Tensor | nn.Module] = [*module.parameters(), *module.buffers()]
+    kept += filter(None, map(quantised.plain, module.modules()))
+    return copy.deepcopy(module, {id(one): one for one in kept})
 
 
 def _inject(modules: nn.ModuleList, adapters: Adapters) -> None:
@@ -74,6 +93,8 @@ def _inject(modules: nn.ModuleList, adapters: Adapters) -> None:
     config = LoraConfig(
         r=adapters.rank, lora_alpha=adapters.alpha, target_modules=names, use_dora=adapters.kind == "dora"
     )
+    holder: Any = modules
+    holder.is_loaded_in_8bit, holder.is_loaded_in_4bit = adapters.bits == 8, adapters.bits == 4  # as peft asks
     with warnings.catch_warnings():  # that a layer holds its weight the other way round, which is then seen to
         warnings.filterwarnings("ignore", message="fan_in_fan_out")
         inject_adapter_in_model(config, modules)
@@ -84,27 +105,40 @@ def written_in(stages: Sequence[nn.Module]) -> Iterator[None]:
     """For a while, what adapters learned stands in the very weights they stand beside; bit for bit gone afterwards."""
     from peft.tuners.lora.layer import LoraLayer
 
-    layers = [part for stage in stages for part in stage.modules() if isinstance(part, LoraLayer)]
-    bases = [(layer, layer.get_base_layer().weight) for layer in layers]
-    kept = [(layer, weight, weight.data, weight.data.clone()) for layer, weight in bases]
+    layers: list[Any] = [part for stage in stages for part in stage.modules() if isinstance(part, LoraLayer)]
+    bases = [(layer, layer.get_base_layer()) for layer in layers]
+    weights: list[Any] = [(quantised.plain(base) or base).weight for _, base in bases]
+    kept = [(weight, weight.data, weight.data.clone()) for weight in weights]
     try:
-        for layer in layers:
-            layer.merge()
+        for layer, base in bases:
+            _write(layer, base)
         yield
     finally:
-        for layer, weight, data, values in kept:
+        for weight, data, values in kept:
             weight.data = data
             weight.data.copy_(values)
+        for layer in layers:
             layer.merged_adapters.clear()
 
 
+def _write(layer: Any, base: nn.Module) -> nn.Module:
+    """What a layer's adapter learned, into the weights that `base` stands for; returns the layer that holds them."""
+    kept = quantised.plain(base)
+    if kept is None:
+        layer.merge()
+        return base
+    quantised.write(base, layer.get_delta_weight(layer.active_adapters[0]).detach())
+    return kept
+
+
 def merge(stages: Sequence[nn.Module]) -> None:
-    """Add what adapters learned to the weights they stand beside, and take them away."""
+    """Add what adapters learned to the weights they stand beside, and take them away. Weights of few bits, which they
+    were trained beside, become what they mean in full precision.
+    """
     from peft.tuners.lora.layer import LoraLayer
 
     for stage in stages:
         for name, layer in list(stage.named_modules()):
             if isinstance(layer, LoraLayer):
-                layer.merge()
                 parent, _, last = name.rpartition(".")
-                setattr(stage.get_submodule(parent), last, layer.get_base_layer())
+                setattr(stage.get_submodule(parent), last, _write(layer, layer.get_base_layer()))

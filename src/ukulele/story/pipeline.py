@@ -17,9 +17,10 @@ from ukulele.config import FitOptions, options_from
 from ukulele.errors import RunError, UkuleleError
 from ukulele.events import Event, Hear, Judged, Said, Stepped
 from ukulele.loop.engine import Engine, Tracker, choose_device, choose_precision, refuse_absent
+from ukulele.models import quantised
 from ukulele.runs import RunFolder, read_manifest
 from ukulele.story.asked import make_tasks, refuse_for_one, refuse_for_texts, taps_of, windowed
-from ukulele.story.candidates import model_name, planned, rivals, survey, wishes_of
+from ukulele.story.candidates import is_made, model_name, planned, rivals, survey, wishes_of
 from ukulele.story.choice import with_model
 from ukulele.story.ladder import Climb
 from ukulele.story.record import Story, make_record
@@ -95,6 +96,8 @@ def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear:
 
     balance.promises(options.balance)  # an unknown name is refused now
     refuse_absent(options.track)
+    if options.bits is not None:
+        quantised.refuse_absent(options.bits, engine.device)
     dataset = read(source, options, run, tell)
     refuse_for_one(options, dataset)
     refuse_unread(options, dataset)
@@ -186,6 +189,8 @@ def ladder(context: Context) -> tuple[list[Outcome], Climb]:
         labels = sum(len(target.labels) for target in context.data.targets)
         text = f"the model knows {facts.shared} of the data's {labels} classes by name; the head is rebuilt for them"
         context.hear(Said(text + (", the rows of those it knows are kept" if facts.shared else "")))
+    if is_made(context) and context.options.model is not None:
+        context.hear(Said(f"{model_name(context)} has no weights to transfer: it is trained from scratch."))
     rungs = planned(facts, context)
     trained = any(not is_still(rival.plan) and rival.name == "scratch" for rival in rivals(facts, context))
     climb = Climb(context, facts, wishes_of(context.options, context.data), trained)

@@ -177,7 +177,8 @@ def _phase_in_words(phase: Phase, plan: Plan, facts: Facts, stop: str | None) ->
     if adapters is not None:
         whose = "each task's own adapters" if adapters.own else "adapters"
         what = f"the head and {whose} of rank {adapters.rank} ({adapters.kind}) in {_span(adapters.stages)}"
-        rest = "; frozen: all weights of the model"
+        few = f", those beside adapters in {adapters.bits} bits" if adapters.bits else ""
+        rest = f"; frozen: all weights of the model{few}"
     elif any(group.names.endswith("*bias") for group in phase.groups):
         what, rest = f"the head and the biases of {_span(trained)}", "; frozen: all other weights"
     if phase.penalty:

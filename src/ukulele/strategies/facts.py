@@ -53,6 +53,7 @@ class Wishes:
     rank: int | None = None  # of adapters
     alpha: float | None = None
     own: bool = False  # adapters for each task
+    bits: int | None = None  # of the weights beside adapters
     layer_decay: float | None = None  # of the rate, from each stage to the one below it
     penalty: float | None = None  # of l2sp
     wise_ft: float | Literal["auto"] | None = None  # the share of the way from the start that is gone

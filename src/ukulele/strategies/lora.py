@@ -45,7 +45,8 @@ def _plan(kind: Literal["lora", "dora"], facts: Facts, wishes: Wishes) -> Plan:
     rate = wishes.rate or TIMES * (LARGE_RATE if large else RATE[facts.modality])
     rank = wishes.rank or RANK
     phase = tuning(facts, replace(wishes, rate=rate), len(facts.stages))
-    adapters = Adapters(kind, stages, rank, wishes.alpha or float(SCALE * rank), wishes.own) if stages else None
+    alpha = wishes.alpha or float(SCALE * rank)
+    adapters = Adapters(kind, stages, rank, alpha, wishes.own, wishes.bits) if stages else None
     groups = (Group("*lora_*", rate), Group("head.*", rate)) if stages else (Group("head.*", rate),)
     return Plan(
         kind,

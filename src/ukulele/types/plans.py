@@ -55,6 +55,7 @@ class Adapters:
     rank: int = 8
     alpha: float = 16.0  # what they add is multiplied by alpha / rank
     own: bool = False  # a set for each task, instead of one that all tasks share
+    bits: int | None = None  # of the weights they stand beside, while they are trained; None: all
 
 
 @dataclass(frozen=True)
