@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -85,6 +86,45 @@ def kept(data: Path, flags: Sequence[str], folder: Path) -> Path:
     took = measure(Command(folder.name, lambda _: argv, lambda _said, _out: from_record(folder / "record.json")))
     note(f"{folder.name}: {took.wall:.0f} s, {took.result}")
     return folder
+
+
+def once(folder: Path | None, name: str, how: Callable[[], Json]) -> Json:
+    """A measurement that an earlier, unfinished call left in a folder, or one that is made now and left there.
+
+    The name says everything that the measurement depends on, but for the machine.
+    """
+    if folder is None:
+        return how()
+    path = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)}.json"
+    if path.is_file():
+        note(f"{name}: measured before, in {path}")
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    found = how()
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
+def reckoned(data: Path, flags: Sequence[str]) -> float:
+    """The seconds that `uke fit data` says it would take on this machine: an upper bound, for it may stop early."""
+    argv = [sys.executable, "-m", "ukulele.cli", "fit", str(data), *flags, "--dry-run"]
+    run = measure(Command("dry run", lambda _: argv, lambda said, _: {"said": said}))
+    match = re.search(r"in all\s+time\s+about (.+?) at most", run.result["said"])
+    if match is None:
+        raise RunFailedError(f"no time in {run.result['said'][-500:]!r}")
+    units = {"h": 3600, "min": 60, "s": 1}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+) (h|min|s)", match[1]))
+
+
+def piecewise(parser: argparse.ArgumentParser, rows: int) -> None:
+    """The options of a benchmark that takes hours as a whole."""
+    parser.add_argument(
+        "--rows", type=int, default=rows, help="training texts of a set, pictures a fifth; 0: all (default %(default)s)"
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="leave measurements there, and go on from those left"
+    )
+    parser.add_argument("--reckon", action="store_true", help="measure nothing, say how long it would take here")
 
 
 def from_record(path: Path) -> Json:

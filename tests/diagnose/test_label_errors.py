@@ -69,3 +69,6 @@ def test_the_finding_warns_where_many_labels_are_doubted():
     assert few.evidence["count"] == 1
     assert "a.csv:3" in few.message
     assert "suspects.csv" in few.advice
+    weak = label_errors("mood", ["a.csv:3"] * 16, 100)[0]
+    assert weak.severity == "info"
+    assert "contradicts 16 of 100 labels of 'mood' (16.0%): more than are usually wrong" in weak.message

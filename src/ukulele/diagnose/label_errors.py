@@ -16,6 +16,8 @@ TIMES = 8.0  # as probable as the label another class must be for the label to b
 FAR = 5.0  # robust standard deviations from which a number is doubted
 SHOWN = 20  # places that a finding names
 MANY = 0.03  # share of doubted rows from which it is a warning
+TOO_MANY = 0.15  # from which the probe is doubted rather than the labels: of ten well-known data sets 10 % are wrong at
+# most (Northcutt, Athalye and Mueller, 2021, arXiv:2103.14749)
 
 Floats = NDArray[np.float64]
 
@@ -137,6 +139,18 @@ def label_errors(task: str, doubted: Sequence[str], rows: int, file: str = "susp
     if not doubted:
         return []
     share = len(doubted) / rows
+    if share > TOO_MANY:
+        return [
+            Finding(
+                "info",
+                "label-errors",
+                f"A probe that has not seen the row contradicts {len(doubted):,} of {rows:,} labels of {task!r} "
+                f"({share:.1%}): more than are usually wrong, so most will be its own mistakes. The most doubtful: "
+                f"{doubted[0]}.",
+                {"task": task, "count": len(doubted), "rows": rows, "examples": list(doubted[:SHOWN])},
+                f"Look at the first of {file} alone. A model that suits these rows better doubts fewer (uke choose).",
+            )
+        ]
     return [
         Finding(
             "warning" if share > MANY else "info",

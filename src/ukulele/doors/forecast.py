@@ -48,7 +48,7 @@ def forecast(source: Any, options: FitOptions, hear: Hear) -> str:
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
     asked = make_tasks(dataset, options)
-    nowhere = RunFolder(Path("dry-run"), {"options": {}, "decisions": {}}, writes=False)
+    nowhere = RunFolder.nowhere()
     with tempfile.TemporaryDirectory(prefix="ukulele-") as folder:
         context = Context(
             options, dataset, asked, features.Cache(Path(folder)), Engine(device, precision), precision, nowhere,

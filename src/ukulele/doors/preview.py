@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,7 +34,7 @@ def preview(source: Any, options: FitOptions, hear: Hear) -> Context:
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
     cache = features.Cache(options.cache_folder, int(options.cache_budget * 2**30))
-    nowhere = RunFolder(Path("preview"), {"options": {}, "decisions": {}}, writes=False)
+    nowhere = RunFolder.nowhere()
     return Context(
         options, dataset, make_tasks(dataset, options), cache, Engine(device, precision), precision, nowhere, hear,
         taps=True,

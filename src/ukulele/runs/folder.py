@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 import shutil
 import time
@@ -42,6 +43,11 @@ class RunFolder:
         self._began = time.time()
         if writes:
             self._hold()
+
+    @classmethod
+    def nowhere(cls) -> RunFolder:
+        """A run that leaves nothing on the disk, and finds nothing there."""
+        return cls(Path(os.devnull) / "run", {"options": {}, "decisions": {}}, writes=False)
 
     @classmethod
     def create(cls, path: Path, options: Mapping[str, Any], command: str = "", *, writes: bool = True) -> RunFolder:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from ukulele.errors import ModelError
@@ -41,7 +40,7 @@ def _ranked(context: Context) -> dict[str, Any]:
             f"no model for {context.data.modality} data is on this machine.",
             hint="Name some: --models A B, a folder of .safetensors files, or a text file with one a line.",
         )
-    nowhere = RunFolder(Path("choice"), {"options": {}, "decisions": {}}, writes=False)
+    nowhere = RunFolder.nowhere()
     alone = replace(context, run=nowhere, taps=True, pristine={})
     budget = context.options.seconds
     limits = Limits(budget=None if budget is None else budget * SHARE)

@@ -19,7 +19,7 @@ from ukulele.story.measuring import Line, Sample, stored_at
 from ukulele.strategies import Facts, Wishes
 from ukulele.trial.context import Context, is_still
 from ukulele.trial.evidence import clearly_best
-from ukulele.trial.outcome import Outcome
+from ukulele.trial.outcome import SUMMED, Outcome
 from ukulele.trial.together import compare, gained
 from ukulele.types import SPLITS, Candidate, Verdict
 
@@ -148,13 +148,13 @@ class Climb:
         passes = sum(one.seconds for name, one in line.passes.items() if name not in self._passed)
         train, validation, test = (len(self.context.data.splits[split]) for split in SPLITS)
         scored = passes * test / max(1, train + validation + test)  # test rows are encoded when they are scored
-        tail = line.answer * (test + train) + scored
+        tail = line.answer * (test + min(train, SUMMED)) + scored
         fitted = line.training - planned * line.epoch + line.answer * validation
         return fitted + passes - scored, tail, planned
 
     def _measured(self, rung: Candidate) -> Line:
         """What it would take, on this machine, from a few steps that are thrown away."""
-        nowhere = RunFolder(Path("measured"), {"options": {}, "decisions": {}}, writes=False)
+        nowhere = RunFolder.nowhere()
         with tempfile.TemporaryDirectory(prefix="ukulele-") as folder:
             cache = features.Cache(Path(folder))
             thrown = replace(self.context, cache=cache, run=nowhere, hear=lambda _event: None, pristine={})

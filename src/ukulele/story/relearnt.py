@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -31,7 +30,7 @@ def relearn(context: Context) -> Curve:
     sizes, tables = sizes_of(len(rows))[-POINTS:], []
     for size in sizes:
         part = replace(context.data, splits={**context.data.splits, "train": rows.take(np.sort(drawn[:size]).tolist())})
-        nowhere = RunFolder(Path("curve"), {"options": {}, "decisions": {}}, writes=False)
+        nowhere = RunFolder.nowhere()
         apart = replace(context, data=part, run=nowhere, truths={}, pristine={})
         name, facts = model_name(apart), survey(model_name(apart), apart)
         plan = strategies.make(STRATEGY, facts, wishes_of(apart.options, part))

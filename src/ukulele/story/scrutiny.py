@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,10 +62,8 @@ def look_closer(name: str, stage: str | None, context: Context, listed: str) -> 
     """The same without a run: the probe behind a stage (None: the last) of a model is fitted, and nothing is kept."""
     wishes = wishes_of(context.options, context.data)
     plan = strategies.make("probe", survey(name, context), wishes)
-    with tempfile.TemporaryDirectory(prefix="ukulele-") as folder:
-        nowhere = RunFolder(Path(folder), {"options": {}, "decisions": {}}, writes=False)
-        probe = attempt(Candidate("probe", name, plan, stop=stage), replace(context, run=nowhere, hear=lambda _: None))
-        return scrutinise(probe, context, listed=listed)
+    unheard = replace(context, run=RunFolder.nowhere(), hear=lambda _: None)
+    return scrutinise(attempt(Candidate("probe", name, plan, stop=stage), unheard), context, listed=listed)
 
 
 def _learnt(probe: Outcome, context: Context, name: str) -> bool:
