@@ -134,15 +134,19 @@ def forgetful(model: Path, folder: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.realdata
 @pytest.mark.skipif(not (DIGITS.is_dir() and MOBILENET.is_file()), reason=f"needs {DIGITS} and {MOBILENET}")
-def test_spoken_digits_as_pictures_are_far_from_photographs(uke: Uke, tmp_path: Path) -> None:
+def test_spoken_digits_as_pictures(uke: Uke, tmp_path: Path) -> None:
+    """Photographs taught the model little that helps here: nothing is called near, and doubts fall on the probe."""
     for digit in range(10):
         (tmp_path / "digits" / str(digit)).mkdir(parents=True)
         for number, file in enumerate(sorted(DIGITS.glob(f"{digit}_*_[0-4].wav"))):
             spectrogram(file).save(tmp_path / "digits" / str(digit) / f"{number}.png")
-    options = ("--model", MOBILENET, "--budget", "1m", "--threads", 1, "--controls", "none")
+    options = ("--model", MOBILENET, "--strategy", "probe", "--threads", 1)
     _, record = fitted(uke, tmp_path / "digits", *options, out=tmp_path / "run")
-    assert codes(record)["far-domain"]["severity"] == "warning"
     assert record["test"]["accuracy"]["low"] > 0.1
+    assert "near-domain" not in codes(record)
+    doubts = codes(record)["label-errors"]
+    assert doubts["severity"] == "info"
+    assert "most will be its own mistakes" in doubts["message"]
 
 
 def spectrogram(path: Path, window: int = 256, step: int = 64) -> Image.Image:
