@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,10 +118,7 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         quantised.refuse_absent(8, "cuda:1")
     assert "7.5 or more" in refused.value.hint
 
-    def absent() -> None:
-        raise ImportError
-
-    monkeypatch.setattr(quantised, "_library", absent)
-    with pytest.raises(MissingExtraError, match="--bits 8 needs a library") as missing:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(MissingExtraError, match="--bits needs a library") as missing:
         quantised.refuse_absent(8, "cpu")
     assert "ukulele[quantised]" in missing.value.hint

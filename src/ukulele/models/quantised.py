@@ -28,10 +28,7 @@ def refuse_absent(bits: int, device: str) -> None:
     PlanError
         If the device has no kernels for weights of so few bits.
     """
-    try:
-        _library()
-    except ImportError as error:
-        raise MissingExtraError(f"--bits {bits}", "quantised") from error
+    _library()
     if device == "cpu":
         return
     least = CAPABILITY[bits]
@@ -45,7 +42,10 @@ def refuse_absent(bits: int, device: str) -> None:
 
 
 def _library() -> Any:
-    return importlib.import_module("bitsandbytes")
+    try:
+        return importlib.import_module("bitsandbytes")
+    except ImportError as error:
+        raise MissingExtraError("--bits", "quantised") from error
 
 
 def narrow(module: nn.Module, bits: int) -> None:
