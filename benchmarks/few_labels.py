@@ -19,8 +19,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200, help="training rows a task (default %(default)s)")
     parser.add_argument("--validation", type=int, default=200, help="validation rows a task (default %(default)s)")
     parser.add_argument("--balance", default="first", help="(default %(default)s)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="(default: 0 1 2)")
     options = parser.parse_args()
-    seeds = SEEDS[:1] if options.quick else SEEDS
+    seeds = options.seeds[:1] if options.quick else options.seeds
     sizes = {"train": options.rows, "dev": options.validation}
     with harness.staging() as folder:
         whole = tweets.staged(options.shared, folder, options.final)
