@@ -41,7 +41,7 @@ def main() -> None:
         options.rows = min(options.rows or 600, 600)
     found: dict[str, Any] = {"budget": options.budget, "training_rows": options.rows or "all", "sets": {}}
     with harness.staging() as folder:
-        staged = {name: stage.fewer(_staged(options, name, folder / name), options.rows) for name in options.sets}
+        staged = {name: stage.fewer(_laid_out(name, folder, options), options.rows) for name in options.sets}
         if options.reckon:
             found["seconds"] = {name: _reckoned(name, data, options) for name, data in staged.items()}
             found["all"] = sum(sum(one.values()) for one in found["seconds"].values())
@@ -56,17 +56,8 @@ def main() -> None:
     harness.report(__file__, options, found)
 
 
-def _staged(options: argparse.Namespace, name: str, folder: Path) -> Path:
-    source = options.shared / "data" / name
-    match name:
-        case "hymenoptera":
-            return stage.train_and_test(source, folder, options.final)
-        case "flowers5":
-            return stage.picture_splits(source, folder, options.final)
-        case "sst2" | "stsb":
-            return stage.csv_splits(source, folder, options.final)
-        case _:
-            return source if options.final else stage.no_dev(source, folder)
+def _laid_out(name: str, folder: Path, options: argparse.Namespace) -> Path:
+    return stage.laid_out(options.shared / "data" / name, folder / name, options.final)
 
 
 def _flags(name: str, options: argparse.Namespace) -> list[str]:

@@ -11,7 +11,6 @@ hymenoptera, each model merely probed.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -45,30 +44,14 @@ def main() -> None:
     if options.quick:
         options.strategy, options.rows = "probe", min(options.rows or 600, 600)
     with harness.staging() as folder:
-        staged = {name: stage.fewer(laid_out(name, folder / name, options), options.rows) for name in names}
+        given = {name: stage.laid_out(options.shared / "data" / name, folder / name, options.final) for name in names}
+        staged = {name: stage.fewer(data, options.rows) for name, data in given.items()}
         if options.reckon:
             seconds = {name: reckoned(name, data, options) for name, data in staged.items()}
             report({"strategy": options.strategy, "seconds": seconds, "all": sum(seconds.values())}, options)
             return
         found = {name: measured(name, data, options) for name, data in staged.items()}
     report({"strategy": options.strategy, "sets": found, **summary(list(found.values()))}, options)
-
-
-def laid_out(name: str, folder: Path, options: argparse.Namespace) -> Path:
-    """A data set's splits in a folder of their own."""
-    source = options.shared / "data" / name
-    match name:
-        case "hymenoptera":
-            return stage.train_and_test(source, folder, options.final)
-        case "flowers5":
-            return stage.picture_splits(source, folder, options.final)
-        case "sst2":
-            return stage.csv_splits(source, folder, options.final)
-        case "banking77" if not options.final:
-            return stage.no_dev(source, folder)
-        case _:
-            shutil.copytree(source, folder)
-            return folder
 
 
 def models_for(name: str, options: argparse.Namespace) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import random
+import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -51,6 +52,22 @@ def no_dev(source: Path, target: Path, size: int = 3000) -> Path:
 def write(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows])
+
+
+def laid_out(source: Path, folder: Path, final: bool) -> Path:
+    """The splits of a data set, known by the name of its folder, in a folder of their own."""
+    match source.name:
+        case "hymenoptera":
+            return train_and_test(source, folder, final)
+        case "flowers5":
+            return picture_splits(source, folder, final)
+        case "sst2" | "stsb":
+            return csv_splits(source, folder, final)
+        case "banking77" if not final:
+            return no_dev(source, folder)
+        case _:
+            shutil.copytree(source, folder)
+            return folder
 
 
 def fewer(staged: Path, rows: int) -> Path:
