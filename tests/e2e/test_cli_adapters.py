@@ -78,6 +78,14 @@ def test_weights_of_few_bits(
         assert answer.code == 0, answer.err
 
 
+def test_nothing_to_round_is_said(pictures: Path, network: Path, uke: Uke, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    args = ("--model", network, "--strategy", "lora", "--bits", 4, *FAST, "--out", tmp_path / "run")
+    refused = uke("fit", pictures, *args)
+    assert refused.code == 2
+    assert "--bits 4: no linear layer in" in refused.flat
+
+
 def test_a_bundle_needs_no_library_of_adapters(tables: Path, bert: Path, uke: Uke, tmp_path: Path) -> None:
     run = tmp_path / "run"
     fit = uke("fit", tables / "reviews.csv", "--model", bert, "--strategy", "lora", *FAST, "--out", run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,26 +139,21 @@ def label_errors(task: str, doubted: Sequence[str], rows: int, file: str = "susp
     if not doubted:
         return []
     share = len(doubted) / rows
+    severity: Literal["info", "warning"] = "warning" if MANY < share <= TOO_MANY else "info"
     if share > TOO_MANY:
-        return [
-            Finding(
-                "info",
-                "label-errors",
-                f"A probe that has not seen the row contradicts {len(doubted):,} of {rows:,} labels of {task!r} "
-                f"({share:.1%}): more than are usually wrong, so most will be its own mistakes. The most doubtful: "
-                f"{doubted[0]}.",
-                {"task": task, "count": len(doubted), "rows": rows, "examples": list(doubted[:SHOWN])},
-                f"Look at the first of {file} alone. A model that suits these rows better doubts fewer (uke choose).",
-            )
-        ]
-    return [
-        Finding(
-            "warning" if share > MANY else "info",
-            "label-errors",
-            f"{len(doubted):,} of {rows:,} labels of {task!r} ({share:.1%}) may be wrong: a probe that has not seen "
-            f"the row says otherwise. The most doubtful: {doubted[0]}.",
-            {"task": task, "count": len(doubted), "rows": rows, "examples": list(doubted[:SHOWN])},
-            f"Look at them, the first ones first: all are in {file}. Some will be the model's mistakes. Mend or leave "
-            "out the wrong ones and fit again.",
+        said = (
+            f"A probe that has not seen the row contradicts {len(doubted):,} of {rows:,} labels of {task!r} "
+            f"({share:.1%}): more than are usually wrong, so most will be its own mistakes."
         )
-    ]
+        advice = f"Look at the first of {file} alone. A model that suits these rows better doubts fewer (uke choose)."
+    else:
+        said = (
+            f"{len(doubted):,} of {rows:,} labels of {task!r} ({share:.1%}) may be wrong: a probe that has not seen "
+            "the row says otherwise."
+        )
+        advice = (
+            f"Look at them, the first ones first: all are in {file}. Some will be the model's mistakes. Mend or leave "
+            "out the wrong ones and fit again."
+        )
+    evidence = {"task": task, "count": len(doubted), "rows": rows, "examples": list(doubted[:SHOWN])}
+    return [Finding(severity, "label-errors", f"{said} The most doubtful: {doubted[0]}.", evidence, advice)]

@@ -67,15 +67,25 @@ def narrowed(stages: Sequence[Stage], adapters: Adapters) -> tuple[Stage, ...]:
     """The same stages with weights of few bits where adapters are to stand, if those were asked for.
 
     The stages given stay as they are; the new ones share what is not rounded.
+
+    Raises
+    ------
+    PlanError
+        If there is no linear layer to be rounded: convolutions are not.
     """
     if adapters.bits is None:
         return tuple(stages)
-    found = []
+    found, rounded = [], 0
     for stage in stages:
         module = _twin(stage.module) if stage.name in adapters.stages else stage.module
         if module is not stage.module:
-            quantised.narrow(module, adapters.bits)
+            rounded += quantised.narrow(module, adapters.bits)
         found.append(replace(stage, module=module))
+    if not rounded:
+        raise PlanError(
+            f"--bits {adapters.bits}: no linear layer in {', '.join(adapters.stages)}; convolutions are not rounded.",
+            hint="Leave it out.",
+        )
     return tuple(found)
 
 

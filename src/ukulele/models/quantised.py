@@ -48,16 +48,20 @@ def _library() -> Any:
         raise MissingExtraError("--bits", "quantised") from error
 
 
-def narrow(module: nn.Module, bits: int) -> None:
-    """Put layers of so few bits in the place of a module's linear ones; they round when they are put on their device.
+def narrow(module: nn.Module, bits: int) -> int:
+    """Put layers of so few bits in the place of a module's linear ones, and say how many; they round when they are put
+    on their device.
 
     The layers that were there stay as they are, and are known to the new ones: see `widened`.
     """
+    count = 0
     for name, part in list(module.named_modules()):
         turned = type(part).__name__ == "Conv1D"
         if (type(part) is nn.Linear or turned) and name.rpartition(".")[2] != WHOLE:
             parent, _, last = name.rpartition(".")
             setattr(module.get_submodule(parent), last, _made(part, bits, turned))
+            count += 1
+    return count
 
 
 def _made(layer: Any, bits: int, turned: bool) -> nn.Module:
