@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="128 rows and one epoch: shows that all of it runs")
     parser.add_argument("--only", choices=("scratch", "transfer", "speed"), help="one of the three questions")
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds of the third (default %(default)s)")
+    parser.add_argument("--source", type=Path, help="the folder of a run en→fr that is there, instead of training it")
     parser.add_argument("--source-epochs", type=int, default=6, help="of the source (default %(default)s)")
     parser.add_argument("--epochs", type=int, default=15, help="from scratch on all pairs (default %(default)s)")
     options = parser.parse_args()
@@ -42,7 +43,8 @@ def main() -> None:
         home = Path(folder)
         data = stage(options, home)
         found: dict[str, Any] = {"quick": options.quick, "machine": harness.machine()}
-        if options.only in {None, "transfer", "speed"}:
+        options.bundle = (options.source or home / "run-fr").resolve()
+        if options.source is None and options.only in {None, "transfer", "speed"}:
             found["source"] = fit(home, "fr", data["all"], "fr", scratch(options, options.source_epochs))
         if options.only in {None, "transfer"}:
             found["transfer"] = transfer(home, data["few"], options)
@@ -102,14 +104,14 @@ def fit(home: Path, name: str, data: Path, target: str, flags: list[object]) -> 
 
 def transfer(home: Path, data: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The source's model on the few pairs; the run's own control is the same network from scratch."""
-    flags: list[object] = ["--model", home / "run-fr", "--strategy", "full"]
+    flags: list[object] = ["--model", options.bundle, "--strategy", "full"]
     return fit(home, "transfer", data, "de", [*flags, *(["--epochs", 1] if options.quick else [])])
 
 
 def speed(home: Path, data: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of an epoch of the decoder alone, in alternating rounds; ours with the pass that fills the cache."""
     epochs, rounds = (2, 1) if options.quick else (EPOCHS, options.rounds)
-    flags = ["--model", home / "run-fr", "--strategy", "finetune", "--freeze", "encoder", "--controls", "none"]
+    flags = ["--model", options.bundle, "--strategy", "finetune", "--freeze", "encoder", "--controls", "none"]
     flags += ["--epochs", epochs, "--batch", 32, "--patience", epochs, "--metric", "perplexity"]
     seconds: dict[str, list[float]] = {name: [] for name in ("ours", *PEERS)}
     for number in range(rounds):
@@ -118,7 +120,7 @@ def speed(home: Path, data: Path, options: argparse.Namespace) -> dict[str, Any]
                 phases = dict(fit(home, f"speed-{number}", data, "de", flags)["candidates"][0]["phases"])
                 seconds[name].append((phases["train"] + phases.get("cache", 0.0)) / epochs)
                 continue
-            peer = [harness.PEERS / "hf_seq2seq.py", data, "--bundle", home / "run-fr", "--epochs", epochs]
+            peer = [harness.PEERS / "hf_seq2seq.py", data, "--bundle", options.bundle, "--epochs", epochs]
             asked = [sys.executable, *map(str, [*peer, *PEERS[name]])]
             said = subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout
             seconds[name].append(harness.last_json(said)["epoch"])
