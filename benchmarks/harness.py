@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -132,6 +133,17 @@ def from_record(path: Path) -> Json:
     record = json.loads(path.read_text(encoding="utf-8"))
     costs = {one["name"]: dict(one["cost"]["phases"]) for one in record["candidates"]}
     return {"accuracy": record["test"]["accuracy"]["value"], "seconds": record["cost"]["seconds"], "phases": costs}
+
+
+def training(run: Path) -> float:
+    """Seconds of a run's training, with what fills the cache, without validation: Trainer has none by itself."""
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text("utf-8").splitlines()]
+    record = json.loads((run / "record.json").read_text("utf-8"))
+    phases = dict(record["candidates"][0]["cost"]["phases"])
+    judging = 0.0
+    for before, event in pairwise(event for event in events if event["event"] in {"stepped", "judged"}):
+        judging += event["at"] - before["at"] if event["event"] == "judged" else 0.0
+    return float(phases["train"] + phases.get("cache", 0.0) - judging)
 
 
 def last_json(text: str) -> Json:
