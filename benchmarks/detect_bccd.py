@@ -1,8 +1,9 @@
 """YOLOX-nano on blood cells, from the same weights, at the same size and for the same epochs as libreyolo's trainer.
 
-Goal: mAP50 of at least .85 on the test split in ten minutes. Everything trained, and the backbone frozen, on
-both sides; the peer with its mosaic and mixup, and without. A rehearsal scores on a third of the training pictures,
-which are then not trained on. `--quick` is a rehearsal in small: does it run, and about how long is an epoch?
+Goal: mAP50 of at least .85 on the test split in ten minutes. Everything trained, and the backbone frozen, on both
+sides; the peer as it is (mosaic, mixup, a score every ten epochs), and plain: without these two, and with a score after
+every epoch, as ours has. A rehearsal scores on a third of the training pictures, which are then not trained on.
+`--quick` is a rehearsal in small: does it run, and about how long is an epoch?
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from typing import Any
 import harness
 
 PAIRS = 2000
-TIMED = 3  # epochs of the third question
+TIMED = 2  # epochs of the third question
 SCORED = 64  # pairs of its validation and test: neither is timed
 PEERS = {"defaults": [], "best": ["--best"]}
 BATCH = 64

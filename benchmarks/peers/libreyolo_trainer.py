@@ -19,7 +19,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--freeze", help="names of modules that stay as they are, with commas between")
-    parser.add_argument("--plain", action="store_true", help="without mosaic and mixup")
+    parser.add_argument("--plain", action="store_true", help="without mosaic and mixup, scored after every epoch")
+    parser.add_argument("--unscored", action="store_true", help="no score on validation: what training alone takes")
     parser.add_argument("--out", type=Path, help="ignored: nothing is kept")
     options = parser.parse_args()
 
@@ -29,7 +30,9 @@ def main() -> None:
     model = LibreYOLOX(str(options.weights), size=options.size)
     more: dict[str, Any] = {"freeze": options.freeze.split(",")} if options.freeze else {}
     if options.plain:
-        more |= {"mosaic_prob": 0.0, "mixup_prob": 0.0}
+        more |= {"mosaic_prob": 0.0, "mixup_prob": 0.0, "eval_interval": 1}
+    if options.unscored:
+        more["eval_interval"] = 0
     with tempfile.TemporaryDirectory() as folder:
         model.train(
             data=str(options.data), epochs=options.epochs, batch=options.batch, imgsz=options.side, workers=0,

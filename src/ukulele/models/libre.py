@@ -47,7 +47,11 @@ def yolox(size: str, classes: int) -> Any:
     library()
     from libreyolo.models.yolox.nn import LibreYOLOXModel
 
-    return LibreYOLOXModel(size, nb_classes=classes)
+    net = LibreYOLOXModel(size, nb_classes=classes)
+    for module in net.modules():
+        if isinstance(module, nn.SiLU):
+            module.inplace = False  # what it overwrites autograd must copy first: a twentieth of a step
+    return net
 
 
 def yolo9(size: str, classes: int, tower: int | None = None) -> Any:
