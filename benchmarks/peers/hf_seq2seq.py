@@ -1,4 +1,4 @@
-"""Peer: transformers' Seq2SeqTrainer with the encoder frozen, from the weights of a bundle; seconds of an epoch."""
+"""Peer: transformers' Seq2SeqTrainer from the weights of a bundle, its encoder frozen or not; seconds of an epoch."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--best", action="store_true")
+    parser.add_argument("--whole", action="store_true", help="the encoder is trained, too")
     parser.add_argument("--out", type=Path, help="ignored: nothing is kept")
     options = parser.parse_args()
 
@@ -36,7 +37,7 @@ def main() -> None:
     net.set_attn_implementation("sdpa")
     words = from_assets(model.assets)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words.tokenizer, pad_token="<pad>", eos_token="</s>")
-    for parameter in net.get_encoder().parameters():
+    for parameter in () if options.whole else net.get_encoder().parameters():
         parameter.requires_grad_(False)
     with (options.data / "train.csv").open(newline="", encoding="utf-8") as file:
         pairs = [(row["en"], row["de"]) for row in csv.DictReader(file)]

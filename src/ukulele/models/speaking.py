@@ -159,13 +159,13 @@ class _Gradients:
         raw = linear(states, weight, self._bias)  # bf16 under autocast
         scores = raw.float() if bend == STRAIGHT else bend(raw.float())
         turned = None if bend.cap is None or not self._any else 1 - (scores / bend.cap).square()
-        total, at = scores.logsumexp(1), labels[:, None]
-        losses = total - (1 - smoothing) * scores.gather(1, at)[:, 0]
+        logs, at = scores.log_softmax(1), labels[:, None]
+        losses = (smoothing - 1) * logs.gather(1, at)[:, 0]
         if smoothing:
-            losses = losses - smoothing * scores.mean(1)
+            losses = losses - smoothing * logs.mean(1)
         if not self._any:
             return losses
-        slope = scores.sub_(total[:, None]).exp_()  # probabilities; less the target
+        slope = logs.exp_()  # probabilities; less the target
         if smoothing:
             slope.sub_(smoothing / len(weight))
         slope.scatter_add_(1, at, slope.new_full(at.shape, smoothing - 1))
