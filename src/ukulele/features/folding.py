@@ -22,7 +22,7 @@ def fold_batchnorm(stages: nn.ModuleList, run: Callable[[], Tensor]) -> bool:
         Whether the folded stages still compute the same; where they do not, they must be thrown away.
     """
     before = run()
-    pairs = _pairs(stages, run)
+    pairs = pairs_of(stages, run)
     if not pairs:
         return True
     places = {id(child): (parent, name) for parent in stages.modules() for name, child in parent.named_children()}
@@ -30,14 +30,18 @@ def fold_batchnorm(stages: nn.ModuleList, run: Callable[[], Tensor]) -> bool:
         fused = fuse_conv_bn_eval(convolution, norm)
         convolution.weight, convolution.bias = fused.weight, fused.bias
         parent, name = places[id(norm)]
-        # timm's BatchNorm brings its dropout and activation along
-        rest = [getattr(norm, part) for part in ("drop", "act") if isinstance(getattr(norm, part, None), nn.Module)]
-        setattr(parent, name, nn.Sequential(*rest))
+        setattr(parent, name, nn.Sequential(*rest_of(norm)))
     after = run()
     return bool((after - before).abs().max() <= TOLERANCE * before.abs().max().clamp(min=1e-6))
 
 
-def _pairs(stages: nn.ModuleList, run: Callable[[], Tensor]) -> list[tuple[nn.Conv2d, Any]]:
+def rest_of(norm: Any) -> list[nn.Module]:
+    """What a BatchNorm does behind the norm: timm's brings its dropout and activation along."""
+    return [getattr(norm, part) for part in ("drop", "act") if isinstance(getattr(norm, part, None), nn.Module)]
+
+
+def pairs_of(stages: nn.Module, run: Callable[[], Tensor]) -> list[tuple[nn.Conv2d, Any]]:
+    """Each convolution with the BatchNorm that it feeds in `run`; none where a BatchNorm is fed more than once."""
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     found: list[tuple[nn.Conv2d, Any]] = []
     hooks = []

@@ -6,6 +6,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from typing import cast
 
@@ -17,12 +18,15 @@ from ukulele.events import Event, Judged, Lookahead, Place, Saved, Souped, Stepp
 from ukulele.loop import soup
 from ukulele.loop.descent import descend, look_ahead
 from ukulele.loop.engine import Engine
+from ukulele.loop.folded import folded
 from ukulele.loop.optimisers import clip, schedule
 from ukulele.loop.parts import Feed, Judgement, Part
 from ukulele.loop.phase import PhaseRun, start_phase
 from ukulele.loop.selection import changing, owners, put
 from ukulele.loop.vocabulary import compacted
 from ukulele.types import Head, Model, Plan
+
+FEW = 2  # rows that show how convolutions and BatchNorm hang together
 
 
 class NotFiniteError(UkuleleError):
@@ -83,17 +87,27 @@ def _descend(
     begin = run.restore(start) if start else Place(number)
     reduces = run.balancer is None or run.balancer.on == "losses"  # else gradients are averaged by hand
     forward = engine.wrap(run.above) if reduces else run.above
-    for epoch in range(begin.epoch, phase.epochs):
-        if run.out_of_patience(epoch - 1) or (epoch and late(Place(number, epoch))):
-            break
-        yield from _epoch(run, forward, feed, engine, epoch, begin.step if epoch == begin.epoch else 0)
-        if phase.patience is not None:
-            yield _judged(run, feed, engine, epoch)
-        yield Saved(Place(number, epoch + 1), run.state())
+    folds = phase.norm == "frozen" and engine.device == "cpu"  # elsewhere what it spares was not measured
+    with folded(run.above, lambda: _few(run, feed, engine, begin.epoch)) if folds else nullcontext():
+        for epoch in range(begin.epoch, phase.epochs):
+            if run.out_of_patience(epoch - 1) or (epoch and late(Place(number, epoch))):
+                break
+            yield from _epoch(run, forward, feed, engine, epoch, begin.step if epoch == begin.epoch else 0)
+            if phase.patience is not None:
+                yield _judged(run, feed, engine, epoch)
+            yield Saved(Place(number, epoch + 1), run.state())
     run.above.eval()
     put(run.changes, run.best_values or (run.average.values if run.average else {}))
     if len(run.kept) > 1:
         yield _souped(run, feed, engine)
+
+
+def _few(run: PhaseRun, feed: Feed, engine: Engine, epoch: int) -> Tensor:
+    """The losses of a few rows in full precision."""
+    cut = run.chosen.cut
+    numbers = next(iter(feed.steps(run.number, cut, epoch)), [])[:FEW]
+    found = run.above(engine.place(feed.part(cut, epoch, numbers)))
+    return torch.cat([loss.sums.float().flatten() for loss in found.values()])
 
 
 def _epoch(run: PhaseRun, forward: nn.Module, feed: Feed, engine: Engine, epoch: int, first: int) -> Iterator[Event]:
