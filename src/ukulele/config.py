@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ukulele.data.options import ReadOptions
 from ukulele.errors import PlanError
-from ukulele.types import Kind
+from ukulele.types import Dataset, Kind
 
 METRICS = (
     "accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "log_loss", "roc_auc",
@@ -150,6 +150,13 @@ class FitOptions:
             seed=self.seed,
             calibrate=self.calibrate,
         )
+
+    def languages_of(self, dataset: Dataset) -> tuple[str, ...]:
+        """Of a translation's source and target: as they were given, or the names of their columns."""
+        target = dataset.targets[0]
+        if self.languages or target.kind != "translate":
+            return self.languages
+        return (dataset.columns[0], target.column or target.name)
 
     @property
     def given_rate(self) -> float | None:

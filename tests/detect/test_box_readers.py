@@ -97,6 +97,38 @@ def test_the_same_pictures_for_train_and_val_are_no_splits(tmp_path):
     assert sum(map(len, data.splits.values())) == 4
 
 
+def test_a_test_split_stays_where_train_and_val_are_the_same(tmp_path):
+    folder = yolo(tmp_path / "y", GOOD, val="images", test="held")
+    (folder / "held").mkdir()
+    drawn(9)[0].save(folder / "held" / "t.png")
+    (folder / "held" / "t.txt").write_text("0 0.5 0.5 0.25 0.5\n")
+    data = read(folder, ReadOptions(), tmp_path / "c")
+    assert [row.inputs[0].stem for row in data.splits["test"]] == ["t"]
+    assert len(data.splits["train"]) + len(data.splits["validation"]) == 4
+    assert any("they train, and what it names for test is kept" in note for note in data.notes)
+
+
+def test_voc_s_list_of_train_and_val_together_trains(tmp_path):
+    write_voc(tmp_path / "voc", {"trainval": 8, "test": 3})
+    data = read(tmp_path / "voc", ReadOptions(), tmp_path / "c")
+    assert sorted(row.inputs[0].stem for row in data.splits["test"]) == ["p008", "p009", "p010"]
+    assert len(data.splits["train"]) + len(data.splits["validation"]) == 8
+
+
+def test_of_coco_s_own_annotations_those_of_instances_are_read(voc, tmp_path):
+    data = read(voc[0], ReadOptions(), tmp_path / "c")
+    convert(data, "coco", tmp_path / "out")
+    files = sorted(path for path in (tmp_path / "out").rglob("*.json"))
+    for path in files:
+        plain = json.loads(path.read_text())
+        other = {**plain, "categories": [{"id": 1, "name": "person"}]}
+        path.with_name(f"person_keypoints_{path.name}").write_text(json.dumps(other))
+        path.rename(path.with_name(f"instances_{path.name}"))
+    again = read(tmp_path / "out", ReadOptions(), tmp_path / "c2")
+    assert again.targets == data.targets
+    assert {s: len(r) for s, r in again.splits.items()} == {s: len(r) for s, r in data.splits.items()}
+
+
 def test_polygons_become_boxes(tmp_path):
     folder = yolo(tmp_path / "y", GOOD | {1: "1 0.25 0.25 0.75 0.25 0.5 0.75\n"})
     data = read(folder, ReadOptions(), tmp_path / "c")

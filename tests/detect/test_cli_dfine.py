@@ -41,6 +41,9 @@ def test_from_a_file_of_torch_to_a_detector_and_the_next(uke, tmp_path, weights)
     assert len(low) > 100
     assert all(torch.equal(before[name], after[f"net.{name}"]) for name in low)
     assert not torch.equal(before["encoder.input_proj.0.conv.weight"], after["net.encoder.input_proj.0.conv.weight"])
+    refused = uke("predict", first, tmp_path / "shapes" / "JPEGImages", "--iou", 0.5)
+    assert refused.code == 2
+    assert "--iou" in refused.err
     again = uke("evaluate", first, tmp_path / "shapes", "--json")
     told = json.loads(again.out)["test"]["map50"]["value"]
     assert told == pytest.approx(record["test"]["map50"]["value"], abs=1e-4)

@@ -164,22 +164,34 @@ def test_what_is_written_depends_on_the_seed_alone(uke: Uke, source: Path) -> No
     assert "20 tokens in" in first.err
     whole = uke("predict", source, "Anna sees", *how, "--seed", 1)
     assert "".join(whole.out.split()).startswith("".join(first.out.removeprefix("Anna sees").split()))
-    refused = uke("predict", source, "--stream", "Anna", "--beams", 3)
-    assert refused.code == 2
-    assert "--beams" in refused.err
+    for wrong in (("--beams", 3), ("--out", "said.csv"), ("--top-p", 0.9)):
+        refused = uke("predict", source, "--stream", "Anna", *wrong)
+        assert refused.code == 2
+        assert wrong[0] in refused.err
+
+
+def counts_of(record: dict[str, Any]) -> set[str]:
+    """The controls that count tokens: they are scored on the same answers as the model, byte for byte."""
+    test = record["test"]["bits_per_byte"]
+    found = {one["name"]: one["test"] for one in record["controls"] if one["name"] in {"unigram", "5-gram"}}
+    assert all(one["bits_per_byte"]["n"] == test["n"] for one in found.values())
+    assert all(0 < one["bits_per_byte"]["value"] < 8 for one in found.values())
+    return set(found)
 
 
 @pytest.mark.parametrize("strategy", ["lora", "lora --bits 4", "full"])
 def test_prompts_and_completions(uke: Uke, folders: Path, tmp_path: Path, strategy: str) -> None:
     if "--bits" in strategy:
         pytest.importorskip("bitsandbytes")
+    controls = [] if strategy == "full" else ["--controls", "none"]
     answer = uke(
         "fit", folders / "pairs.jsonl", "--task", "generate", "--prompt", "prompt", "--target", "completion",
-        "--model", folders / "gpt2", "--strategy", *strategy.split(), "--epochs", 2, "--controls", "none",
+        "--model", folders / "gpt2", "--strategy", *strategy.split(), "--epochs", 2, *controls,
         "--out", tmp_path / "run",
     )  # fmt: skip
     assert answer.code == 0, answer.err
     record = record_of(tmp_path / "run")
+    assert counts_of(record) == (set() if controls else {"unigram", "5-gram"})
     assert {"bits_per_byte", "perplexity", "rougel", "exact_match"} <= record["test"].keys()
     history = record["candidates"][0]["history"]
     assert history[-1]["validation_loss"] < history[0]["validation_loss"]
@@ -190,11 +202,12 @@ def test_prompts_and_completions(uke: Uke, folders: Path, tmp_path: Path, strate
 def test_conversations_by_the_model_s_template(uke: Uke, folders: Path, tmp_path: Path) -> None:
     answer = uke(
         "fit", folders / "chats.jsonl", "--task", "generate", "--model", folders / "llama", "--strategy", "full",
-        "--epochs", 2, "--controls", "none", "--out", tmp_path / "run",
+        "--epochs", 2, "--out", tmp_path / "run",
     )  # fmt: skip
     assert answer.code == 0, answer.err
     assert "no answer of the assistant" in answer.err
     record = record_of(tmp_path / "run")
+    assert counts_of(record) == {"unigram", "5-gram"}
     assert record["data"]["inputs"] == ["messages"]
     assert record["data"]["quarantined"] == 1
     assert all(sample["source"].startswith("user: Who ") for sample in record["writing"]["samples"])

@@ -53,6 +53,22 @@ def test_what_the_assistant_says_is_taught_and_nothing_else(template: str, taugh
     assert template == FORGETFUL or split(template, TALK[:3])[0].startswith(asked)
 
 
+def test_templates_may_use_all_that_the_library_gives_them() -> None:
+    template = (
+        "{{ strftime_now('%Y') }}{% for m in messages %}{% if m.role == 'system' %}{% continue %}{% endif %}"
+        "<{{ m.role }}>{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    whole, found = split(template, TALK)
+    assert found == ["Anna.", "Today."]
+    assert whole[4:] == "<user>Who?<assistant>Anna.<user>When?<assistant>Today."
+
+
+def test_a_template_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(ModelError, match=r"template cannot be read.*endfor"):
+        split("{% for m in messages %}", TALK)
+
+
 def test_a_template_may_refuse() -> None:
     with pytest.raises(ModelError, match="the user begins"):
         split(STRICT, TALK)

@@ -167,7 +167,9 @@ AVERAGED = Plan(
     tuple(replace(phase, average=0.9, plain=1) for phase in STATISTICS.phases),
     views=2,
 )
+FOLDED = Plan("folded", tuple(replace(phase, norm="frozen", patience=None) for phase in STATISTICS.phases))
 RESUMED = [(TWO, "bert"), (PROBE_FIRST, "bert"), (STATISTICS, "network"), (PULLED, "bert"), (AVERAGED, "network")]
+RESUMED += [(FOLDED, "network")]
 
 
 @pytest.mark.parametrize(("plan", "family"), RESUMED, ids=lambda v: str(v)[:30])
@@ -190,6 +192,36 @@ def test_a_run_resumed_from_any_state_ends_bit_identical(
         rest = again.train(Saved(place, load_tree(file)))
         assert differing(expected, again.state()) == set(), place
         assert [e for e in rest if not isinstance(e, Saved)] == [e for e in events[seen:] if e in told], place
+
+
+@pytest.mark.parametrize(("plan", "expected"), [(FOLDED, True), (STATISTICS, False)], ids=["frozen", "trained"])
+def test_norms_that_follow_no_data_are_folded_while_it_trains(
+    network: Any, make_kit: Any, plan: Plan, expected: bool
+) -> None:
+    kit = make_kit(network(), plan)
+    modules = [part for stage in kit.model.stages for part in stage.module.modules()]
+    seen = set()
+    for event in train(kit.model, kit.heads, kit.plan, kit.feed, kit.engine):
+        if isinstance(event, Stepped):
+            seen.add(any("forward" in part.__dict__ for part in modules))
+    assert seen == {expected}
+    assert not any("forward" in part.__dict__ for part in modules)
+    events = train(kit.model, kit.heads, kit.plan, kit.feed, kit.engine)
+    next(event for event in events if isinstance(event, Stepped))
+    events.close()  # type: ignore[attr-defined]
+    assert not any("forward" in part.__dict__ for part in modules)
+
+
+def test_folded_it_learns_what_it_would_have(network: Any, make_kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from contextlib import nullcontext
+
+    kits = [make_kit(network(), FOLDED) for _ in range(2)]
+    kits[0].train()
+    monkeypatch.setattr("ukulele.loop.train.folded", lambda _above, _losses: nullcontext())
+    kits[1].train()
+    ours, plain = (kit.state() for kit in kits)
+    assert all(torch.allclose(ours[name], plain[name], rtol=1e-3, atol=1e-4) for name in plain)
+    assert any(not torch.equal(ours[name], plain[name]) for name in plain)
 
 
 def test_states_are_of_the_tensors_that_are_trained_where_the_model_moves(bert: Any, make_kit: Any) -> None:

@@ -69,6 +69,10 @@ def test_from_a_configuration_to_answers_scores_and_the_next_task(uke: Uke, tmp_
     assert [answer.code for answer in said] == [0, 0, 0]
     drawn = [uke("predict", run, "The dog sleeps here.", "--temperature", 2, "--seed", seed).out for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
+    streamed = uke("predict", run, "--stream", "The dog sleeps here.")
+    assert streamed.code == 0, streamed.err
+    assert "".join(streamed.out.split()) == "".join(said[0].out.split())
+    assert "tokens in" in streamed.err
     answer = uke("predict", run, sentences / "test.csv", "--out", tmp_path / "said.jsonl")
     assert answer.code == 0, answer.err
     lines = [json.loads(line) for line in (tmp_path / "said.jsonl").read_text("utf-8").splitlines()]
@@ -152,6 +156,8 @@ def test_check_counts_texts_and_answers(uke: Uke, tmp_path: Path, sentences: Pat
     answer = uke("check", *asked(sentences, short))
     assert answer.code == 0, answer.err
     assert "longer than the model's 9 tokens" in answer.out
+    relative = uke("check", *asked(sentences, folder(tmp_path / "relative", "t5"), "--max-length", 8))
+    assert "longer than the model's 8 tokens" in relative.out
 
 
 def test_models_that_can_be_made_are_listed(uke: Uke) -> None:
@@ -239,6 +245,9 @@ def test_what_makes_no_sense_where_texts_are_written(uke: Uke, sentences: Path, 
     assert "--strategy probe" in refused(uke, *asked(sentences, t5, "--strategy", "probe"))
     assert "--long chunk" in refused(uke, *asked(sentences, t5, "--long", "chunk"))
     assert "unknown metric" in refused(uke, *asked(sentences, t5, "--metric", "accuracy"))
+    assert "cannot be told languages" in refused(uke, *asked(sentences, t5, "--languages", "en", "de"))
+    summarised = (sentences, "--task", "summarise", "--text", "en", "--target", "de", "--model", t5)
+    assert "--languages: for --task translate" in refused(uke, *summarised, "--languages", "en", "de")
 
 
 def test_a_bundle_that_writes_is_no_encoder(uke: Uke, tmp_path: Path, sentences: Path, t5: Path) -> None:

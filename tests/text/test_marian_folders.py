@@ -70,6 +70,26 @@ def test_both_tokenizers_stand_in_the_bundle(published: Path, tmp_path: Path) ->
     assert before["labels"].tolist() == after["labels"].tolist() != before["ids"].tolist()
 
 
+def test_a_model_of_several_targets_is_told_which(published: Path, tmp_path: Path) -> None:
+    import shutil
+
+    several = tmp_path / "several"
+    shutil.copytree(published, several)
+    numbers = json.loads((several / "vocab.json").read_text("utf-8"))
+    taken = [word for word in numbers if word not in {"</s>", "<unk>", "<pad>"}][:2]
+    for word, code in zip(taken, (">>deu<<", ">>fra<<"), strict=True):
+        numbers[code] = numbers.pop(word)
+    (several / "vocab.json").write_text(json.dumps(numbers), "utf-8")
+    for wanted, code in (("de", ">>deu<<"), ("fra", ">>fra<<")):
+        model = models.load(request(several, languages=("en", wanted)), "text")
+        (row,) = model.encode([("The dog runs here.", "x")], [0])
+        assert row["ids"][0] == numbers[code]
+        assert row["labels"][0] != numbers[code]
+    with pytest.raises(ModelError, match=r"no language 'es'") as caught:
+        models.load(request(several, languages=("en", "es")), "text")
+    assert ">>fra<<" in str(caught.value.hint)
+
+
 def test_a_damaged_file_is_named(published: Path, tmp_path: Path) -> None:
     import shutil
 

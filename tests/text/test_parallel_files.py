@@ -66,3 +66,20 @@ def test_a_separator_of_unicode_ends_no_line(tmp_path: Path) -> None:
     folder = write(tmp_path / "pairs", train_en=sentences(40, "a"), train_de=texts)
     found = data.read(folder, ASKED, tmp_path / "cache")
     assert all("\u2028" in row.targets["de"] for row in found.splits["train"])
+
+
+def test_a_split_in_one_language_alone_is_refused(tmp_path: Path) -> None:
+    folder = write(
+        tmp_path / "pairs", train_en=sentences(30, "a"), train_de=sentences(30, "b"), test_en=sentences(6, "c")
+    )
+    with pytest.raises(DataError, match=r"test\.en is alone.*") as caught:
+        data.read(folder, ASKED, tmp_path / "cache")
+    assert "test.de" in str(caught.value.hint)
+
+
+def test_files_that_are_no_split_are_named(tmp_path: Path) -> None:
+    folder = write(
+        tmp_path / "pairs", train_en=sentences(60, "a"), train_de=sentences(60, "b"), extra_en=sentences(6, "c")
+    )
+    found = data.read(folder, ASKED, tmp_path / "cache")
+    assert any("Not read: extra.en" in note for note in found.notes)

@@ -192,6 +192,26 @@ def test_the_stored_states_are_those_that_are_computed(model: Model) -> None:
         assert torch.equal(row["memory"], memory[: len(row["memory"])])
 
 
+def test_what_stands_before_the_text_follows_the_task(tmp_path: Path) -> None:
+    params = {
+        "translation_en_to_de": {"prefix": "translate English to German: "},
+        "translation_en_to_fr": {"prefix": "translate English to French: "},
+        "summarization": {"prefix": "summarize: "},
+    }
+    where = folder(tmp_path / "t5", "t5", task_specific_params=params)
+    model = models.load(request(where, languages=("en", "de")), "text")
+    assert model.recipe["prefix"] == "translate English to German: "
+    head = model.heads["write"]("translate")
+    write_bundle(tmp_path / "b", model, {"de": head}, {"tasks": {"de": {}}}, {"inputs": [], "answers": []})  # type: ignore[dict-item]
+    for languages, writes, expected in (
+        (("en", "fr"), "translate", "translate English to French: "),
+        ((), "summarise", "summarize: "),
+        (("en", "es"), "translate", ""),
+    ):
+        asked = Request(str(tmp_path / "b"), writes=writes, languages=languages)
+        assert models.load(asked, "text").recipe["prefix"] == expected
+
+
 @pytest.mark.parametrize("name", sorted(LANGUAGES))
 def test_a_language_the_model_lacks_is_named(name: str, tmp_path: Path) -> None:
     from dataclasses import replace

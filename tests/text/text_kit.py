@@ -75,4 +75,5 @@ def folder(path: Path, family: str, seed: int = 0, count: int = 60, **changed: A
 
 
 def request(path: Path | str, family: str = "", **changed: Any) -> Request:
-    return Request(str(path), writes="translate", languages=LANGUAGES.get(family, ()), rows=rows(60), **changed)
+    told: dict[str, Any] = {"languages": LANGUAGES.get(family, ()), **changed}
+    return Request(str(path), writes="translate", rows=rows(60), **told)

@@ -29,14 +29,15 @@ OTHERS = frozenset(
 def find(folder: Path) -> dict[str, Sides]:
     """Files of one name with several languages for an ending: by name, and then by ending.
 
-    A folder with "train.en", "train.de" and "README.md" has {"train": {"de": …, "en": …}}.
+    A folder with "train.en", "train.de" and "README.md" has {"train": {"de": …, "en": …}}. Where one name has several
+    endings, names with one alone are there, too.
     """
     found: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.iterdir()):
         ending = path.suffix.removeprefix(".")
         if path.is_file() and ENDING.fullmatch(ending) and ending.lower() not in OTHERS and path.name[0] != ".":
             found.setdefault(path.stem, {})[ending] = path
-    return {stem: sides for stem, sides in found.items() if len(sides) > 1}
+    return {**found} if any(len(sides) > 1 for sides in found.values()) else {}
 
 
 def read_parallel(sides: Sides) -> Reader:

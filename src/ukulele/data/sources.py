@@ -131,10 +131,20 @@ def _folder(path: Path, cache: Path | None) -> Loaded:
 
 
 def _parallel(path: Path, found: Mapping[str, parallel.Sides], cache: Path | None) -> Loaded:
-    named = {stem: sides for stem, sides in found.items() if split_name(stem)} or found
-    if named is found and len(found) > 1:
+    named = {stem: sides for stem, sides in found.items() if split_name(stem)}
+    for stem, both in named.items():
+        if len(both) == 1:
+            ((ending, file),) = both.items()
+            others = {one for languages in found.values() for one in languages} - {ending}
+            wanted = " or ".join(f"{stem}.{other}" for other in sorted(others))
+            raise DataError(
+                f"{file} is alone: a file with the same lines in another language was expected beside it.",
+                hint=f"Add {wanted}, or move {file.name} elsewhere.",
+            )
+    named = named or {stem: sides for stem, sides in found.items() if len(sides) > 1}
+    if len(named) > 1 and not any(split_name(stem) for stem in named):
         raise DataError(
-            f"{path}: which of {', '.join(found)} trains?", hint="Expected names such as train, val and test."
+            f"{path}: which of {', '.join(named)} trains?", hint="Expected names such as train, val and test."
         )
     stamps = [
         (str(one.resolve()), str(one), one.stat().st_size, one.stat().st_mtime_ns)
@@ -145,9 +155,11 @@ def _parallel(path: Path, found: Mapping[str, parallel.Sides], cache: Path | Non
     files = tuple(map(parallel.name_of, sides))
     stored = store(lambda: [parallel.read_parallel(one) for one in sides], files, ["parallel", stamps], cache)
     splits = [split_name(stem) for stem in named]
-    notes = (f"Parallel files of {path.name}: {', '.join(Path(file).name for file in files)}.",)
+    notes = [f"Parallel files of {path.name}: {', '.join(Path(file).name for file in files)}."]
+    left = [file.name for stem, both in found.items() if stem not in named for file in both.values()]
+    notes += [f"Not read: {', '.join(left)}."] * bool(left)
     given = _given(stored.frame, splits) if any(splits) else None
-    return Loaded(path.resolve().name, stored.frame, given, stored.bad, notes, stored.findings)
+    return Loaded(path.resolve().name, stored.frame, given, stored.bad, tuple(notes), stored.findings)
 
 
 def _without_rows(frame: Frame) -> Iterator[Finding]:

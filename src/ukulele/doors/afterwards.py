@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from ukulele.doors import options as o
-from ukulele.errors import RunError
+from ukulele.errors import PlanError, RunError
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -37,9 +37,17 @@ def predict(
     given = {"confidence": conf, "overlap": iou, "beams": beams, "temperature": temperature, "top_p": top_p}
     given |= {"tokens": max_new_tokens, "seconds": seconds, "seed": seed}
     decoding = {name: value for name, value in given.items() if value is not None}
+    if top_p is not None and not temperature:
+        raise PlanError("--top-p without --temperature: nothing is drawn.", hint="Add --temperature, such as .8.")
     if stream:
         from ukulele.doors.streaming import stream_to
 
+        rest = {"--out": target, "--text": text, "--task": task, "--draw": draw, "--abstain": abstain}
+        if unused := [name for name, value in rest.items() if value]:
+            raise PlanError(
+                f"--stream with {', '.join(unused)}: it writes each text that is given to the screen.",
+                hint="Leave --stream out to answer rows of a file, or to write to one.",
+            )
         stream_to(run, inputs, (precision, device), err, decoding)
         return
     places = (_tuple(text), _tuple(task), (precision, device), (out, err))

@@ -47,6 +47,9 @@ def _written(dataset: Dataset, options: FitOptions) -> list[Finding]:
     target = dataset.targets[0].name
     pairs = ((row.inputs[0], row.targets[target]) for rows in dataset.splits.values() for row in rows)
     chat = dataset.columns == (data.MESSAGES,)
-    request = Request(options.model or "", max_length=options.max_length, writes=dataset.targets[0].kind, chat=chat)
+    request = Request(
+        options.model or "", max_length=options.max_length, writes=dataset.targets[0].kind, chat=chat,
+        languages=options.languages_of(dataset),
+    )  # fmt: skip
     limit, counts = counting.written(request, pairs)
     return diagnose.lengths(limit, counts, "texts, or their answers,", chunks=False)

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from rich.console import Console
 
@@ -16,10 +16,13 @@ from ukulele.trial.predict import Grouped, load_model
 UNFINISHED = "\ufffd"  # what a letter decodes to of which only some bytes are there yet
 
 
+Text: TypeAlias = Callable[[Sequence[int]], str]  # how tokens read
+
+
 class Speaker:
     """Says the tokens that it is given as text, as soon as whole letters are there."""
 
-    def __init__(self, text: Callable[[Sequence[int]], str], say: Callable[[str], object]) -> None:
+    def __init__(self, text: Text, say: Callable[[str], object]) -> None:
         self._text, self._say = text, say
         self._ids: list[int] = []
         self._said = ""
@@ -51,35 +54,36 @@ class Speaker:
 def stream_to(
     run: Path, prompts: Sequence[str], machine: tuple[str, str], err: Console, decoding: Mapping[str, Any]
 ) -> None:
-    """Write each prompt and, token by token, how it goes on; how many tokens a second that were goes to `err`.
+    """Write each prompt and, token by token, how it goes on, or what it is translated or summed up to; how many
+    tokens a second that were goes to `err`.
 
     Raises
     ------
     PlanError
-        If the run's model does not continue texts, or is asked for several at once.
+        If the run's model does not write texts, or is asked for several at once.
     """
     if decoding.get("beams", 1) != 1:
         raise PlanError("--stream writes one text as it comes: beams follow several.", hint="Leave --beams out.")
     predictor = load_model(run, *machine)
-    if isinstance(predictor, Grouped) or not all(hasattr(head, "write") for head in predictor.heads.values()):
-        raise PlanError(f"--stream: the model of {run} does not continue texts.", hint="Leave --stream out.")
+    if isinstance(predictor, Grouped) or not all(hasattr(head, "stream") for head in predictor.heads.values()):
+        raise PlanError(f"--stream: the model of {run} does not write texts.", hint="Leave --stream out.")
     predictor = predictor.decoding(**decoding)
-    ((name, task),) = predictor.tasks.items()
-    head: Any = predictor.heads[name]
+    continues = any(getattr(head, "continues", False) for head in predictor.heads.values())
 
     def say(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
 
     for prompt in prompts:
-        (row,) = predictor.model.encode([(prompt,)], [0])
-        speaker = Speaker(head.words.text, say)
-        say(prompt)
+        speakers: list[Speaker] = []
+
+        def speaker(text: Text, speakers: list[Speaker] = speakers) -> Speaker:
+            speakers.append(Speaker(text, say))
+            return speakers[0]
+
+        say(prompt if continues else "")
         began = time.perf_counter()
-        head.write([row["ids"].tolist()], task.decoding, speaker)
-        seconds = time.perf_counter() - began
+        predictor.spoken(prompt, speaker)
+        seconds, count = time.perf_counter() - began, speakers[0].count
         say("\n")
-        err.print(
-            f"{speaker.count} tokens in {seconds:.1f} s, {speaker.count / max(seconds, 1e-9):,.0f} tokens/s",
-            markup=False,
-        )
+        err.print(f"{count} tokens in {seconds:.1f} s, {count / max(seconds, 1e-9):,.0f} tokens/s", markup=False)

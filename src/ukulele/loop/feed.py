@@ -34,6 +34,7 @@ from ukulele.types import Field, Head, Model, Plan, Split, Table, Tensors
 Watch = Callable[[Numbers, Tensors], None]
 Decide = Callable[[str, Callable[[], Any]], Any]  # what is decided, and how where it is not decided yet
 LAST = 1024  # rows at a time where only a head is left
+FEW = 2  # rows of a task that show how convolutions and BatchNorm hang together
 STEP = 256  # rows of a step of several tasks at most, unless the batch of one is larger
 
 
@@ -220,6 +221,13 @@ class Feed:
         apart = ragged and self.engine.device == "cpu" and not self.model.packs
         groups = pieces(source.lengths()[at]) if apart else [np.arange(len(at))]
         return tuple(self._piece(source, cut, at[group].tolist()) for group in groups)
+
+    def few(self, phase: int, cut: int) -> Part:
+        """The first rows of each task, as in the phase's first epoch."""
+        self._enter(phase)
+        truth = self.truth("train")
+        numbers = np.unique(np.concatenate([truth.numbers(task)[:FEW] for task in self.tables["train"].tasks]))
+        return self.part(cut, 0, numbers.tolist())
 
     def reads(self, cut: int, epoch: int) -> bool:
         """Whether a batch of training rows is read from the store, or merely encoded."""

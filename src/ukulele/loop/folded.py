@@ -18,7 +18,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ukulele.features.folding import pairs_of, rest_of
 
-TOLERANCE = 1e-3  # relative to the largest loss; float32 agrees to about 1e-5
+# of losses, relative to the largest or to 1: float32 agrees to about 1e-5 whatever the weights, so a run that goes on
+# folds what it folded before; where something else reads what the convolution gives, they are far off
+TOLERANCE = 1e-2
 
 
 @contextmanager
@@ -39,12 +41,12 @@ def folded(above: nn.Module, losses: Callable[[], Tensor]) -> Iterator[None]:
     above.eval()
     with torch.no_grad():
         before = losses()
-        pairs = [(c, n) for c, n in pairs_of(above, losses) if type(c).forward is nn.Conv2d.forward and n.affine]
+        pairs = [pair for pair in pairs_of(above, losses) if _foldable(*pair)]
         for convolution, norm in pairs:
             convolution.forward = partial(_convolved, convolution, norm)  # type: ignore[method-assign]
             norm.forward = nn.Sequential(*rest_of(norm)).forward
         try:
-            if not bool((losses() - before).abs().max() <= TOLERANCE * before.abs().max().clamp(min=1e-6)):
+            if not bool((losses() - before).abs().max() <= TOLERANCE * before.abs().max().clamp(min=1)):
                 _unfold(pairs)
         except BaseException:
             _unfold(pairs)
@@ -53,6 +55,10 @@ def folded(above: nn.Module, losses: Callable[[], Tensor]) -> Iterator[None]:
         yield
     finally:
         _unfold(pairs)
+
+
+def _foldable(convolution: nn.Conv2d, norm: Any) -> bool:
+    return type(convolution).forward is nn.Conv2d.forward and norm.affine and norm.running_var is not None
 
 
 def _convolved(convolution: nn.Conv2d, norm: Any, x: Tensor) -> Tensor:

@@ -50,6 +50,10 @@ class Feed(Protocol):
         """Those rows as a batch."""
         ...
 
+    def few(self, phase: int, cut: int) -> Part:
+        """Rows of every task, the same ones whenever the phase is taken up."""
+        ...
+
     def reads(self, cut: int, epoch: int) -> bool:
         """Whether a batch is merely read or decoded, and so can be made ready beside the step before it."""
         ...

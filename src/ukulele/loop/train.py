@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ukulele.errors import UkuleleError
 from ukulele.events import Event, Judged, Lookahead, Place, Saved, Souped, Stepped
 from ukulele.loop import soup
+from ukulele.loop.above import Above
 from ukulele.loop.descent import descend, look_ahead
 from ukulele.loop.engine import Engine
 from ukulele.loop.folded import folded
@@ -25,8 +26,6 @@ from ukulele.loop.phase import PhaseRun, start_phase
 from ukulele.loop.selection import changing, owners, put
 from ukulele.loop.vocabulary import compacted
 from ukulele.types import Head, Model, Plan
-
-FEW = 2  # rows that show how convolutions and BatchNorm hang together
 
 
 class NotFiniteError(UkuleleError):
@@ -88,7 +87,7 @@ def _descend(
     reduces = run.balancer is None or run.balancer.on == "losses"  # else gradients are averaged by hand
     forward = engine.wrap(run.above) if reduces else run.above
     folds = phase.norm == "frozen" and engine.device == "cpu"  # elsewhere what it spares was not measured
-    with folded(run.above, lambda: _few(run, feed, engine, begin.epoch)) if folds else nullcontext():
+    with folded(run.above, lambda: _few(run, feed, engine)) if folds else nullcontext():
         for epoch in range(begin.epoch, phase.epochs):
             if run.out_of_patience(epoch - 1) or (epoch and late(Place(number, epoch))):
                 break
@@ -102,11 +101,9 @@ def _descend(
         yield _souped(run, feed, engine)
 
 
-def _few(run: PhaseRun, feed: Feed, engine: Engine, epoch: int) -> Tensor:
-    """The losses of a few rows in full precision."""
-    cut = run.chosen.cut
-    numbers = next(iter(feed.steps(run.number, cut, epoch)), [])[:FEW]
-    found = run.above(engine.place(feed.part(cut, epoch, numbers)))
+def _few(run: PhaseRun, feed: Feed, engine: Engine) -> Tensor:
+    """The losses of a few rows, in full precision under a launcher too, which wraps the instance's `forward`."""
+    found = Above.forward(run.above, engine.place(feed.few(run.number, run.chosen.cut)))
     return torch.cat([loss.sums.float().flatten() for loss in found.values()])
 
 

@@ -48,6 +48,10 @@ def load(request: Request, modality: str) -> Model:
     model = _named(request, modality)
     if modality == "image" or request.name in (*CLASSICAL, *COPYING, *COUNTING):
         return model
+    if request.told and not (model.recipe.get("languages") or model.recipe.get("prefix")):
+        raise ModelError(
+            f"{request.name} cannot be told languages: it has no codes for any.", hint="Leave --languages out."
+        )
     from ukulele.models import new_tokens
 
     return new_tokens.grown(model, request)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ukulele.errors import ModelError
 from ukulele.models.dropout import quicken
 from ukulele.models.next_token import NextToken
-from ukulele.models.passages import TEMPLATE, Reader, windows
+from ukulele.models.passages import reader_of, windows
 from ukulele.models.speaking import STRAIGHT, Bend
 from ukulele.models.stages import Norm, Summary
 from ukulele.models.tied import untie
@@ -152,12 +152,6 @@ def recipe_of(folder: Path | None, config: Any, words: Words, request: Request) 
         "chat": request.chat,
         **special(folder, config, words, request.name),
     }
-
-
-def reader_of(recipe: Mapping[str, Any], words: Words) -> Reader:
-    """How a decoder reads rows."""
-    template = (recipe["template"] or TEMPLATE) if recipe["chat"] else None
-    return Reader(words, recipe["start"], recipe["end"], recipe["max_length"], template)
 
 
 def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0) -> Model:
@@ -348,6 +342,8 @@ def special(folder: Path | None, config: Any, words: Words, name: str) -> dict[s
             hint="Its config.json and its tokenizer must be of the same model.",
         )
     template = said.get("chat_template")
+    if isinstance(template, list):  # several by name
+        template = {one.get("name"): one.get("template") for one in template}.get("default")
     if folder and (folder / "chat_template.jinja").is_file():
         template = (folder / "chat_template.jinja").read_text("utf-8")
     return {

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ukulele.errors import ModelError
 from ukulele.models.lengths import count, uncut
-from ukulele.models.words import Words
 from ukulele.types import Request
 
 WINDOW = 1024  # rows at a time
@@ -43,17 +41,16 @@ def tokens(request: Request, inputs: Iterable[tuple[Any, ...]]) -> tuple[int, li
     return int(recipe["max_length"]), counts
 
 
-def written(request: Request, pairs: Iterable[tuple[str, str]]) -> tuple[int | None, list[int]]:
-    """The most tokens that a model that writes takes at once, if it has a limit that is known without its weights, and
-    the tokens of each row: of a text and its answer together, where the model continues the one with the other, else of
-    the one that has more.
+def written(request: Request, pairs: Iterable[tuple[str, str]]) -> tuple[int, list[int]]:
+    """The most tokens that a model that writes takes at once, and the tokens of each row: of a text and its answer
+    together, where the model continues the one with the other, else of the one that has more.
 
     Raises
     ------
     ModelError
         If there is no such model within reach, or it has no tokenizer of its own yet.
     """
-    from ukulele.models import causal, configs, hub, is_bundle, words
+    from ukulele.models import causal, configs, hub, is_bundle, passages, seq2seq, words
 
     name = request.name
     if configs.knows(name) or is_bundle(Path(name).expanduser()):
@@ -61,18 +58,14 @@ def written(request: Request, pairs: Iterable[tuple[str, str]]) -> tuple[int | N
     folder = hub.text_folder(name)
     config = hub.writing_config(folder)
     tokens = words.load(folder, config)
-    limit = request.max_length or getattr(config, "max_position_embeddings", None)
-    measure: Callable[[Sequence[tuple[str, ...]]], list[int]] = partial(_sides, tokens)
-    if not config.is_encoder_decoder:
-        limit = causal.max_length(config, request)
-        measure = causal.reader_of(causal.recipe_of(folder, config, tokens, request), tokens).lengths
+    measure: Callable[[Sequence[tuple[str, ...]]], list[int]]
+    if config.is_encoder_decoder:
+        recipe = seq2seq.recipe_of(folder, config, tokens, request)
+        measure = seq2seq.Encoder(tokens, recipe, pad=int(tokens.pad)).lengths
+    else:
+        recipe = causal.recipe_of(folder, config, tokens, request)
+        measure = passages.reader_of(recipe, tokens).lengths
     rows, counts = iter(pairs), list[int]()
     while some := list(islice(rows, WINDOW)):
         counts += measure(some)
-    return limit, counts
-
-
-def _sides(tokens: Words, pairs: Sequence[tuple[str, ...]]) -> list[int]:
-    """The longer of each row's sides, and the end."""
-    sides = [tokens.counts(list(side)) for side in zip(*pairs, strict=True)]
-    return [max(row) + 1 for row in zip(*sides, strict=True)]
+    return int(recipe["max_length"]), counts

@@ -98,6 +98,8 @@ def head(source: Any, known: Sequence[str], side: int, pad: str, labels: Sequenc
 class Boxes(nn.Module):
     """The family's decoder: matching and denoising in `loss`, the best of all queries in `predict`, in float32."""
 
+    suppresses = False  # of boxes that overlap: each object has one
+
     def __init__(self, body: Any, side: int, classes: int) -> None:
         super().__init__()
         self.body, self._side, self._held = body, side, Held()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,9 +13,13 @@ from ukulele.models.speaking import Bend, taught_loss
 from ukulele.models.words import Words
 from ukulele.types import Loss, Tensors, Writing, Written
 
+TAIL = 8  # tokens in front of new ones that tell how these read
+
 
 class NextToken(nn.Module):
     """The vocabulary over the trunk. What is taught of a row, and what was asked, stand in the live values."""
+
+    continues = True  # what it writes goes on from what it was given
 
     def __init__(self, net: nn.Module, words: Words, stops: Sequence[int], limit: int, bend: Bend) -> None:
         super().__init__()
@@ -65,6 +69,17 @@ class NextToken(nn.Module):
             self._net[0], given, decoding, self.words, most=self._limit - width, stops=self._stops, streamer=streamer
         )
         return [self.words.text(tokens) for tokens in found]
+
+    def stream(self, row: Tensors, trunk: Callable[[], Tensors], decoding: Writing, streamer: Any) -> None:
+        """Write for one row as `encode` gives it; `trunk`, what the stages make of it, is not needed."""
+        del trunk
+        self.write([row["ids"].tolist()], decoding, streamer)
+
+    def speech(self, row: Tensors) -> Callable[[Sequence[int]], str]:
+        """New tokens as they read behind a row's: many tokenizers drop the space in front of a text's first word."""
+        tail = row["ids"].tolist()[-TAIL:]
+        known = self.words.text(tail)
+        return lambda ids: self.words.text([*tail, *ids])[len(known) :]
 
     def _rows(self, live: Tensors) -> list[tuple[list[int], list[int]]]:
         """Of each row what comes before the first token that is taught, and the tokens that are."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ukulele.errors import ModelError
-from ukulele.models.passages import Reader
+from ukulele.models.passages import reader_of
 from ukulele.models.words import Words, from_assets
 from ukulele.tools.kneser_ney import KneserNey, fit
 from ukulele.types import Card, Field, Loss, Model, Request, Tensors, Written, with_answer
@@ -21,21 +21,20 @@ FAMILY = "ngram"
 LENGTHS: Mapping[str, int] = {"unigram": 1, "5-gram": 5}  # by the control's name
 CARD = Card(origin="built in", source_task="none: it counts the training rows", licence="Apache-2.0")
 INPUTS = {"ids": Field("token"), "taught": Field("token")}
-UNCUT = 1 << 30  # tokens
 
 
 def load(request: Request) -> Model:
-    """The control of a name, counted on the training rows in the tokens of the model that it is held against.
+    """The control of a name, counted on the training rows as the decoder that it is held against reads them.
 
     Raises
     ------
     ModelError
         If it is asked for without rows or tokens.
     """
-    if request.rows is None or not request.vocabulary:
+    if request.rows is None or not request.reads:
         raise ModelError(f"{request.name} counts the training rows by a model's tokens, and was given none.")
     words = from_assets(request.vocabulary)
-    reader = Reader(words, words.bos, words.eos, UNCUT)
+    reader = reader_of(request.reads, words)
     inputs = [with_answer(row, task) for row in request.rows for task in row.targets]
     rows = [row["ids"].tolist() for row in reader.encode(inputs, [])]
     longest = LENGTHS[request.name]

@@ -87,6 +87,12 @@ class Reader:
         return {"ids": torch.tensor([self.start, *ids]), "taught": torch.tensor([False, *taught]).to(torch.uint8)}
 
 
+def reader_of(recipe: Mapping[str, Any], words: Words) -> Reader:
+    """How the decoder of a recipe reads rows."""
+    template = (recipe["template"] or TEMPLATE) if recipe["chat"] else None
+    return Reader(words, recipe["start"], recipe["end"], recipe["max_length"], template)
+
+
 def windows(words: Words, room: int, text: str) -> list[tuple[int, int]]:
     """A text in spans of characters that follow each other, each of at most `room` tokens where it is read alone.
 
@@ -156,22 +162,21 @@ def rendered(
 
 
 def _render(template: str, messages: Sequence[Mapping[str, str]], asks: bool, names: Mapping[str, str]) -> str:
-    from jinja2 import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2 import TemplateError, TemplateSyntaxError
+    from transformers.utils.chat_template_utils import render_jinja_template
 
-    def refuse(message: str) -> None:
-        raise TemplateError(message)
-
-    made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    made.globals["raise_exception"] = refuse
-    made.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
     try:
-        found: str = made.from_string(template).render(
-            messages=list(messages), add_generation_prompt=asks, tools=None, **names
+        made: Any = render_jinja_template(
+            [[dict(message) for message in messages]], chat_template=template, add_generation_prompt=asks, **names
         )
+    except TemplateSyntaxError as error:
+        raise ModelError(
+            f"the model's chat template cannot be read: {error}",
+            hint="Mend chat_template.jinja, or chat_template in tokenizer_config.json, of the model's folder.",
+        ) from error
     except (TemplateError, TypeError, KeyError) as error:
         raise ModelError(
             f"the model's chat template refuses a conversation: {error}",
             hint="Look at the roles and their order; many templates want user and assistant in turn.",
         ) from error
-    return found
+    return str(made[0][0])

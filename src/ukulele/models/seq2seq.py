@@ -8,7 +8,7 @@ runs the encoder.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -71,19 +71,18 @@ def load(request: Request, folder: Any, config: Any, words: Words, name: str, ca
     """
     from ukulele.models import hub
 
-    family = _family(config, folder)
-    recipe = {
-        "family": FAMILY,
-        "config": json.loads(config.to_json_string(use_diff=False)),
-        "marks": family,
-        "untied": [],
-        **reading(request, config, words, family),
-        "prefix": _prefix(folder, request),
-    }
+    recipe = recipe_of(folder, config, words, request)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)
         net = hub.writing_network(folder, config, "seq2seq")
     return assemble(net, recipe, words, name, card)
+
+
+def recipe_of(folder: Any, config: Any, words: Words, request: Request) -> dict[str, Any]:
+    """All that makes an encoder–decoder but its weights, as plain JSON."""
+    family, plain = _family(config, folder), json.loads(config.to_json_string(use_diff=False))
+    found = {"family": FAMILY, "config": plain, "marks": family, "untied": []}
+    return {**found, **reading(request, config, words, family), "prefix": _prefix(plain, request)}
 
 
 def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0) -> Model:
@@ -106,6 +105,7 @@ def adapt(model: Model, request: Request) -> Model:
     if not request.languages:
         request = replace(request, languages=tuple(model.recipe["languages"]))
     now = reading(request, model.net.config, words, model.recipe["marks"])
+    now["prefix"] = _prefix(model.recipe["config"], request)
     if request.max_length is None:
         now["max_length"] = model.recipe["max_length"]
     return assemble(model.net, {**model.recipe, **now}, words, model.name, model.card)
@@ -113,19 +113,19 @@ def adapt(model: Model, request: Request) -> Model:
 
 def reading(request: Request, config: Any, words: Words, family: str) -> dict[str, Any]:
     """The part of a recipe that tells how texts become tokens."""
-    marks = MARKS[family]
-    wanted = "language" in (*marks.before, *marks.after)
+    marks, coded = MARKS[family], family == "marian" and words.coded
+    wanted = coded or "language" in (*marks.before, *marks.after)
     given = request.languages
     if wanted and len(given) != 2:
         raise ModelError(
             f"{request.name} wants to be told the languages; {len(given)} were given.",
             hint=f"Such as --languages {' '.join(list(words.languages)[:2]) or 'en_XX de_DE'}.",
         )
-    for code in given if wanted else ():
+    for code in (given[1:] if coded else given) if wanted else ():
         if words.language(code) is None:
             raise ModelError(
                 f"{request.name} has no language {code!r}.",
-                hint=f"Name one of its {len(words.languages)}: {', '.join(words.languages)}.",
+                hint=f"Name one of its {len(words.languages)} with --languages: {', '.join(words.languages)}.",
             )
     most = getattr(config, "max_position_embeddings", None)
     length = request.max_length or min(most or UNBOUNDED, 1024)
@@ -149,11 +149,9 @@ def _family(config: Any, folder: Any) -> str:
     return known
 
 
-def _prefix(folder: Any, request: Request) -> str:
+def _prefix(config: Mapping[str, Any], request: Request) -> str:
     """What a T5 that learned many tasks wants in front of the text, as its configuration says."""
-    from ukulele.models import hub
-
-    told = hub.settings(folder / "config.json").get("task_specific_params") if folder is not None else None
+    told = config.get("task_specific_params")
     names = {"summarise": "summarization", "translate": f"translation_{'_to_'.join(request.languages)}"}
     found = (told or {}).get(names.get(request.writes or "", ""), {})
     return str(found.get("prefix", "")) if isinstance(found, Mapping) else ""
@@ -240,6 +238,8 @@ class Encoder:
         marks, languages = MARKS[recipe["marks"]], recipe["languages"] or ["", ""]
         self.words, self.most, self.prefix, self.pad = words, int(recipe["max_length"]), recipe["prefix"], pad
         self.source = [self._marks(side, languages[0]) for side in (marks.before, marks.after)]
+        if recipe["marks"] == "marian" and recipe["languages"]:  # of several targets: told which before the text
+            self.source[0].append(_language(words, languages[1]))
         self.target = [self._marks(side, languages[1]) for side in (marks.before, marks.after)]
 
     def _marks(self, roles: Sequence[str], language: str) -> list[int]:
@@ -290,6 +290,8 @@ def _head(net: nn.Module, words: Words, recipe: Mapping[str, Any], start: int, k
 class Speaker(nn.Module):
     """The layer that turns the decoder's last states to words: the loss of the answer taught, and writing one."""
 
+    continues = False
+
     def __init__(self, net: Any, words: Words, recipe: Mapping[str, Any], start: int, kind: str) -> None:
         super().__init__()
         self.lm_head = net.lm_head
@@ -331,7 +333,17 @@ class Speaker(nn.Module):
         texts = [self._words.answers.text(ids) for ids in self._written(live, decoding)]
         return list(map(Written, texts, sums, tokens, live["bytes"].tolist()))
 
-    def _written(self, live: Tensors, decoding: Writing) -> list[list[int]]:
+    def stream(self, row: Tensors, trunk: Callable[[], Tensors], decoding: Writing, streamer: Any) -> None:
+        """Write for one row as `encode` gives it; `trunk` gives what the stages make of it."""
+        del row
+        self._written(trunk(), decoding, streamer)
+
+    def speech(self, row: Tensors) -> Callable[[Sequence[int]], str]:
+        """New tokens as text."""
+        del row
+        return self._words.answers.text
+
+    def _written(self, live: Tensors, decoding: Writing, streamer: Any = None) -> list[list[int]]:
         from transformers.modeling_outputs import BaseModelOutput
 
         memory, mask = live["memory"], live["source_mask"]
@@ -340,7 +352,9 @@ class Speaker(nn.Module):
         if self._short:
             most = min(most, TIMES * int(mask.sum(1).max()) + MORE)
         given = {"encoder_outputs": BaseModelOutput(last_hidden_state=memory), "attention_mask": mask}
-        return generation.generate(net, given, decoding, self._words, most=most, first=self._first, start=self._start)
+        return generation.generate(
+            net, given, decoding, self._words, most=most, first=self._first, start=self._start, streamer=streamer
+        )
 
 
 __all__ = ["END", "FAMILY", "START", "adapt", "build", "load"]

@@ -115,12 +115,19 @@ class Words:
         found: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         return found
 
+    @property
+    def coded(self) -> bool:
+        """Whether texts begin with the code of the language that is wanted, as those of some Marian models do."""
+        return any(CODED.fullmatch(code) for code in self.languages)
+
     def language(self, code: str) -> int | None:
-        """The token of a language, by the model's own code or by ISO 639-1: "en", "en_XX", "eng_Latn" or "__en__"."""
+        """The token of a language, by the model's own code or by ISO 639-1: "en", "en_XX", "eng_Latn", "__en__" or
+        ">>eng<<".
+        """
         added = {token.content: n for n, token in self.tokenizer.get_added_tokens_decoder().items()}
-        exact = added.get(code, added.get(f"__{code}__"))
-        if exact is not None:
-            return exact
+        ways = (code, f"__{code}__", f">>{code}<<", f">>{LANGUAGES.get(code.lower(), code)}<<")
+        if exact := [added[way] for way in ways if way in added]:
+            return exact[0]
         found = self.languages
         starts = (f"{code.lower()}_", f"{LANGUAGES.get(code.lower(), code.lower())}_")
         near = [token for token in found if token.lower().startswith(starts)]
@@ -128,9 +135,10 @@ class Words:
 
     @property
     def languages(self) -> dict[str, int]:
-        """Tokens that look like codes of languages: "en_XX", "eng_Latn", "__en__"."""
+        """Tokens that look like codes of languages: "en_XX", "eng_Latn", "__en__", ">>eng<<"."""
         added = self.tokenizer.get_added_tokens_decoder()
-        return {token.content: number for number, token in sorted(added.items()) if CODE.fullmatch(token.content)}
+        codes = ((token.content, number) for number, token in sorted(added.items()))
+        return {code: number for code, number in codes if CODE.fullmatch(code) or CODED.fullmatch(code)}
 
     def _mark(self, name: str, other: str) -> int:
         found = self.marks.get(name)

@@ -20,11 +20,16 @@ TAPPED_ROWS = 20_000  # up to here every stage's summary of every row is stored
 
 
 def windowed(context: Context) -> Context:
-    """Plain text in rows that are as long as the model takes; other data as they are."""
-    if not any(target.free for target in context.data.targets):
+    """Plain text in rows that are as long as the model takes, other data as they are; and how a decoder reads both."""
+    if context.writes != "generate":
         return context
     name = model_name(context)
     model = survey_model(name, context)
+    free = any(target.free for target in context.data.targets)
+    if model.windows is not None:
+        context = replace(context, vocabulary=model.assets, reads=model.recipe)
+    if not free:
+        return context
     if model.windows is None or model.limit is None:
         raise PlanError(f"{name} does not continue texts.", hint="Name a decoder, such as config:gpt2-tiny.")
     cut = data.windows(context.data, model.windows, model.limit)
@@ -33,7 +38,7 @@ def windowed(context: Context) -> Context:
         cut = data.replayed(cut, again, context.options.replay, context.options.seed)
     for note in cut.notes[len(context.data.notes) :]:
         context.hear(Said(note))
-    return replace(context, data=cut, vocabulary=model.assets)
+    return replace(context, data=cut)
 
 
 def refuse_for_one(options: FitOptions, dataset: Dataset) -> None:
@@ -77,9 +82,9 @@ def refuse_for_texts(options: FitOptions, dataset: Dataset) -> None:
         If it was asked for.
     """
     written = [target for target in dataset.targets if target.kind in WRITTEN]
+    if options.languages and not any(target.kind == "translate" for target in written):
+        raise PlanError("--languages: for --task translate.", hint="Leave it out.")
     if not written:
-        if options.languages:
-            raise PlanError("--languages: for --task translate.", hint="Leave it out.")
         return
     wrong = {
         "several tasks": len(dataset.targets) > 1,

@@ -62,7 +62,8 @@ def rivals(facts: Facts, context: Context) -> list[Candidate]:
         return [one for one in controls.detectors(facts, wishes, model_name(context)) if one.name != options.strategy]
     if context.writes:
         made = is_made(context) or options.strategy == "scratch"
-        return list(controls.writers(facts, wishes, model_name(context), context.writes, made))
+        reads, name = bool(context.reads), model_name(context)
+        return list(controls.writers(facts, wishes, name, context.writes, made=made, reads=reads))
     candidates = list(controls.cheap(facts, wishes))
     if options.controls == "all" and options.strategy != "scratch":
         plan = scratch.plan(facts, replace(wishes, rate=None, freeze=None))

@@ -21,13 +21,15 @@ def detectors(facts: Facts, wishes: Wishes, name: str) -> tuple[Candidate, ...]:
     return (untouched,) * bool(facts.shared) + (Candidate("scratch", name, plan, "control", pretrained=False),)
 
 
-def writers(facts: Facts, wishes: Wishes, name: str, kind: str, made: bool) -> tuple[Candidate, ...]:
+def writers(facts: Facts, wishes: Wishes, name: str, kind: str, *, made: bool, reads: bool) -> tuple[Candidate, ...]:
     """Of texts that are written: a copy of the source, its beginning as a summary, counts of tokens, the model as it
     is, and scratch.
 
     The copies are there to show that a score is not for nothing. `made`: the model has no weights of before.
+    `reads`: it is a decoder, by whose tokens can be counted.
     """
-    copies = {"translate": ("copy",), "summarise": ("lead-3", "copy"), "generate": ("unigram", "5-gram")}[kind]
+    counts = ("unigram", "5-gram") if reads else ("copy",)
+    copies = {"translate": ("copy",), "summarise": ("lead-3", "copy"), "generate": counts}[kind]
     still = Plan("copy", seed=wishes.seed)
     found = [Candidate(copy, copy, still, "control", pretrained=False) for copy in copies]
     if made:

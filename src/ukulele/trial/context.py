@@ -39,7 +39,8 @@ class Context:
     track: Track = lambda _candidate, _event: None
     pristine: dict[str, Model] = field(default_factory=dict)  # by name; shared by candidates that train no stage
     truths: dict[Split, Truth] = field(default_factory=dict)  # shared by all
-    vocabulary: Mapping[str, bytes] = field(default_factory=dict)  # of the model that plain text was cut for
+    vocabulary: Mapping[str, bytes] = field(default_factory=dict)  # of the decoder that is to continue texts
+    reads: Mapping[str, Any] = field(default_factory=dict)  # how it reads them: its recipe
 
     @property
     def boxes(self) -> bool:
@@ -75,13 +76,6 @@ class Context:
         """The true answers of a split."""
         return self.truths.setdefault(split, Truth(self.data.splits[split]))
 
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """Those of the source and the target: as they were given, or the names of their columns."""
-        if self.options.languages or self.writes != "translate":
-            return self.options.languages
-        return (self.data.columns[0], self.data.targets[0].column or self.data.targets[0].name)
-
     def load(self, candidate: Candidate) -> tuple[Model, Model]:
         """The candidate's model, and the one it was cut from."""
         rows = self.data.splits["train"]
@@ -97,7 +91,9 @@ class Context:
             writes=self.writes,
             chat=self.data.columns == (data.MESSAGES,),
             vocabulary=self.vocabulary,
-            languages=self.languages,
+            reads=self.reads,
+            languages=self.options.languages_of(self.data),
+            told=bool(self.options.languages),
             new_tokens=self.options.new_tokens,
         )
         still = candidate.pretrained and is_still(candidate.plan)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from ukulele.loop.private import shared, with_tops
 from ukulele.models.bundle import GROUPS, Kept, fill, read_bundle
 from ukulele.tools.collate import collate
 from ukulele.tools.domain import Domain
-from ukulele.types import Dataset, Head, Modality, Model, Request, Task, Writing
+from ukulele.types import Dataset, Head, Modality, Model, Request, Task, Tensors, Writing
 
 WINDOW = 2048  # rows among which texts of like length are put together
 TOLERANCE = 2e-3  # of a golden example's numbers: libraries and processors differ in the last bits
@@ -119,6 +119,8 @@ class Predictor:
             If a task has no such number.
         """
         for name, task in self.tasks.items():
+            if "overlap" in changed and not getattr(self.heads[name], "suppresses", True):
+                raise PlanError("--iou: this detector gives each object one box.", hint="Leave it out; --conf works.")
             known = {field.name for field in fields(task.decoding)}
             if wrong := [one for one in changed if one not in known]:
                 who = "models that write" if set(wrong) & {field.name for field in fields(Writing)} else "detectors"
@@ -158,6 +160,21 @@ class Predictor:
                     for number, one in zip(numbers, values.float().cpu().numpy(), strict=True):
                         summaries[number] = one
         return found, np.array(summaries) if features else None
+
+    def spoken(self, text: str, streamer: Callable[[Callable[[Sequence[int]], str]], Any]) -> None:
+        """Write what the only task's head has to say to a text, token by token.
+
+        `streamer` makes what is given each token as it comes (`put`, `end`), from how tokens read as text.
+        """
+        ((name, task),) = self.tasks.items()
+        (row,), head = self.model.encode([(text,)], [0]), cast("Any", self.heads[name])
+
+        def trunk() -> Tensors:
+            values = collate(self._frozen.run([row]), self.model.live(len(self.model.stages)))
+            return {key: value.to(self.device) for key, value in values.items()}
+
+        with torch.inference_mode():
+            head.stream(row, trunk, task.decoding, streamer(head.speech(row)))
 
     def weighed(self, inputs: Sequence[tuple[Any, ...]], level: float | None = None) -> list[dict[str, Any]]:
         """Plain answers by task as `answer` gives them, with what may be true at a level, and `outside`: whether the

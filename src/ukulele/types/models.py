@@ -114,7 +114,9 @@ class Request:
     writes: str | None = None  # the kind of task, where the answer is a text
     chat: bool = False  # its rows are conversations
     vocabulary: Mapping[str, bytes] = field(default_factory=dict)  # assets of a tokenizer, where that is known already
+    reads: Mapping[str, Any] = field(default_factory=dict)  # how the decoder of that tokenizer does: its recipe
     languages: tuple[str, ...] = ()  # of the input and of the answer, where a model wants to be told
+    told: bool = False  # these were named, not guessed
     new_tokens: tuple[str, ...] = ()  # words that are to have tokens of their own
 
 

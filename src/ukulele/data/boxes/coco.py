@@ -16,14 +16,17 @@ from ukulele.errors import DataError
 from ukulele.tools.pictures import SUFFIXES, size_of
 from ukulele.types import BadRow, Box, Where
 
+INSTANCES = "instances_"  # beside person_keypoints_, captions_, stuff_ …
 KEYS = ("images", "annotations", "categories")
 ODD = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
 def find(root: Path) -> list[Path]:
-    """The annotation files of a folder."""
-    places = [*root.glob("*.json"), *root.glob("annotations/*.json"), *root.glob("*/*.json")]
-    return [path for path in sorted(set(places)) if is_coco(path)]
+    """The annotation files of a folder; of those that COCO itself publishes side by side the ones of instances."""
+    places = {*root.glob("*.json"), *root.glob("annotations/*.json"), *root.glob("*/*.json")}
+    published = {path.parent for path in places if path.name.startswith(INSTANCES)}
+    wanted = (path for path in sorted(places) if path.parent not in published or path.name.startswith(INSTANCES))
+    return [path for path in wanted if is_coco(path)]
 
 
 def is_coco(path: Path) -> bool:

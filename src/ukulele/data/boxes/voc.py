@@ -14,7 +14,8 @@ from ukulele.data.boxes.cells import Annotated, Drawn, Read
 from ukulele.tools.pictures import SUFFIXES, size_of
 from ukulele.types import BadRow, Box, Split, Where
 
-LISTS: Mapping[str, Split] = {"train": "train", "val": "validation", "test": "test"}
+# a later list has the last word: trainval names what train and val name, too, where they are there
+LISTS: Mapping[str, Split] = {"trainval": "train", "train": "train", "val": "validation", "test": "test"}
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 

@@ -150,11 +150,12 @@ def _parts(plain: Mapping[str, Any], file: Path, notes: list[str]) -> dict[Split
     pictures = {split: _pictures(values, plain.get("path"), file) for split, values in places.items()}
     known = {split: set(found) for split, found in pictures.items()}
     same = [split for split in known if split != "train" and "train" in known and known[split] == known["train"]]
+    apart: dict[Split | None, list[Path]] = {split: found for split, found in pictures.items() if split not in same}
     if same:
-        said = " and ".join(["train", *same])
-        notes.append(f"{file.name} names the same pictures for {said}: splits are made.")
-        return {None: sorted(set().union(*known.values()))}
-    return {split: pictures[split] for split in pictures}
+        said, rest = " and ".join(["train", *same]), [str(split) for split in apart if split != "train"]
+        made = f"they train, and what it names for {' and '.join(rest)} is kept" if rest else "splits are made"
+        notes.append(f"{file.name} names the same pictures for {said}: {made}.")
+    return apart if len(apart) > 1 or not same else {None: pictures["train"]}
 
 
 def _pictures(values: Sequence[str], base: Any, file: Path) -> list[Path]:
