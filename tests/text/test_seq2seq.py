@@ -16,7 +16,7 @@ from ukulele.loop.selection import select
 from ukulele.models.bundle import read_bundle, write_bundle
 from ukulele.models.words import Words, from_assets
 from ukulele.tools.collate import collate, separate
-from ukulele.types import Group, Model, Phase, Tensors, Writing
+from ukulele.types import Group, Model, Phase, Request, Tensors, Writing
 
 FAMILIES = tuple(SHAPES)
 
