@@ -57,12 +57,12 @@ def test_each_strategy(strategy: str, uke: Uke, tmp_path: Path, tables: Path, be
     quick = () if strategy == "probe" else QUICK
     record = fit(uke, tmp_path / "run", tables / "reviews.csv", "--model", bert, "--strategy", strategy, *quick)
     complete(record, "accuracy")
+    verdict(record)
     if strategy == "scratch":
-        assert record["verdict"] is None
+        assert record["verdict"]["sentence"].startswith("Training from scratch ")
         assert record["chosen"] == "scratch"
         assert record["plan"]["frozen_stages"] == 0
         return
-    verdict(record)
     assert {c["name"] for c in record["controls"]} - {"probe"} == {"majority", "tfidf"}
     assert record["chosen"] in ({"probe", "finetune"} if strategy == "auto" else {strategy})
     assert record["plan"]["cut"] == {"probe": None, "finetune": "block1", "full": "embed"}.get(record["chosen"])

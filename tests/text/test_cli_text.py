@@ -56,7 +56,8 @@ def test_from_a_configuration_to_answers_scores_and_the_next_task(uke: Uke, tmp_
     }
     assert set(record["test"]) == {"bleu", "chrf", "exact_match", "perplexity", "bits_per_byte"}
     assert all(e["low"] <= e["value"] <= e["high"] and e["n"] == 16 for e in record["test"].values())
-    assert record["verdict"] is None
+    assert record["verdict"]["against"] == "copy"
+    assert record["verdict"]["sentence"].startswith("Training from scratch ")
     assert [control["name"] for control in record["controls"]] == ["copy"]
     assert "tok:13a" in record["writing"]["signatures"]["bleu"]
     assert len(record["writing"]["samples"]) == 12
@@ -85,7 +86,11 @@ def test_from_a_configuration_to_answers_scores_and_the_next_task(uke: Uke, tmp_
     assert found["test"]["bleu"]["value"] == pytest.approx(record["test"]["bleu"]["value"], rel=1e-3)
     assert found["slices"]
 
-    record = translate(uke, tmp_path / "two", sentences, run, "--strategy", "finetune", *QUICK)
+    record = translate(uke, tmp_path / "two", sentences, run, "--strategy", "finetune", "--retain", sentences, *QUICK)
+    retained = record["retention"]
+    assert retained["rows"] == 16
+    assert retained["before"]["bleu"]["value"] == pytest.approx(found["test"]["bleu"]["value"], rel=1e-3)
+    assert retained["after"]["bleu"]["value"] == pytest.approx(record["test"]["bleu"]["value"], rel=1e-3)
     assert record["plan"]["cut"] == "target"
     assert {control["name"] for control in record["controls"]} == {"copy", "zero-shot", "scratch"}
     assert record["verdict"]["against"] in {"copy", "scratch"}

@@ -269,7 +269,7 @@ Retain = Annotated[
     str | None,
     _option(
         PROOF,
-        "Of plain text: also score this text, such as the one that the model comes from, before and after.",
+        "Of models that write: also score these data, such as those that the model comes from, before and after.",
         "DATA",
         "--retain",
     ),

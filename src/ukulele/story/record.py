@@ -241,8 +241,9 @@ def _verdict(verdict: Verdict | None, chosen: Outcome, story: Story) -> dict[str
     against = next(o for o in story.shown if o.candidate.name == verdict.against)
     what = OUTCOMES[verdict.outcome]
     gain = verdict is story.gain
+    subject = "Fine-tuning" if gain else "Transfer" if chosen.candidate.pretrained else "Training from scratch"
     sentence = (
-        f"{'Fine-tuning' if gain else 'Transfer'} {what}: {chosen.candidate.name} against {verdict.against} "
+        f"{subject} {what}: {chosen.candidate.name} against {verdict.against} "
         f"{signed(verdict)} in {verdict.metric}, for {_price(chosen, against, story, gain)}."
     )
     return {**asdict(verdict), "sentence": sentence}

@@ -32,7 +32,7 @@ def looked_at(rungs: Sequence[Outcome], chosen: Outcome, context: Context, *, do
 
 def verdict(shown: Sequence[Outcome], chosen: Outcome, repeats: Repeats | None) -> Verdict | None:
     """Against the best control without pre-training, picked on validation, on the test rows."""
-    if not chosen.candidate.pretrained or len(chosen.tasks) > 1:  # then each task has a verdict
+    if len(chosen.tasks) > 1:  # then each task has a verdict
         return None
     rival = best_rival(shown, chosen, next(iter(chosen.tasks)))
     if rival is None:

@@ -52,15 +52,28 @@ def kept(context: Context) -> Dataset | None:
     Raises
     ------
     PlanError
-        If the run is not about continuing plain text, or transfers nothing.
+        If the run writes no texts, transfers nothing, or is to train again on what is no plain text.
     """
     if context.options.retain is None:
         return None
-    if not any(target.free for target in context.data.targets):
-        raise PlanError("--retain: for plain text with --task generate.", hint="Leave it out.")
+    kind, (target, *_) = context.writes, context.data.targets
+    if kind is None:
+        raise PlanError("--retain: for models that write (generate, translate, summarise).", hint="Leave it out.")
     if context.options.strategy == "scratch":
         raise PlanError("--retain: from random weights there is nothing to be forgotten.", hint="Leave it out.")
-    return data.read(context.options.retain, ReadOptions(task="generate"), context.options.cache_folder)
+    asked = ReadOptions(task=kind)
+    if not target.free:
+        if context.options.replay is not None:
+            raise PlanError("--replay: for plain text with --task generate.", hint="Leave it out.")
+        columns = () if context.data.columns == (data.MESSAGES,) else context.data.columns
+        asked = ReadOptions(task=kind, inputs=columns, target=(target.column or target.name,) if columns else ())
+    found = data.read(context.options.retain, asked, context.options.cache_folder)
+    if found.targets[0].free != target.free:
+        raise PlanError(
+            f"--retain {context.options.retain}: rows of the same kind as the data's were expected.",
+            hint="Plain text for plain text; the same columns for prompts, conversations, translations and summaries.",
+        )
+    return found
 
 
 def retained(dataset: Dataset, chosen: Outcome, context: Context) -> Retention:
@@ -68,12 +81,13 @@ def retained(dataset: Dataset, chosen: Outcome, context: Context) -> Retention:
     untouched = replace(chosen.candidate, plan=Plan("zero-shot", seed=context.options.seed))
     before, _ = context.load(Candidate(BEFORE, untouched.model, untouched.plan, pretrained=untouched.pretrained))
     task: Any = next(iter(chosen.tasks.values()))
-    rows = _windows(dataset, chosen.model)
-    inputs = [with_answer(row, data.TEXT) for row in rows]
-    values = [row.targets[data.TEXT] for row in rows]
+    name = dataset.targets[0].name
+    rows = _windows(dataset, chosen.model) if dataset.targets[0].free else dataset.splits["test"]
+    inputs = [with_answer(row, name) if chosen.model.teaches else row.inputs for row in rows]
+    values = [row.targets[name] for row in rows]
+    asked = replace(task, decoding=replace(task.decoding, tokens=0)) if task.free else task
     tables = []
     for model, head in ((before, task.head(before)), (chosen.model, chosen.heads[task.name])):
-        asked = replace(task, decoding=replace(task.decoding, tokens=0))
         predictor = Predictor(model, {task.name: head}, {task.name: asked}, {}, context.dtype, context.engine.device)
         tables.append(task.table(task.decode(predictor.raw(inputs)[task.name]), values))
     scores = [dict(evaluate.estimates(task, table)) for table in tables]
