@@ -117,6 +117,24 @@ def test_the_frozen_part_is_as_it_was(run, weights):
     assert not torch.equal(before["backbone.C3_p4.conv1.conv.weight"], after["net.backbone.C3_p4.conv1.conv.weight"])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("freeze", "cut"), [("none", "stem"), ("neck", None), ("dark3", "dark4")])
+def test_the_cut_is_where_the_user_says(weights, folder, tmp_path, freeze, cut):
+    common = ["--model", str(weights), "--cache", str(tmp_path / "c"), "--epochs", "1", "--controls", "none", "--quiet"]
+    assert answer(["fit", str(folder), *common, "--freeze", freeze, "--out", str(tmp_path / "run")]) == 0
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["plan"]["cut"] == cut
+
+
+@pytest.mark.slow
+def test_auto_climbs_from_the_neck_to_everything_and_hands_over_the_better(weights, folder, tmp_path):
+    common = ["--model", str(weights), "--cache", str(tmp_path / "c"), "--epochs", "2", "--controls", "none", "--quiet"]
+    assert answer(["fit", str(folder), *common, "--out", str(tmp_path / "run")]) == 0
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert [one["name"] for one in record["candidates"]] == ["finetune", "full"]
+    scores = {one["name"]: one["validation"]["map50_95"]["value"] for one in record["candidates"]}
+    assert scores[record["chosen"]] == max(scores.values())
+
+
 def test_pictures_are_answered_and_drawn(run, folder, tmp_path, capsys):
     pictures = str(folder / "JPEGImages")
     out = tmp_path / "out"
