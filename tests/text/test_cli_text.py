@@ -72,7 +72,8 @@ def test_from_a_configuration_to_answers_scores_and_the_next_task(uke: Uke, tmp_
     assert drawn[0] == drawn[1] != drawn[2]
     streamed = uke("predict", run, "--stream", "The dog sleeps here.")
     assert streamed.code == 0, streamed.err
-    assert "".join(streamed.out.split()) == "".join(said[0].out.split())
+    assert uke("predict", run, "The dog sleeps here.", "--out", tmp_path / "one.jsonl").code == 0
+    assert streamed.out.strip() == json.loads((tmp_path / "one.jsonl").read_text("utf-8"))["output"].strip()
     assert "tokens in" in streamed.err
     answer = uke("predict", run, sentences / "test.csv", "--out", tmp_path / "said.jsonl")
     assert answer.code == 0, answer.err
