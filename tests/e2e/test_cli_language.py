@@ -164,6 +164,9 @@ def test_what_is_written_depends_on_the_seed_alone(uke: Uke, source: Path) -> No
     assert "20 tokens in" in first.err
     whole = uke("predict", source, "Anna sees", *how, "--seed", 1)
     assert "".join(whole.out.split()).startswith("".join(first.out.removeprefix("Anna sees").split()))
+    late = uke("predict", source, "--stream", "Anna sees", "--max-new-tokens", 40, "--seconds", 1e-6)
+    assert late.code == 0, late.err
+    assert int(late.err.split(" tokens in")[0].split()[-1]) < 40
     for wrong in (("--beams", 3), ("--out", "said.csv"), ("--top-p", 0.9)):
         refused = uke("predict", source, "--stream", "Anna", *wrong)
         assert refused.code == 2

@@ -83,7 +83,7 @@ def test_a_run_resumed_from_any_state_ends_with_the_same_soup(bert: Any, make_ki
 def test_part_of_the_way_back(bert: Any, make_kit: Any, alpha: float) -> None:
     plan = Plan("x", (Phase((HEAD,), "probe", shrink=0.25), replace(TUNE, soup=0)))
     kit = make_kit(bert(), plan)
-    before, start = kit.state(), Start(kit.model, 2, plan)
+    before, start = kit.state(), Start(kit.model, 2, plan, kit.heads)
     for event in train(kit.model, kit.heads, plan, kit.feed, kit.engine):
         start.note(event, kit.heads)
     ended = kit.state()
@@ -101,7 +101,7 @@ def test_part_of_the_way_back(bert: Any, make_kit: Any, alpha: float) -> None:
 def test_the_share_that_validation_likes_best_is_taken(bert: Any, make_kit: Any) -> None:
     plan = Plan("x", (Phase((HEAD,), "probe"), replace(TUNE, soup=0)))
     kit = make_kit(bert(), plan)
-    start = Start(kit.model, 2, plan)
+    start = Start(kit.model, 2, plan, kit.heads)
     for event in train(kit.model, kit.heads, plan, kit.feed, kit.engine):
         start.note(event, kit.heads)
     scores = iter([0.5, 0.7, 0.6, 0.7, 0.1])
@@ -110,6 +110,6 @@ def test_the_share_that_validation_likes_best_is_taken(bert: Any, make_kit: Any)
     assert start.alpha == 0.25  # as near to one half as .75, and found first
     kept = start.plain()
     assert kept["alpha"] == 0.25
-    again = Start(kit.model, 2, plan)
+    again = Start(kit.model, 2, plan, kit.heads)
     again.recall(kept)
     assert again.go(kit.model, kit.heads, "auto", lambda: 1 / 0) == []  # replayed, not chosen anew

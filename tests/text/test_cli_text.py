@@ -118,6 +118,18 @@ def test_strategies_on_a_folder_of_the_library(
     assert uke("predict", tmp_path / "run", "A cat sings.").code == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("cure", ["full --wise-ft 0.5", "l2sp --penalty 0.1", "gradual"])
+def test_cures_for_forgetting_on_a_model_that_writes(
+    cure: str, uke: Uke, tmp_path: Path, sentences: Path, t5: Path
+) -> None:
+    asked = cure.split()
+    quick = ("--epochs", 2, "--controls", "none", "--retain", sentences)
+    record = translate(uke, tmp_path / "run", sentences, t5, "--strategy", *asked, *quick)
+    assert record["plan"]["strategy"] == asked[0]
+    assert {"before", "after", "verdict"} <= record["retention"].keys()
+
+
 def test_summaries_beside_the_first_three_sentences(uke: Uke, tmp_path: Path, t5: Path) -> None:
     rows = []
     for number in range(60):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -210,6 +211,18 @@ def test_what_stands_before_the_text_follows_the_task(tmp_path: Path) -> None:
     ):
         asked = Request(str(tmp_path / "b"), writes=writes, languages=languages)
         assert models.load(asked, "text").recipe["prefix"] == expected
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_the_younger_mbart_is_told_by_its_tokenizer(file: str, tmp_path: Path) -> None:
+    where = folder(tmp_path / "m", "mbart")
+    assert models.load(request(where, "mbart"), "text").recipe["marks"] == "mbart"
+    plain = json.loads((where / file).read_text())
+    (where / file).write_text(json.dumps({**plain, "tokenizer_class": "MBart50Tokenizer"}))
+    model = models.load(request(where, "mbart"), "text")
+    (row,) = model.encode([("x",)], [0])
+    assert model.recipe["marks"] == "mbart50"
+    assert row["ids"][0] == words_of(model).id("en_XX")
 
 
 @pytest.mark.parametrize("name", sorted(LANGUAGES))

@@ -20,12 +20,15 @@ Values = dict[str, dict[str, Tensor]]  # by module
 
 
 class Start:
-    """Where a candidate's weights started, and the way back there. Heads start where the probe left them."""
+    """Where a candidate's weights started, and the way back there.
 
-    def __init__(self, model: Model, cut: int, plan: Plan) -> None:
+    Heads start where the probe left them; those that came with the model, which no probe fits, as they came.
+    """
+
+    def __init__(self, model: Model, cut: int, plan: Plan, heads: Mapping[str, Head]) -> None:
         self._stages = _copied({stage.name: stage.module for stage in model.stages[cut:]})
-        self._heads: Values = {}
         self._probes = next((i for i, p in enumerate(plan.phases) if p.optimiser != "probe"), len(plan.phases))
+        self._heads: Values = {} if self._probes else _copied(_modules(heads))
         self._shrunk = plan.phases[self._probes - 1].shrink if self._probes else 1.0
         self.alpha: float | None = None
 
@@ -41,11 +44,11 @@ class Start:
 
     def plain(self) -> dict[str, Any]:
         """What cannot be found again where a run goes on: the heads, and the share that was chosen."""
-        return {"heads": self._heads, "alpha": self.alpha}
+        return {"heads": self._heads if self._probes else {}, "alpha": self.alpha}
 
     def recall(self, kept: Mapping[str, Any]) -> None:
         """Take up what `plain` gave."""
-        self._heads, self.alpha = dict(kept["heads"]), kept["alpha"]
+        self._heads, self.alpha = {**self._heads, **kept["heads"]}, kept["alpha"]
 
     def go(
         self, model: Model, heads: Mapping[str, Head], wanted: Any, score: Callable[[], float]

@@ -140,8 +140,10 @@ def _family(config: Any, folder: Any) -> str:
 
     known = str(config.model_type)
     if known == "mbart" and folder is not None:
-        told = str(hub.settings(folder / "tokenizer_config.json").get("tokenizer_class", ""))
-        known = "mbart50" if told.startswith("MBart50") else known
+        both = [hub.settings(folder / name) for name in ("tokenizer_config.json", "config.json")]
+        classes = [str(told.get("tokenizer_class", "")) for told in both]
+        fifty = any(name.startswith("MBart50") for name in classes) or both[0].get("language_codes") == "ML50"
+        known = "mbart50" if fifty else known
     if known not in MARKS:
         raise ModelError(
             f"models of the type {known!r} cannot be used to write yet.", hint=f"Known are {', '.join(MARKS)}."

@@ -95,7 +95,7 @@ def averaged(plan: Plan, facts: Facts, wishes: Wishes) -> Plan:
     PlanError
         If the start has no head to go back to.
     """
-    if wishes.wise_ft is not None and not facts.probes:
+    if wishes.wise_ft is not None and facts.modality == "boxes":
         raise PlanError(
             "--wise-ft: the head of a detector has no optimum on the frozen model to go back to.",
             hint="Choose --soup, the mean of epochs.",

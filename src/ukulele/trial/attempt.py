@@ -95,7 +95,7 @@ def _prepared(candidate: Candidate, context: Context, meter: Meter, ahead: int) 
     cost, facts = _cost(model, heads, candidate, meter), facts_of(whole, context)
     outcome = Outcome(candidate, model, heads, tasks, feed, cost, cut, facts, ours.private)
     if candidate.plan.wise_ft is not None:
-        outcome.start = Start(whole if candidate.plan.adapters else model, cut, candidate.plan)
+        outcome.start = Start(whole if candidate.plan.adapters else model, cut, candidate.plan, heads)
     return outcome, ours, whole
 
 
