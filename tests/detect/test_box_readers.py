@@ -124,9 +124,11 @@ def test_of_coco_s_own_annotations_those_of_instances_are_read(voc, tmp_path):
         other = {**plain, "categories": [{"id": 1, "name": "person"}]}
         path.with_name(f"person_keypoints_{path.name}").write_text(json.dumps(other))
         path.rename(path.with_name(f"instances_{path.name}"))
+    drawn(77)[0].save(next((tmp_path / "out").rglob("*.jpg")).with_name("stray.png"))
     again = read(tmp_path / "out", ReadOptions(), tmp_path / "c2")
     assert again.targets == data.targets
     assert {s: len(r) for s, r in again.splits.items()} == {s: len(r) for s, r in data.splits.items()}
+    assert any("no annotation file names them: 1 of" in note for note in again.notes)
 
 
 def test_polygons_become_boxes(tmp_path):

@@ -6,7 +6,7 @@ import json
 import math
 import mmap
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +79,18 @@ def read(root: Path, files: Sequence[Path]) -> Read:
             for drawn in rest
         ]
     crowds = any(drawn.box.crowd for one in found for drawn in one.boxes)
-    notes = ("Crowds are neither taught nor counted.",) * crowds
+    notes = ["Crowds are neither taught nor counted."] * crowds
+    if left := _unlisted({one.picture for one in found}):
+        notes.append(f"Left out, for no annotation file names them: {left:,} of the pictures beside these.")
     given = any(one.split for one in found)
-    return Read("COCO", found, names, tuple(bad), tuple(aside), notes, given=given)
+    return Read("COCO", found, names, tuple(bad), tuple(aside), tuple(notes), given=given)
+
+
+def _unlisted(pictures: Collection[Path]) -> int:
+    """How many pictures in their folders are none of them."""
+    folders = {picture.parent for picture in pictures}
+    there = (path for folder in folders for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return sum(path not in pictures for path in there)
 
 
 def _parsed(file: Path) -> Mapping[str, Any]:
