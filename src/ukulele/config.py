@@ -170,10 +170,10 @@ class FitOptions:
         >>> FitOptions(budget="10m").seconds, FitOptions(budget="90").seconds, FitOptions().seconds
         (600.0, 90.0, None)
         """
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", self.budget or "")
-        if match is None or not float(match[1]) > 0:
+        try:
+            return None if self.budget is None else seconds(self.budget)
+        except PlanError:
             return None
-        return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
     @property
     def cache_folder(self) -> Path:

@@ -79,6 +79,21 @@ def test_against_the_same_and_against_other_data(uke: Uke, bert: Path, tmp_path:
     assert far["distance"]["from"] == str(apart)
 
 
+def test_the_other_data_are_read_by_the_same_columns(uke: Uke, bert: Path, tmp_path: Path) -> None:
+    draw = random.Random(4)
+    bodies = [" ".join(draw.choices(["tea", "rain", "song", "string"], k=12)) for _ in range(120)]
+    rows = [
+        {"title": row["text"], "body": body, "label": row["label"]}
+        for row, body in zip(rows_of(120), bodies, strict=True)
+    ]
+    data = write_csv(tmp_path / "data.csv", rows, ["title", "body", "label"])
+    for columns in (("title",), ("title", "body")):
+        how = ("--text", *columns, "--target", "label", "--model", bert)
+        found = asked(uke, "diagnose", data, *how, "--against", data)["distance"]
+        assert found["mmd_p"] > 0.05
+        assert found["proxy_a"] < 1
+
+
 def test_how_far_from_what_a_bundle_was_trained_on(
     uke: Uke, fitted: Path, tables: Path, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,6 +134,24 @@ def test_a_control_that_does_not_fit_the_budget_is_left_out_and_that_is_said(
     assert {one["name"] for one in record["controls"]} >= {"majority", "tfidf"}
 
 
+def test_a_task_alone_that_does_not_fit_the_budget_is_left_out(
+    bert: Path, uke: Uke, tmp_path: Path, costs: dict[str, Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ladder, "is_still", lambda plan: plan.strategy == "zero-shot")  # so that probes are judged
+    costs |= {"mood alone": replace(taking(0), training=90_000.0)}
+    data = [
+        f"mood={write_csv(tmp_path / 'mood.csv', rows_of(60, 0), ['text', 'label'])}",
+        f"score={write_csv(tmp_path / 'score.csv', rows_of(60, 2), ['text', 'score'])}",
+    ]
+    quick = ("--model", bert, "--budget", "10min", *FAST[:-1], "tasks")
+    fit = uke("fit", *data, *quick, "--out", tmp_path / "run")
+    assert fit.code == 0, fit.err
+    record = record_of(tmp_path / "run")
+    assert "mood alone: not tried, it takes about" in fit.err
+    tasks = {task["name"]: task for task in record["multitask"]["tasks"]}
+    assert (tasks["mood"]["single"] is None, tasks["score"]["single"] is None) == (True, False)
+
+
 def test_time_that_is_up_ends_a_phase_between_epochs(
     tables: Path, bert: Path, uke: Uke, tmp_path: Path, costs: dict[str, Line], monkeypatch: pytest.MonkeyPatch
 ) -> None:

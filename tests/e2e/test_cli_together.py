@@ -295,6 +295,11 @@ def test_groups_that_had_better_be_trained_apart(
     assert (tmp_path / "run" / "bundle" / "groups.json").is_file()
     answer = uke("predict", tmp_path / "run", "w1 good fine w2")
     assert all(f"{name}: " in answer.out for name in sources)
+    next_ones = uke("label-next", tmp_path / "run", sources["mood"], "-n", 3, "--out", tmp_path / "next.csv")
+    assert next_ones.code == 0, next_ones.err
+    lines = (tmp_path / "next.csv").read_text("utf-8").splitlines()
+    assert len(lines) == 4
+    assert all(line.count(" / ") == 2 for line in lines[1:])
     one = uke("predict", tmp_path / "run", "w1 good fine w2", "--task", "score")
     assert one.code == 0
     assert "mood" not in one.out

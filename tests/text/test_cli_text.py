@@ -253,6 +253,13 @@ def test_a_model_that_only_reads(uke: Uke, tmp_path: Path, sentences: Path) -> N
     assert "one that writes was expected" in refused(uke, *asked(sentences, tmp_path / "b"))
 
 
+def test_options_that_a_model_from_scratch_does_not_read_are_refused(uke: Uke, sentences: Path) -> None:
+    said = refused(uke, *asked(sentences, "config:marian-tiny", "--wise-ft", 0.5, "--freeze", "encoder"))
+    assert "would change nothing" in said
+    assert "--wise-ft 0.5: --strategy scratch does not read it" in said
+    assert "--freeze encoder: --strategy scratch does not read it" in said
+
+
 def test_a_configuration_has_no_weights_to_transfer(uke: Uke, sentences: Path) -> None:
     said = refused(uke, *asked(sentences, "config:t5-tiny", "--strategy", "finetune"))
     assert "--strategy scratch" in said

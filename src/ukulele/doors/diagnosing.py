@@ -166,8 +166,12 @@ def _other(against: Any, context: Context) -> Rows:
     """Rows of other data: all of a labelled set, or inputs in the columns of ours."""
     cache = context.options.cache_folder
     source = data.named([against]) if isinstance(against, str) else against
+    ours = ReadOptions()
+    if context.data.modality != "image":
+        names = tuple(target.column or target.name for target in context.data.targets)
+        ours = ReadOptions(inputs=context.data.columns, target=names)
     try:
-        found = data.read(source, ReadOptions(), cache)
+        found = data.read(source, ours, cache)
     except DataError:
         rows, _ = data.read_inputs(source, context.data.columns, context.data.modality, cache)
         return rows

@@ -42,16 +42,19 @@ def label_next(
     if not source.exists():
         raise DataError(f"no such file: {source}", hint=f"Looked in {Path.cwd()}.")
     found = load_model(run)
-    member = found if isinstance(found, Predictor) else found.members[0]
-    _refuse(member)
-    rows, bad, width = read(source, member, columns)
+    members = [found] if isinstance(found, Predictor) else list(found.members)
+    for member in members:
+        _refuse(member)
+    rows, bad, width = read(source, found, columns)
     aside = None if target is None else target.with_suffix(".quarantine.csv")
     if aside is not None and bad:
         data.write_quarantine(aside, bad)
     say_aside(bad, err, f"all are in {aside}" if aside else "with --out FILE all are listed beside it")
     if not len(rows):
         raise DataError("nothing to choose from: no row could be read.", hint="Name a file or a folder of rows.")
-    lines = worthwhile(member.only(tasks_for(member, width)), rows, wanted)
+    asked = tasks_for(found, width)
+    mine = ((member, [task for task in asked if task in member.tasks]) for member in members)
+    lines = worthwhile([member.only(some) for member, some in mine if some], rows, wanted)
     header = ("rank", "row", "input", "answer", "unsure")
     if target is not None:
         write_csv(target, header, lines)
@@ -60,9 +63,11 @@ def label_next(
     table(out, header, [[textwrap.shorten(str(cell), LONGEST, placeholder=" …") for cell in line] for line in lines])
 
 
-def worthwhile(predictor: Predictor, rows: Rows, wanted: int) -> list[list[Any]]:
-    """A line for each row to label next: rank, place, input, the model's answer, and how unsure it is."""
-    unsure, features, answers = _seen(predictor, rows)
+def worthwhile(predictors: Sequence[Predictor], rows: Rows, wanted: int) -> list[list[Any]]:
+    """A line for each row to label next: rank, place, input, the models' answers, and how unsure they are."""
+    doubts, parts, said = zip(*(_seen(predictor, rows) for predictor in predictors), strict=True)
+    unsure, features = np.concatenate(doubts).mean(0), np.concatenate(parts, 1)
+    answers = [" / ".join(one) for one in zip(*said, strict=True)]
     chosen = diagnose.next_labels(unsure, features, wanted)
     return [
         [rank, str(rows[at].where), _input(rows[at]), answers[at], f"{unsure[at]:.3f}"]
@@ -71,6 +76,7 @@ def worthwhile(predictor: Predictor, rows: Rows, wanted: int) -> list[list[Any]]
 
 
 def _seen(predictor: Predictor, rows: Rows) -> tuple[Any, Any, list[str]]:
+    """Of each row how unsure the model is of each task (tasks, rows), its features, and the answers in words."""
     unsure, features, answers = [], [], list[str]()
     for start in range(0, len(rows), predictor.window):
         some = [row.inputs for row in rows.take(range(start, min(start + predictor.window, len(rows))))]
@@ -80,10 +86,10 @@ def _seen(predictor: Predictor, rows: Rows) -> tuple[Any, Any, list[str]]:
             final = task.decode(raw[name])
             doubts.append(_doubt(predictor, task.kind, final, found))
             said.append([_said(one) for one in task.plain(final)])  # type: ignore[attr-defined]
-        unsure.append(np.mean(doubts, axis=0))
+        unsure.append(np.stack(doubts))
         features.append(found)
         answers += [" / ".join(one) for one in zip(*said, strict=True)]
-    return np.concatenate(unsure), np.concatenate(features), answers
+    return np.concatenate(unsure, 1), np.concatenate(features), answers
 
 
 def _doubt(predictor: Predictor, kind: str, final: Sequence[Any], features: Any) -> Any:

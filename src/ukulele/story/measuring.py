@@ -65,19 +65,20 @@ class Sample:
         whole, self.trunk = context.load(candidate)
         whole = untied(whole, candidate.plan)
         own = 0 if candidate.model in MAKES_ITS_OWN else context.private(candidate.plan)
-        ours = assemble(whole, candidate.plan, context.tasks, own)
+        self.tasks = context.asked(candidate)
+        ours = assemble(whole, candidate.plan, self.tasks, own)
         self.whole, self.model, self.heads = whole, ours.model, ours.heads
         check(self.model, self.heads, candidate.plan)
         self.classical = candidate.model in MAKES_ITS_OWN
-        steps = STEPS * len(context.tasks)
+        steps = STEPS * len(self.tasks)
         batches = [steps * phase.batch for phase in candidate.plan.phases if phase.optimiser != "probe"]
         wanted = max(CHEAP if self.classical else ROWS, *batches, 1)
-        splits = context.data.splits
-        self.counts = {split: len(splits[split]) for split in SPLITS if split in splits}
-        tables = context.tables(context.tasks, self.model)
+        numbers = {split: context.truth(split).having(self.tasks) for split in SPLITS if split in context.data.splits}
+        self.counts = {split: len(rows) for split, rows in numbers.items()}
+        tables = context.tables(self.tasks, self.model)
         self.tables: dict[Split, Table] = {
-            split: Table(tables[split].rows.take(_spread(self.counts[split], wanted)), context.tasks)
-            for split in self.counts
+            split: Table(tables[split].rows.take(rows[_spread(len(rows), wanted)].tolist()), self.tasks)
+            for split, rows in numbers.items()
         }
         self.tapped = context.taps and not self.classical and candidate.pretrained
         self.feed = self._feed(candidate.plan, self.trunk if self.tapped else None)
@@ -142,7 +143,7 @@ class Sample:
         tried = tried and (self.context.options.controls == "all" or not self.context.writes)
         rated = self.context.options.rate == "auto" and self.candidate.role == "rung" and self.candidate.pretrained
         weighed = self.context.options.weights == "tuned" and self.candidate.role == "rung"
-        times = 3 * (tried or rated) + (1 + len(self.context.tasks)) * weighed
+        times = 3 * (tried or rated) + (1 + len(self.tasks)) * weighed
         return 1 + times * max(1, phase.epochs // 3) / phase.epochs
 
     def _pass(self, cut: int | None, views: int, splits: Sequence[Split] = SPLITS) -> PassCost:
@@ -164,7 +165,7 @@ class Sample:
     def _probing(self) -> float:
         """Seconds to fit the heads, and a probe on every stage where a layer is to be chosen."""
         began = time.perf_counter()
-        for name, task in self.context.tasks.items():
+        for name, task in self.tasks.items():
             if self.classical:
                 truth = self.feed.truth("train")
                 x, values = pick(self.feed.design("train"), truth.numbers(name)), truth.values(name)

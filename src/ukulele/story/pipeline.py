@@ -236,7 +236,8 @@ def prove(chosen: Outcome, climb: Climb) -> list[Outcome]:
     """The controls that were asked for, each fitted as the rungs were; of several tasks each alone, too."""
     context = climb.context
     singles = alone(chosen) if context.options.controls != "none" else []
-    outcomes = [found for single in singles if (found := spared(single, context))]
+    fitting = ((single, climb.until) for one in singles if (single := climb.control(one)) is not None)
+    outcomes = [found for single, until in fitting if (found := spared(single, context, until=until))]
     for rival in rivals(survey(chosen.candidate.model, context), context):
         candidate = climb.control(rival) if rival.name == "scratch" else rival
         if candidate is not None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from ukulele import strategies
 from ukulele.config import FitOptions
 from ukulele.errors import PlanError
-from ukulele.types import Dataset, Modality
+from ukulele.types import CALIBRATED, WRITTEN, Dataset, Modality
 
-CALIBRATED = {"classify", "multilabel", "regress"}
+CONFIGURED = "config:"
 OF_TEXTS, OF_PICTURES = "texts", "pictures"
 
 
@@ -19,7 +19,7 @@ def refuse_unread(options: FitOptions, dataset: Dataset) -> None:
     PlanError
         That names every such option.
     """
-    wrong = [*_of_strategy(options), *_of_modality(options, dataset.modality)]
+    wrong = [*_of_strategy(options, dataset), *_of_modality(options, dataset.modality)]
     if options.calibrate is not None and any(target.kind not in CALIBRATED for target in dataset.targets):
         wrong.append(f"--calibrate {options.calibrate}: prediction sets are for labels and numbers")
     if wrong:
@@ -29,7 +29,7 @@ def refuse_unread(options: FitOptions, dataset: Dataset) -> None:
         )
 
 
-def _of_strategy(options: FitOptions) -> list[str]:
+def _of_strategy(options: FitOptions, dataset: Dataset) -> list[str]:
     """Options that a strategy may read, set by the user, and read by none of the run."""
     given = {
         "freeze": (options.freeze != "auto", f"--freeze {options.freeze}"),
@@ -48,15 +48,23 @@ def _of_strategy(options: FitOptions) -> list[str]:
         "group": (options.group == "auto", "--group auto"),
         "layer": (options.layer != "auto", f"--layer {options.layer}"),
     }
-    rungs = strategies.rungs(options.strategy) if options.budget is None else strategies.LADDER
+    strategy = "scratch" if _is_made(options, dataset) else options.strategy
+    rungs = strategies.rungs(strategy) if options.budget is None else strategies.LADDER
     read = frozenset[str]().union(*(strategies.READS[name] for name in rungs))
-    if options.controls == "all" and options.strategy != "scratch":
+    if options.controls == "all" and strategy != "scratch":
         read |= strategies.READS["scratch"] - {"rate", "group"}  # the control's rate is searched for
     return [
-        f"{said}: --strategy {options.strategy} does not read it, {_readers(name)} would"
+        f"{said}: --strategy {strategy} does not read it, {_readers(name)} would"
         for name, (there, said) in given.items()
         if there and name not in read
     ]
+
+
+def _is_made(options: FitOptions, dataset: Dataset) -> bool:
+    """Whether `auto` trains a small model from scratch: one was named, or a text is to be written and none was."""
+    writes = any(target.kind in WRITTEN for target in dataset.targets)
+    named = options.model or ("" if options.models or not writes else CONFIGURED)
+    return options.strategy == "auto" and named.startswith(CONFIGURED)
 
 
 def _readers(option: str) -> str:

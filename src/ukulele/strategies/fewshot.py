@@ -36,7 +36,9 @@ def plan(facts: Facts, wishes: Wishes) -> Plan:
         raise PlanError(
             f"--strategy fewshot is for one task of texts with one class each; these are {found}, and what is asked "
             f"is {', '.join(facts.kinds)}.",
-            hint="Choose --strategy probe: it does best with few labels.",
+            hint="Choose --strategy probe: it does best with few labels."
+            if facts.probes
+            else "Choose --strategy finetune, or lora.",
         )
     frozen = min(frozen_stages(facts, wishes.freeze, default=0), len(facts.stages) - 1)
     pairs = Phase(

@@ -247,11 +247,11 @@ def _again(outcome: Outcome, done: Mapping[str, Any], ours: Assembled, whole: Mo
     return outcome
 
 
-def spared(candidate: Candidate, context: Context, what: str = "control") -> Outcome | None:
+def spared(candidate: Candidate, context: Context, what: str = "control", until: float | None = None) -> Outcome | None:
     """The same of a candidate that the others do not need: None, and a warning, where its loss becomes no number."""
     context.hear(Said(f"{what}: {candidate.name}"))
     try:
-        return attempt(candidate, context)
+        return attempt(candidate, context, until=until)
     except NotFiniteError as error:
         context.hear(Said(f"the {what} {candidate.name} is left out: {error.message} {error.hint}", "warning"))
         return None

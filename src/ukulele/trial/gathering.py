@@ -38,6 +38,11 @@ def gather(candidate: Candidate, context: Context) -> Candidate:
     PlanError
         If the stages' summaries are not stored, or there are several tasks.
     """
+    if context.boxes or context.writes:
+        raise PlanError(
+            "--strategy stages: a probe on all stages answers with labels or numbers, not with boxes or texts.",
+            hint="Choose --strategy finetune.",
+        )
     if not gathers(context):
         raise PlanError(
             "--strategy stages: for one task, at most 20,000 training rows and --layer auto.",

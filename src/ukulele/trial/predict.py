@@ -22,7 +22,7 @@ from ukulele.loop.private import shared, with_tops
 from ukulele.models.bundle import GROUPS, Kept, fill, read_bundle
 from ukulele.tools.collate import collate
 from ukulele.tools.domain import Domain
-from ukulele.types import Dataset, Head, Modality, Model, Request, Task, Tensors, Writing
+from ukulele.types import CALIBRATED, Dataset, Head, Modality, Model, Request, Task, Tensors, Writing
 
 WINDOW = 2048  # rows among which texts of like length are put together
 TOLERANCE = 2e-3  # of a golden example's numbers: libraries and processors differ in the last bits
@@ -202,6 +202,8 @@ class Predictor:
         if not 0 < level < 1:
             raise PlanError(f"--abstain {level:g}: a share between 0 and 1 was expected, such as 0.95.")
         if len(strange) < evaluate.LEAST:
+            if self.tasks[task].kind not in CALIBRATED:
+                raise PlanError(f"--abstain: for labels and numbers; {task!r} has neither.", hint="Leave it out.")
             what = "no rows were" if not strange else f"only {len(strange)} rows of {task!r} were"
             raise PlanError(
                 f"--abstain {level:g}: {what} set apart to calibrate prediction sets; at least {evaluate.LEAST} are "

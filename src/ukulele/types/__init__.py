@@ -1,6 +1,7 @@
 """The words: all that the parts of Ukulele say to each other. Frozen, small, no torch at run time."""
 
 from ukulele.types.data import (
+    CALIBRATED,
     GOES_ON,
     SPLITS,
     WRITTEN,
@@ -27,6 +28,7 @@ from ukulele.types.numbers import Cost, Estimate, Verdict
 from ukulele.types.plans import Adapters, Candidate, Group, Phase, Plan
 
 __all__ = [
+    "CALIBRATED",
     "GOES_ON",
     "SPLITS",
     "WRITTEN",

@@ -16,6 +16,7 @@ Tensors: TypeAlias = "dict[str, Tensor]"
 Split: TypeAlias = Literal["train", "validation", "test"]
 Modality: TypeAlias = Literal["text", "pair", "image"]
 Kind: TypeAlias = Literal["classify", "multilabel", "regress", "detect", "translate", "summarise", "generate"]
+CALIBRATED: frozenset[str] = frozenset({"classify", "multilabel", "regress"})  # kinds that have prediction sets
 WRITTEN: frozenset[str] = frozenset({"translate", "summarise", "generate"})  # kinds whose answer is a text
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
