@@ -123,6 +123,13 @@ def test_how_far_from_what_a_bundle_was_trained_on(
     )
 
 
+@pytest.mark.parametrize("command", ["diagnose", "curve", "choose"])
+def test_options_of_texts_are_refused_for_pictures(uke: Uke, pictures: Path, command: str) -> None:
+    answer = uke(command, pictures, "--max-length", 9)
+    assert answer.code == 2
+    assert "--max-length 9: for texts, and these are pictures" in answer.flat
+
+
 def test_against_pictures_is_refused(uke: Uke, tables: Path, bert: Path, pictures: Path) -> None:
     answer = uke("diagnose", tables / "reviews.csv", "--model", bert, "--against", pictures)
     assert answer.code == 2

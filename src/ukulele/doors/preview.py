@@ -12,6 +12,7 @@ from ukulele.events import Hear, Said
 from ukulele.loop.engine import Engine, choose_device, choose_precision
 from ukulele.runs import RunFolder
 from ukulele.story.asked import make_tasks
+from ukulele.story.unread import refuse_foreign
 from ukulele.trial.context import Context
 from ukulele.trial.evidence import refuse_unprobed
 
@@ -27,6 +28,7 @@ def preview(source: Any, options: FitOptions, hear: Hear) -> Context:
     if options.threads:
         torch.set_num_threads(options.threads)
     dataset = data.read(source, options.reading, options.cache_folder)
+    refuse_foreign(options, dataset)
     for note in dataset.notes:
         hear(Said(note))
     for finding in dataset.findings:

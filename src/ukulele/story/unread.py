@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ukulele import strategies
 from ukulele.config import FitOptions
 from ukulele.errors import PlanError
@@ -22,6 +24,21 @@ def refuse_unread(options: FitOptions, dataset: Dataset) -> None:
     wrong = [*_of_strategy(options, dataset), *_of_modality(options, dataset.modality)]
     if options.calibrate is not None and any(target.kind not in CALIBRATED for target in dataset.targets):
         wrong.append(f"--calibrate {options.calibrate}: prediction sets are for labels and numbers")
+    _refuse(wrong)
+
+
+def refuse_foreign(options: FitOptions, dataset: Dataset) -> None:
+    """Refuse what was asked for and is of another kind of data: texts' options for pictures, and the reverse.
+
+    Raises
+    ------
+    PlanError
+        That names every such option.
+    """
+    _refuse(_of_modality(options, dataset.modality))
+
+
+def _refuse(wrong: Sequence[str]) -> None:
     if wrong:
         raise PlanError(
             "these options would change nothing:\n- " + "\n- ".join(wrong),
