@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a little of each text: shows that all of it runs")
     parser.add_argument("--only", choices=("transfer", "speed"), help="one of the two questions")
     parser.add_argument("--novels", type=int, default=NOVELS, help="bytes of each novel (default %(default)s)")
+    parser.add_argument("--source", type=Path, help="the folder of a run on the novels that is there, instead")
     parser.add_argument("--source-epochs", type=int, default=SOURCE_EPOCHS, help="default %(default)s")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="on the plays (default %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds of the second (default %(default)s)")
@@ -50,9 +51,11 @@ def main() -> None:
         home = Path(folder)
         novels, plays = stage(options, home)
         found: dict[str, Any] = {"quick": options.quick, "novels": options.novels, "machine": harness.machine()}
+        options.bundle = (options.source or home / "source").resolve()
         if options.only != "speed":
-            found["source"] = source(home, novels, options.source_epochs)
-            found["transfer"] = transfer(home, plays, options.epochs)
+            if options.source is None:
+                found["source"] = source(home, novels, options.source_epochs)
+            found["transfer"] = transfer(home, plays, options)
         if options.only != "transfer":
             found["speed"] = speed(home, novels, options)
     print(json.dumps(found, indent=1))
@@ -101,11 +104,11 @@ def source(home: Path, novels: Path, epochs: int) -> dict[str, Any]:
     return fit(home, "source", novels, [*flags, "--epochs", epochs, "--controls", "none"])
 
 
-def transfer(home: Path, plays: Path, epochs: int) -> dict[str, Any]:
+def transfer(home: Path, plays: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Full fine-tuning of the source against the same network, drawn anew, for as many epochs."""
-    flags: list[object] = ["--model", home / "source", "--rate", 1e-3, "--batch", BATCH]
-    ours = fit(home, "ours", plays, [*flags, "--strategy", "full", "--epochs", epochs, "--controls", "none"])
-    theirs = fit(home, "theirs", plays, [*flags, "--strategy", "scratch", "--epochs", epochs])
+    flags: list[object] = ["--model", options.bundle, "--rate", 1e-3, "--batch", BATCH, "--epochs", options.epochs]
+    ours = fit(home, "ours", plays, [*flags, "--strategy", "full", "--controls", "none"])
+    theirs = fit(home, "theirs", plays, [*flags, "--strategy", "scratch"])
     found = {
         "train seconds": [one["phases"]["train"] for one in (ours, theirs)],
         "bits per byte lower by": paired(home, plays),
