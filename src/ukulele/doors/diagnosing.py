@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -166,12 +167,11 @@ def _other(against: Any, context: Context) -> Rows:
     """Rows of other data: all of a labelled set, or inputs in the columns of ours."""
     cache = context.options.cache_folder
     source = data.named([against]) if isinstance(against, str) else against
-    ours = ReadOptions()
-    if context.data.modality != "image":
-        names = tuple(target.column or target.name for target in context.data.targets)
-        ours = ReadOptions(inputs=context.data.columns, target=names)
+    names = tuple(target.column or target.name for target in context.data.targets)
+    ours = ReadOptions(inputs=context.data.columns, target=names)
+    pictures = "image" in (context.data.modality, _modality(source, cache))
     try:
-        found = data.read(source, ours, cache)
+        found = data.read(source, ReadOptions() if pictures else ours, cache)
     except DataError:
         rows, _ = data.read_inputs(source, context.data.columns, context.data.modality, cache)
         return rows
@@ -181,6 +181,14 @@ def _other(against: Any, context: Context) -> Rows:
             "distance between them."
         )
     return _Chain([rows for rows in found.splits.values() if len(rows)])
+
+
+def _modality(source: Any, cache: Path) -> str | None:
+    """What other data hold, read as they would be by themselves; None where that cannot be done."""
+    try:
+        return data.read(source, ReadOptions(), cache).modality
+    except DataError:
+        return None
 
 
 class _Chain:
