@@ -343,10 +343,10 @@ def test_a_group_whose_loss_is_no_number_leaves_one_model_for_all(
     apart = evaluate.Grouping((("mood",), ("marks", "score")), {"mood": 0.0, "marks": 0.1, "score": 0.1})
     real = attempt_module.attempt
 
-    def broken(candidate: Candidate, context: Any, *more: Any) -> Any:
+    def broken(candidate: Candidate, context: Any, *more: Any, **how: Any) -> Any:
         if candidate.name == "marks + score":
             raise NotFiniteError("the loss became nan in step 1", hint="A lower --rate.")
-        return real(candidate, context, *more)
+        return real(candidate, context, *more, **how)
 
     monkeypatch.setattr(grouping_module, "looked_ahead", lambda outcome: apart)
     monkeypatch.setattr(attempt_module, "attempt", broken)
