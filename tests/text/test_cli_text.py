@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ukulele.trial.predict import Predictor
 import torch
 from safetensors.torch import load_file
 from text_kit import folder, pairs
@@ -215,8 +217,15 @@ def test_a_text_longer_than_the_model_takes_is_a_finding_with_the_share_lost(
     args = asked(sentences, t5, "--max-length", 8, "--epochs", 1, "--controls", "none", "--out", run)
     assert uke("fit", *args).code == 0
     (cut,) = [found for found in record_of(run)["findings"] if found["code"] == "texts-cut"]
-    assert 0 < cut["evidence"]["lost"] < 1
     assert f"{cut['evidence']['lost']:.1%} of all tokens" in cut["message"]
+    model = Predictor.load(run).model
+    with (sentences / "train.csv").open(newline="", encoding="utf-8") as file:
+        rows = [(row["en"], row["de"]) for row in csv.DictReader(file)]
+    assert model.lengths is not None
+    texts = [tokens for row in model.lengths(rows) for tokens in row]
+    lost = sum(max(0, tokens - 8) for tokens in texts) / sum(texts)
+    assert cut["evidence"]["lost"] == pytest.approx(lost)
+    assert f" of {len(texts)} training texts and answers" in cut["message"]
 
 
 def test_a_folder_without_a_tokenizer(uke: Uke, tmp_path: Path, sentences: Path) -> None:

@@ -133,7 +133,9 @@ def test_a_text_that_is_too_long_is_cut_and_its_bytes_are_those_that_are_taught(
     kept = model.heads["write"]("translate")._words.taught([text], specials)[0]  # type: ignore[attr-defined]
     assert int(row["bytes"]) == kept[1] < len(text.encode())
     assert model.lengths is not None
-    assert model.lengths([(text, "x")])[0] > 60
+    ((source, answer), (alone,)) = model.lengths([(text, "x"), (text,)])
+    assert source == alone > 60
+    assert answer == len(model.encode([("", "x")], [0])[0]["labels"])
 
 
 def test_the_decoder_can_be_trained_on_a_frozen_encoder_though_they_share_words(model: Model) -> None:

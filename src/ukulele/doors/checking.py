@@ -52,4 +52,4 @@ def _written(dataset: Dataset, options: FitOptions) -> list[Finding]:
         languages=options.languages_of(dataset),
     )  # fmt: skip
     limit, counts = counting.written(request, pairs)
-    return diagnose.lengths(limit, counts, "texts, or their answers,", chunks=False)
+    return diagnose.lengths(limit, counts, "texts and answers", chunks=False)

@@ -168,13 +168,21 @@ class Feed:
         return self.truth(split).having(self.tables[split].tasks)
 
     def tokens(self, split: Split) -> list[int]:
-        """The length of each row, before what is too long is cut; nothing where rows have none."""
+        """The length of each row, before what is too long is cut; nothing where rows have none.
+
+        Where some are too long, and two texts of a row are read separately, it is the length of each text.
+        """
         found = self._read(split) if any(field.axis for field in self.model.inputs.values()) else []
         limit, rows = self.model.limit, self.tables[split].rows
         full = [] if limit is None else [row for row, length in enumerate(found) if length >= limit]
-        if full and self.model.lengths is not None:  # as long as the model takes, or cut to that: it is not stored
-            for row, length in zip(full, self.model.lengths([rows[row].inputs for row in full]), strict=True):
-                found[row] = length
+        if not full or self.model.lengths is None:
+            return found
+        whole = self.model.lengths([rows[row].inputs for row in full])  # they may have been cut: it is not stored
+        if any(len(texts) > 1 for texts in whole):
+            whole = self.model.lengths([row.inputs for row in rows])
+            return [length for texts in whole for length in texts]
+        for row, (length,) in zip(full, whole, strict=True):
+            found[row] = length
         return found
 
     def _read(self, split: Split) -> list[int]:

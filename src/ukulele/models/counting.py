@@ -16,9 +16,8 @@ WINDOW = 1024  # rows at a time
 
 
 def tokens(request: Request, inputs: Iterable[tuple[Any, ...]]) -> tuple[int, list[int]]:
-    """The most tokens that the encoder reads at once, and how many each row has before it is cut to them.
-
-    Of two texts that are read separately the longer counts.
+    """The most tokens that the encoder reads at once, and how many each row has before it is cut to them; of two texts
+    that are read separately, how many each has.
 
     Raises
     ------
@@ -37,13 +36,13 @@ def tokens(request: Request, inputs: Iterable[tuple[Any, ...]]) -> tuple[int, li
     tokenizer = uncut(hub.tokenizer_json(folder))
     rows, counts = iter(inputs), list[int]()
     while some := list(islice(rows, WINDOW)):
-        counts += count(tokenizer, recipe["pairs"], some)
+        counts += [tokens for row in count(tokenizer, recipe["pairs"], some) for tokens in row]
     return int(recipe["max_length"]), counts
 
 
 def written(request: Request, pairs: Iterable[tuple[str, str]]) -> tuple[int, list[int]]:
     """The most tokens that a model that writes takes at once, and the tokens of each row: of a text and its answer
-    together, where the model continues the one with the other, else of the one that has more.
+    together, where the model continues the one with the other, else of each.
 
     Raises
     ------
@@ -58,7 +57,7 @@ def written(request: Request, pairs: Iterable[tuple[str, str]]) -> tuple[int, li
     folder = hub.text_folder(name)
     config = hub.writing_config(folder)
     tokens = words.load(folder, config)
-    measure: Callable[[Sequence[tuple[str, ...]]], list[int]]
+    measure: Callable[[Sequence[tuple[str, ...]]], list[tuple[int, ...]]]
     if config.is_encoder_decoder:
         recipe = seq2seq.recipe_of(folder, config, tokens, request)
         measure = seq2seq.Encoder(tokens, recipe, pad=int(tokens.pad)).lengths
@@ -67,5 +66,5 @@ def written(request: Request, pairs: Iterable[tuple[str, str]]) -> tuple[int, li
         measure = passages.reader_of(recipe, tokens).lengths
     rows, counts = iter(pairs), list[int]()
     while some := list(islice(rows, WINDOW)):
-        counts += measure(some)
+        counts += [tokens for row in measure(some) for tokens in row]
     return int(recipe["max_length"]), counts

@@ -19,15 +19,15 @@ def uncut(content: bytes) -> Tokenizer:
     return tokenizer
 
 
-def count(tokenizer: Tokenizer, pairs: str, inputs: Sequence[tuple[Any, ...]]) -> list[int]:
-    """The tokens of each row, special ones included; of two texts that are read separately the longer counts."""
+def count(tokenizer: Tokenizer, pairs: str, inputs: Sequence[tuple[Any, ...]]) -> list[tuple[int, ...]]:
+    """The tokens of each row, special ones included: of two texts that are read separately those of each."""
     if pairs == "separate":
         sides = [tokenizer.encode_batch_fast(list(side)) for side in zip(*inputs, strict=True)]
     else:
         sides = [tokenizer.encode_batch_fast([texts if len(texts) > 1 else texts[0] for texts in inputs])]
-    return [max(len(one) for one in row) for row in zip(*sides, strict=True)]
+    return [tuple(len(one) for one in row) for row in zip(*sides, strict=True)]
 
 
-def lengths(content: bytes, pairs: str, inputs: Sequence[tuple[Any, ...]]) -> list[int]:
+def lengths(content: bytes, pairs: str, inputs: Sequence[tuple[Any, ...]]) -> list[tuple[int, ...]]:
     """`count` for a few rows of a model: its tokenizer is built for them."""
     return count(uncut(content), pairs, inputs)

@@ -42,9 +42,9 @@ class Reader:
         del draws
         return [self._row(pieces) for pieces in self._pieces(inputs)]
 
-    def lengths(self, inputs: Sequence[tuple[Any, ...]]) -> list[int]:
-        """The tokens of each row before any is cut."""
-        return [1 + sum(len(ids) for ids, _ in pieces) for pieces in self._pieces(inputs)]
+    def lengths(self, inputs: Sequence[tuple[Any, ...]]) -> list[tuple[int, ...]]:
+        """The tokens of each row, prompt and answer together, before any is cut."""
+        return [(1 + sum(len(ids) for ids, _ in pieces),) for pieces in self._pieces(inputs)]
 
     def _pieces(self, inputs: Sequence[tuple[Any, ...]]) -> list[list[Piece]]:
         drafts = [list(self._drafts(row)) for row in inputs]

@@ -274,12 +274,15 @@ class Encoder:
         taught = self.words.answers.taught(texts, self.most - len(before) - len(after)) if texts else []
         return [([*before, *ids, *after], size) for ids, size in taught]
 
-    def lengths(self, inputs: Sequence[tuple[Any, ...]]) -> list[int]:
-        """The tokens of each row before it is cut: of the source or the answer, whichever has more."""
-        around = sum(map(len, self.source))
-        sides = [self.words.counts([self.prefix + texts[0] for texts in inputs])]
-        sides.append(self.words.answers.counts([texts[1] if len(texts) == 2 else "" for texts in inputs]))
-        return [max(row) + around for row in zip(*sides, strict=True)]
+    def lengths(self, inputs: Sequence[tuple[Any, ...]]) -> list[tuple[int, ...]]:
+        """The tokens of each row before it is cut: of the source and, where there is one, of the answer."""
+        sources = self.words.counts([self.prefix + texts[0] for texts in inputs])
+        answers = iter(self.words.answers.counts([texts[1] for texts in inputs if len(texts) == 2]))
+        around = [sum(map(len, side)) for side in (self.source, self.target)]
+        return [
+            (count + around[0], *([next(answers) + around[1]] if len(texts) == 2 else []))
+            for count, texts in zip(sources, inputs, strict=True)
+        ]
 
 
 # ---------------------------------------------------------------- the head

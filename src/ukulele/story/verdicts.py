@@ -60,7 +60,7 @@ def gain(rungs: Sequence[Outcome], chosen: Outcome, repeats: Repeats | None) -> 
 def findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> list[Finding]:
     """What the data, the training and its answers give to say."""
     found = [*context.data.findings, *diagnose.training(chosen.history), *diagnose.lost(chosen.history)]
-    what = "training texts, or their answers," if context.writes else "training texts"
+    what = "training texts and answers" if context.writes else "training texts"
     found += diagnose.lengths(chosen.model.limit, chosen.feed.tokens("train"), what, chunks=not context.writes)
     if chosen.cut or chosen.still:
         found += diagnose.frozen_tokens(context.options.new_tokens)
