@@ -281,6 +281,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
         "bitfit",
         "gradual",
         "l2sp",
+        "autorgn",
         "fewshot",
         "scratch",
     ),

@@ -61,6 +61,17 @@ def test_a_stage_that_stays_frozen_does(tables: Path, bert: Path, uke: Uke, tmp_
     assert rates == pytest.approx([0.003, 0.003, 0.0015])
 
 
+def test_autorgn_says_the_shares_of_the_rate_before_each_epoch(
+    tables: Path, bert: Path, uke: Uke, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    fit = uke("fit", tables / "reviews.csv", "--model", bert, "--strategy", "autorgn", *FAST, "--out", run)
+    assert fit.code == 0, fit.err
+    plan = record_of(run)["plan"]["phases"][-1]
+    assert plan["relative"] is True
+    assert "shares of the rate in epoch 1: head" in fit.out + fit.err
+
+
 def test_l2sp_stays_nearer_to_the_start(tables: Path, bert: Path, uke: Uke, tmp_path: Path) -> None:
     far, near = tmp_path / "far", tmp_path / "near"
     for run, penalty in ((far, 1e-9), (near, 10)):
@@ -189,7 +200,8 @@ AVERAGED: dict[str, Any] = {"wise_ft": "auto", "soup": True}
 
 
 @pytest.mark.parametrize(
-    ("strategy", "more"), [("gradual", {}), ("l2sp", {}), ("fewshot", {}), ("finetune", AVERAGED), ("lora", AVERAGED)]
+    ("strategy", "more"),
+    [("gradual", {}), ("l2sp", {}), ("autorgn", {}), ("fewshot", {}), ("finetune", AVERAGED), ("lora", AVERAGED)],
 )
 def test_killed_and_resumed(strategy: str, more: dict[str, Any], bert: Path, tmp_path: Path) -> None:
     data = write_csv(tmp_path / "mood.csv", rows_of(80, 0), ["text", "label"])

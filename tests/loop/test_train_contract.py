@@ -167,9 +167,10 @@ AVERAGED = Plan(
     tuple(replace(phase, average=0.9, plain=1) for phase in STATISTICS.phases),
     views=2,
 )
+RELATIVE = Plan("relative", tuple(replace(phase, relative=True) for phase in TWO.phases), seed=2)
 FOLDED = Plan("folded", tuple(replace(phase, norm="frozen", patience=None) for phase in STATISTICS.phases))
 RESUMED = [(TWO, "bert"), (PROBE_FIRST, "bert"), (STATISTICS, "network"), (PULLED, "bert"), (AVERAGED, "network")]
-RESUMED += [(FOLDED, "network")]
+RESUMED += [(FOLDED, "network"), (RELATIVE, "bert")]
 
 
 @pytest.mark.parametrize(("plan", "family"), RESUMED, ids=lambda v: str(v)[:30])

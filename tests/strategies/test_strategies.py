@@ -129,6 +129,15 @@ def test_l2sp_is_full_fine_tuning_with_a_penalty() -> None:
     assert "pulled to where the weights started by 0.3" in in_words(plan, FACTS)
 
 
+def test_autorgn_is_full_fine_tuning_at_one_rate_of_which_stages_get_their_shares() -> None:
+    phase, base = (
+        make("autorgn", FACTS, Wishes(rate=1e-4)).phases[-1],
+        make("full", FACTS, Wishes(rate=1e-4)).phases[-1],
+    )
+    assert phase == replace(base, relative=True, groups=tuple(Group(group.names, 1e-4) for group in base.groups))
+    assert "of which each stage gets the share" in in_words(make("autorgn", FACTS, Wishes()), FACTS)
+
+
 def test_few_labels_are_taught_in_pairs_before_the_head_is_fitted() -> None:
     pairs, head = make("fewshot", FACTS, Wishes(freeze=1, epochs=3, batch=4, rate=1e-3)).phases
     assert (pairs.loss, pairs.epochs, pairs.batch, head.optimiser) == ("pairs", 3, 4, "probe")
@@ -216,6 +225,7 @@ def test_plans_fit_real_models(encoder_folder: Callable[..., Path], name: str, f
         "full": 0,
         "gradual": 0,
         "l2sp": 0,
+        "autorgn": 0,
         "fewshot": 0,
         "scratch": 0,
     }

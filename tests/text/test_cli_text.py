@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from ukulele.trial.predict import Predictor
 import torch
 from safetensors.torch import load_file
 from text_kit import folder, pairs
+
+from ukulele.trial.predict import Predictor
 
 Uke = Callable[..., Any]
 QUICK = ("--epochs", 2, "--batch", 16)

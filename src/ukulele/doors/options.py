@@ -121,7 +121,7 @@ Strategy = Annotated[
     _option(
         TRAINING,
         "How to transfer. auto: probe, then finetune if validation says it gains; with --budget also what is dearer.",
-        "auto|probe|stages|finetune|full|gradual|l2sp|lora|dora|bitfit|fewshot|scratch",
+        "auto|probe|stages|finetune|full|gradual|l2sp|autorgn|lora|dora|bitfit|fewshot|scratch",
         "--strategy",
         "-s",
     ),

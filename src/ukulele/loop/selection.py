@@ -51,7 +51,7 @@ def select(model: Model, heads: Mapping[str, Head], phase: Phase) -> Selection:
     trained = [p for group in chosen.values() for p in group]
     cut = min((known[p][1] for p in trained), default=len(model.stages))
     groups = tuple(
-        {"params": params, "rate": phase.groups[index].rate, "decays": decays}
+        {"params": params, "rate": phase.groups[index].rate, "decays": decays, "number": index}
         for (index, decays), params in sorted(chosen.items(), key=lambda item: item[0])
     )
     shared = tuple(p for p in trained if known[p][1] < len(model.stages))

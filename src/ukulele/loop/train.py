@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ukulele.errors import UkuleleError
-from ukulele.events import Event, Judged, Lookahead, Place, Saved, Souped, Stepped
+from ukulele.events import Event, Judged, Lookahead, Place, Said, Saved, Souped, Stepped
 from ukulele.loop import soup
 from ukulele.loop.above import Above
 from ukulele.loop.descent import descend, look_ahead
@@ -23,6 +23,7 @@ from ukulele.loop.folded import folded
 from ukulele.loop.optimisers import clip, schedule
 from ukulele.loop.parts import Feed, Judgement, Part
 from ukulele.loop.phase import PhaseRun, start_phase
+from ukulele.loop.relative import LOOKS, shares
 from ukulele.loop.selection import changing, owners, put
 from ukulele.loop.vocabulary import compacted
 from ukulele.types import Head, Model, Plan
@@ -112,6 +113,8 @@ def _epoch(run: PhaseRun, forward: nn.Module, feed: Feed, engine: Engine, epoch:
     phase, number, cut = run.phase, run.number, run.chosen.cut
     steps = feed.steps(number, cut, epoch)
     run.begin_epoch(resumed=first > 0)
+    if phase.relative and not first:  # else the state that it goes on from has them
+        yield _rated(run, forward, feed, engine, (epoch, steps[:LOOKS]))
     looks = run.looks(len(steps), engine)
     read = partial(_read, feed, engine, (cut, epoch), steps)
     for index, given in _in_time(read, range(first, len(steps)), beside=feed.reads(cut, epoch)):
@@ -130,6 +133,20 @@ def _epoch(run: PhaseRun, forward: nn.Module, feed: Feed, engine: Engine, epoch:
         if engine.saves_now():
             yield Saved(Place(number, epoch, index + 1), run.state())
     run.end_epoch()
+
+
+def _rated(
+    run: PhaseRun, forward: nn.Module, feed: Feed, engine: Engine, at: tuple[int, Sequence[Sequence[int]]]
+) -> Said:
+    """Give each group the share of its rate that its relative gradient norm asks for."""
+    epoch, steps = at
+    torch.manual_seed(zlib.crc32(f"{run.seed} {run.number} {epoch}".encode()) + engine.rank)
+    parts = (engine.place(_read(feed, engine, (run.chosen.cut, epoch), steps, index)) for index in range(len(steps)))
+    found = shares(run, (partial(_losses, forward, part, engine) for part in parts), engine)
+    for group in run.optimiser.param_groups:
+        group["share"] = found.get(group.get("number", -1), 1.0)
+    named = (f"{run.phase.groups[number].names.removesuffix('.*')} {share:.2g}" for number, share in found.items())
+    return Said(f"  shares of the rate in epoch {epoch + 1}: {', '.join(named)}", "info")
 
 
 def _judged(run: PhaseRun, feed: Feed, engine: Engine, epoch: int) -> Judged:
@@ -176,7 +193,7 @@ def _in_time(read: Callable[[int], Part], steps: range, *, beside: bool) -> Iter
 def _step(run: PhaseRun, forward: nn.Module, part: Part, engine: Engine, at: tuple[int, int]) -> dict[str, float]:
     """One step, `at` its number and how many there are; the losses by task, without those that are no number."""
     for group in run.optimiser.param_groups:
-        group["lr"] = group["rate"] * schedule(run.phase, *at)
+        group["lr"] = group["rate"] * group.get("share", 1.0) * schedule(run.phase, *at)
     run.optimiser.zero_grad(set_to_none=True)
     losses = _losses(forward, part, engine)
     values = {task: float(engine.shown(loss)) for task, loss in losses.items()}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from ukulele.errors import PlanError
-from ukulele.strategies import bitfit, fewshot, finetune, full, gradual, l2sp, lora, probe, scratch, stages
+from ukulele.strategies import autorgn, bitfit, fewshot, finetune, full, gradual, l2sp, lora, probe, scratch, stages
 from ukulele.strategies.facts import Facts, Wishes
 from ukulele.types import Phase, Plan
 
@@ -21,6 +21,7 @@ STRATEGIES: Mapping[str, Callable[[Facts, Wishes], Plan]] = {
     "bitfit": bitfit.plan,
     "gradual": gradual.plan,
     "l2sp": l2sp.plan,
+    "autorgn": autorgn.plan,
     "fewshot": fewshot.plan,
     "scratch": scratch.plan,
 }
@@ -28,6 +29,7 @@ STRATEGIES: Mapping[str, Callable[[Facts, Wishes], Plan]] = {
 READS: Mapping[str, frozenset[str]] = {
     "probe": probe.READS, "stages": stages.READS, "finetune": finetune.READS, "full": full.READS, "lora": lora.READS,
     "dora": lora.READS, "bitfit": bitfit.READS, "gradual": gradual.READS, "l2sp": l2sp.READS,
+    "autorgn": autorgn.READS,
     "fewshot": fewshot.READS, "scratch": scratch.READS,
 }  # by strategy: the options that it reads of those that not every strategy does  # fmt: skip
 
@@ -183,6 +185,8 @@ def _phase_in_words(phase: Phase, plan: Plan, facts: Facts, stop: str | None) ->
         what, rest = f"the head and the biases of {_span(trained)}", "; frozen: all other weights"
     if phase.penalty:
         rest = f", pulled to where the weights started by {phase.penalty:g}{rest}"
+    if phase.relative:
+        rest = f", of which each stage gets the share that its relative gradient norm asks for{rest}"
     if phase.soup:
         rest += "; the mean of the best epochs where that is no worse"
     return f"train {what} for up to {epochs} in batches of {phase.batch}, {rate}{rest}{kept}"

@@ -31,6 +31,7 @@ class Phase:
     penalty: float = 0.0  # of the squared distance of the stages' weights to where they started, instead of decay
     strength: float | None = None  # of the probe's L2 penalty; None: by cross-validation
     shrink: float = 1.0  # what the probe's optimum is multiplied by, so that stages trained next have work to do
+    relative: bool = False  # whether a group's rate is multiplied by its gradient's norm over that of its weights
     warmup: float = 0.1  # share of the steps
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     clip: float | None = 1.0
