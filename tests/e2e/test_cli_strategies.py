@@ -168,6 +168,32 @@ def test_the_rate_is_chosen_on_validation(tables: Path, bert: Path, uke: Uke, tm
     assert f"a rate of {best['rate']:.3g}; on validation" in fit.err
 
 
+def test_a_rate_that_diverges_is_not_chosen_and_a_control_that_does_is_left_out(
+    tables: Path, bert: Path, uke: Uke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ukulele.loop import train as loop
+    from ukulele.trial import attempt as trial
+
+    fitted = trial._fit
+
+    def fit(outcome: Any, *more: Any) -> None:
+        name = outcome.candidate.name
+        if name in {"finetune-rate-0.0002", "finetune-rate-0.0006"} or name.startswith("scratch"):
+            raise loop.NotFiniteError("the loss became nan.", hint="Lower the rate (--rate).")
+        fitted(outcome, *more)
+
+    monkeypatch.setattr(trial, "_fit", fit)
+    run = tmp_path / "run"
+    args = ("--strategy", "finetune", "--rate", "auto", "--epochs", 3, "--layer", "last", "--controls", "all")
+    told = uke("fit", tables / "reviews.csv", "--model", bert, *args, "--threads", 1, "--out", run)
+    assert told.code == 0, told.err
+    found = json.loads((run / "manifest.json").read_text())["decisions"]["rate of finetune"]
+    assert found["rate"] == found["tried"][0]["rate"]
+    assert [one["score"] is None for one in found["tried"]] == [False, True, True]
+    assert "scratch" not in {control["name"] for control in record_of(run)["controls"]}
+    assert "the control scratch is left out: the loss became nan." in told.err.replace("\n", " ")
+
+
 @pytest.mark.parametrize("data", ["reviews.csv", "scores.csv", "marks.csv"])
 def test_features_of_all_stages(data: str, tables: Path, bert: Path, uke: Uke, tmp_path: Path) -> None:
     run, after = tmp_path / "run", tmp_path / "after"

@@ -40,7 +40,7 @@ from ukulele.trial.rates import tuned_rate, tuned_scratch
 from ukulele.trial.repeats import repeat
 from ukulele.trial.together import alone, compare, gained
 from ukulele.trial.weighing import tuned_weights
-from ukulele.types import Candidate, Dataset
+from ukulele.types import Dataset
 
 
 def fit(source: Any, options: FitOptions, folder: Path, hear: Hear, *, resume: bool = False, command: str = "") -> Path:
@@ -240,15 +240,12 @@ def prove(chosen: Outcome, climb: Climb) -> list[Outcome]:
     outcomes = [found for single, until in fitting if (found := spared(single, context, until=until))]
     for rival in rivals(survey(chosen.candidate.model, context), context):
         candidate = climb.control(rival) if rival.name == "scratch" else rival
-        if candidate is not None:
-            outcomes.append(_control(candidate, context, climb.until))
+        if candidate is None:
+            continue
+        tuned = tuned_scratch(candidate, context) if candidate.name == "scratch" else candidate
+        if (found := spared(tuned, context, until=climb.until)) is not None:
+            outcomes.append(found)
     return outcomes
-
-
-def _control(candidate: Candidate, context: Context, until: float | None) -> Outcome:
-    context.hear(Said(f"control: {candidate.name}"))
-    tuned = tuned_scratch(candidate, context) if candidate.name == "scratch" else candidate
-    return attempt(tuned, context, until=until)
 
 
 # ---------------------------------------------------------------- around it

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ukulele.events import Said
+from ukulele.loop.train import NotFiniteError
 from ukulele.strategies import rates, scratch
 from ukulele.trial.attempt import attempt
 from ukulele.trial.context import Context, is_still
@@ -26,15 +27,18 @@ def tuned_rate(candidate: Candidate, context: Context) -> Candidate:
         for factor, plan in rates.search(candidate.plan):
             rate = rates.highest(plan)
             context.hear(Said(f"{candidate.name}: trying a rate of {rate:.3g}"))
-            outcome = attempt(replace(candidate, name=f"{candidate.name}-rate-{rate:.3g}", plan=plan), context)
-            loss, score = outcome.feed.judge(outcome.cut).joint()
-            score = score if math.isfinite(score) else -math.inf
+            loss, score = _judged(replace(candidate, name=f"{candidate.name}-rate-{rate:.3g}", plan=plan), context)
             tried.append({"rate": rate, "factor": factor, "score": score, "loss": loss})
         best = max(tried, key=lambda one: (one["score"], -one["loss"]))
-        return {"factor": best["factor"], "rate": best["rate"], "tried": tried}
+        return {
+            "factor": best["factor"],
+            "rate": best["rate"],
+            "tried": [{k: v if math.isfinite(v) else None for k, v in one.items()} for one in tried],
+        }
 
     found = context.decide(f"rate of {candidate.name}", search)
-    said = ", ".join(f"{one['score']:.4f} at {one['rate']:.3g}" for one in found["tried"])
+    scores = ("none" if one["score"] is None else f"{one['score']:.4f}" for one in found["tried"])
+    said = ", ".join(f"{score} at {one['rate']:.3g}" for score, one in zip(scores, found["tried"], strict=True))
     context.hear(Said(f"{candidate.name}: a rate of {found['rate']:.3g}; on validation {said}"))
     return replace(candidate, plan=rates.scaled(candidate.plan, found["factor"]))
 
@@ -54,8 +58,18 @@ def tuned_scratch(candidate: Candidate, context: Context) -> Candidate:
         for plan in scratch.search(candidate.plan, kind):
             rate = plan.phases[0].groups[0].rate
             context.hear(Said(f"scratch: trying a rate of {rate:g}"))
-            outcome = attempt(replace(candidate, name=f"{candidate.name}-{rate:g}", plan=plan), context)
-            scores[rate] = outcome.feed.judge(outcome.cut).joint()[1]
+            scores[rate] = _judged(replace(candidate, name=f"{candidate.name}-{rate:g}", plan=plan), context)[1]
         return max(scores, key=lambda rate: scores[rate])
 
     return replace(candidate, plan=scratch.at_rate(candidate.plan, context.decide("scratch rate", search)))
+
+
+def _judged(candidate: Candidate, context: Context) -> tuple[float, float]:
+    """(loss, score) on validation; the worst there is where training came to no number: that rate is too high."""
+    try:
+        outcome = attempt(candidate, context)
+    except NotFiniteError as error:
+        context.hear(Said(f"{candidate.name}: {error.message}"))
+        return math.inf, -math.inf
+    loss, score = outcome.feed.judge(outcome.cut).joint()
+    return (loss, score) if math.isfinite(score) else (math.inf, -math.inf)
