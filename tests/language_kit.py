@@ -30,6 +30,13 @@ WITHOUT_LAYOUT = {
 WITHOUT_LAYOUT["gemma2"] = {
     **CONFIGS["llama"], "head_dim": 8, "final_logit_softcapping": 0.5, "query_pre_attn_scalar": 8, "sliding_window": 64,
 }  # fmt: skip
+# these add the mask to their scores themselves
+WITHOUT_LAYOUT["bloom"] = {"hidden_size": 32, "n_layer": 2, "n_head": 4}
+WITHOUT_LAYOUT["gpt_neo"] = {
+    "hidden_size": 32, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "window_size": 8,
+    "max_position_embeddings": 64,
+}  # fmt: skip
+WITHOUT_LAYOUT["falcon"] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 WITHOUT_LAYOUT["cohere"] = {**CONFIGS["llama"], "logit_scale": 0.0625}
 WITHOUT_LAYOUT["granite"] = {**CONFIGS["llama"], "logits_scaling": 8.0, "embedding_multiplier": 2.0}
 

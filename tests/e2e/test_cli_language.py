@@ -202,6 +202,22 @@ def test_prompts_and_completions(uke: Uke, folders: Path, tmp_path: Path, strate
     assert said.code == 0, said.err
 
 
+def test_answers_have_the_room_that_the_models_own_tokens_want(uke: Uke, tmp_path: Path) -> None:
+    model = decoder(tmp_path / "gpt2", "gpt2", n_positions=256)
+    lines = [{"prompt": f"Who is it {n}?", "completion": f" Анна и Бен идут домой {n}. " * 2} for n in range(30)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    answer = uke(
+        "fit", tmp_path / "pairs.jsonl", "--task", "generate", "--prompt", "prompt", "--target", "completion",
+        "--model", model, "--epochs", 1, "--controls", "none", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    written = record_of(tmp_path / "run")["writing"]
+    tokens = len(lines[0]["completion"].encode())  # letters of two bytes, and of each a token: see the kit
+    assert written["decoding"]["tokens"] > tokens * 0.9 > tokens // 3 + 16
+    said = uke("predict", tmp_path / "run", "Who is it 3?")
+    assert said.code == 0, said.err
+
+
 def test_conversations_by_the_model_s_template(uke: Uke, folders: Path, tmp_path: Path) -> None:
     answer = uke(
         "fit", folders / "chats.jsonl", "--task", "generate", "--model", folders / "llama", "--strategy", "full",

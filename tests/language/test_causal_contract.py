@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,11 @@ def load(folder: Path, **changes: Any) -> Model:
         stage.module.eval()
     model.net.eval()
     return model
+
+
+def _folder(model: Model, request: Any) -> Path:
+    found: Path = request.getfixturevalue("decoder_folder")(model.net.config.model_type)
+    return found
 
 
 def rows(model: Model, count: int = 5) -> list[Tensors]:
@@ -175,6 +182,61 @@ def test_a_long_prompt_is_cut_on_its_left_and_the_answer_last(decoder_folder: Fo
     assert model.lengths is not None
     ((tokens,),) = model.lengths([(prompt, answer)])
     assert tokens > 16
+
+
+def test_no_token_sees_those_behind_it_and_the_loss_is_the_librarys(model: Model, request: Any) -> None:
+    (row,) = model.encode([("", prose(1))], [0])
+    ids, size = row["ids"][None], len(row["ids"])
+    other = ids.clone()
+    other[0, -1] = 7
+    there = torch.ones_like(ids)
+    with torch.inference_mode():
+        ours, theirs = (model.run({"ids": one, "taught": there, "token_mask": there})["x"] for one in (ids, other))
+        loss = model.heads["write"]("generate").loss(model.run(collate([row], model.inputs)), {})
+    assert torch.allclose(ours[:, :-1], theirs[:, :-1], atol=1e-6)
+    assert not torch.allclose(ours[:, -1], theirs[:, -1], atol=1e-6)
+    eager = type(model.net).from_pretrained(_folder(model, request), attn_implementation="eager").eval()  # type: ignore[attr-defined]
+    with torch.inference_mode():
+        expected = eager(input_ids=ids, labels=ids).loss * (size - 1)
+    assert float(loss.sums) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_a_decoder_whose_tokens_see_those_behind_them_is_refused(
+    decoder_folder: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ukulele.models import causal
+
+    forward = causal.Whole.forward
+
+    def seeing(self: Any, live: Tensors) -> Tensors:
+        found = forward(self, live)
+        return {**found, "x": found["x"].flip(1)}
+
+    monkeypatch.setattr(causal.Whole, "forward", seeing)
+    with pytest.raises(ModelError, match="depends on those behind it"):
+        load(decoder_folder("gpt_neox"))
+
+
+def test_a_model_writes_by_the_habits_of_its_folder_before_and_after_it_is_packed(
+    decoder_folder: Folders, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(decoder_folder("gpt2"), folder)
+    told = {
+        "repetition_penalty": 1.3,
+        "no_repeat_ngram_size": 2,
+        "min_length": 40,
+        "temperature": 0.1,
+        "do_sample": True,
+    }
+    (folder / "generation_config.json").write_text(json.dumps({**told, "eos_token_id": 0}))
+    model, plain = load(folder), load(decoder_folder("gpt2"))
+    assert model.recipe["habits"] == {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2}
+    again = models.build(model.recipe, model.assets)
+    again.net.load_state_dict(model.net.state_dict())
+    prompts = [row["ids"].tolist() for row in model.encode([("Anna sees",), ("Ben",)], [0, 0])]
+    texts = [one.heads["write"]("generate").write(prompts, Writing(tokens=24)) for one in (model, again, plain)]  # type: ignore[attr-defined]
+    assert texts[0] == texts[1] != texts[2]
 
 
 def test_what_is_done_to_scores_is_measured(decoder_folder: Folders, monkeypatch: pytest.MonkeyPatch) -> None:

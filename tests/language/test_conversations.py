@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoTokenizer
 
 from ukulele import models
 from ukulele.data.conversations import fault, parted
 from ukulele.errors import ModelError
 from ukulele.models.passages import TEMPLATE, conversation, rendered
+from ukulele.tools.collate import collate
 from ukulele.types import Request
 
 MARKED = (
@@ -95,6 +98,37 @@ def test_tokens_that_are_taught_spell_the_answers(decoder_folder: Callable[..., 
     assert marked.count(0) == 2  # the template ends an answer itself: nothing is added
     (asked,) = model.encode([("Who?",)], [0])
     assert not asked["taught"].any()
+
+
+def test_the_last_question_is_asked_whether_or_not_its_answer_is_there(decoder_folder: Callable[..., Path]) -> None:
+    request = Request(
+        str(decoder_folder("llama", template=MARKED, max_position_embeddings=256)), writes="generate", chat=True
+    )
+    model = models.load(request, "text")
+    before, answer = parted(json.dumps(TALK))
+    taught, asked, labelled = model.encode([(before, answer), (before,), (json.dumps(TALK),)], [0, 0, 0])
+    assert torch.equal(asked["ids"], labelled["ids"])
+    assert not asked["taught"].any()
+    head = model.heads["write"]("generate")
+    live = collate([taught, asked], model.inputs)
+    (prompt, answers), (alone, nothing) = head._rows(live)  # type: ignore[attr-defined]
+    assert prompt == alone == asked["ids"].tolist()
+    assert head.words.text(answers) == "Anna.Today."  # type: ignore[attr-defined]
+    assert nothing == []
+
+
+def test_a_template_may_begin_every_turn_with_the_token_that_begins_a_text(decoder_folder: Callable[..., Path]) -> None:
+    template = (
+        "{% for m in messages %}{% if m.role == 'user' %}{{ bos_token }}[INST] {{ m.content }} [/INST]"
+        "{% else %} {{ m.content }} {{ eos_token }}{% endif %}{% endfor %}"
+    )
+    folder = decoder_folder("llama", template=template, max_position_embeddings=256)
+    model = models.load(Request(str(folder), writes="generate", chat=True), "text")
+    (row,) = model.encode([(json.dumps(TALK[1:4]),)], [0])
+    library = AutoTokenizer.from_pretrained(folder, bos_token="<|end|>")
+    whole = library.apply_chat_template(TALK[1:4], tokenize=False)
+    assert row["ids"].tolist() == library(whole, add_special_tokens=False)["input_ids"]
+    assert row["ids"].tolist().count(0) == 3  # begin, end of the answer, begin
 
 
 @pytest.mark.parametrize(

@@ -319,6 +319,14 @@ def test_weights_that_do_not_fit_are_refused(encoder_folder: Folders, tmp_path: 
         load(folder)
 
 
+def test_pickled_weights_are_refused_with_the_way_out(encoder_folder: Folders, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(encoder_folder("bert"), tmp_path / "pickled"))
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"has no weights in model\.safetensors") as error:
+        load(folder)
+    assert "save_pretrained" in error.value.hint
+
+
 def test_weights_that_are_not_there_are_never_drawn_in_silence(encoder_folder: Folders, tmp_path: Path) -> None:
     import shutil
 

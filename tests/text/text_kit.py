@@ -66,7 +66,7 @@ def folder(path: Path, family: str, seed: int = 0, count: int = 60, **changed: A
         **SHAPES[family], **changed,
     }  # fmt: skip
     torch.manual_seed(seed)
-    net = hub.writing_network(None, hub.config_from(plain), "seq2seq")
+    net = hub.writing_network(None, hub.config_from(plain), "seq2seq", {})
     net.save_pretrained(path)
     (path / "tokenizer.json").write_text(tokenizer.to_str())
     told = {"pad_token": "<pad>", "eos_token": "</s>", "bos_token": "<s>", "unk_token": "<unk>"}

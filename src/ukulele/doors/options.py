@@ -94,7 +94,15 @@ MaxLatency = Annotated[
 ]
 MaxSize = Annotated[float | None, _option(MODEL, "Leave out models with larger weights.", "MB", "--max-size")]
 Layer = Annotated[str, _option(MODEL, "The stage that the probe stands on.", "auto|last|STAGE")]
-MaxLength = Annotated[int | None, _option(MODEL, "Tokens of a text; as many as the model takes by default.", "N")]
+MaxLength = Annotated[
+    int | None,
+    _option(
+        MODEL,
+        "Tokens of a text; by default what an encoder was made to read, else as many as the model takes, but of those "
+        "that read no more than 512, of those that write no more than 1,024.",
+        "N",
+    ),
+]
 Languages = Annotated[
     list[str] | None,
     _option(

@@ -139,17 +139,20 @@ def load(request: Request, folder: Path | None, config: Any, words: Words, name:
     recipe = recipe_of(folder, config, words, request)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)
-        net = hub.writing_network(folder if request.pretrained else None, config, "causal")
+        net = hub.writing_network(folder if request.pretrained else None, config, "causal", recipe["habits"])
     return assemble(net, recipe, words, name, card)
 
 
 def recipe_of(folder: Path | None, config: Any, words: Words, request: Request) -> dict[str, Any]:
     """All that makes a decoder but its weights, as plain JSON."""
+    from ukulele.models import hub
+
     return {
         "family": FAMILY,
         "config": json.loads(config.to_json_string(use_diff=False)),
         "max_length": max_length(config, request),
         "chat": request.chat,
+        "habits": hub.habits(folder if request.pretrained else None),
         **special(folder, config, words, request.name),
     }
 
@@ -161,7 +164,7 @@ def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0)
     config = hub.config_from(recipe["config"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = hub.writing_network(None, config, "causal")
+        net = hub.writing_network(None, config, "causal", recipe.get("habits", {}))
     model = assemble(net, recipe, from_assets(assets), str(config.model_type), Card("bundle"))
     cut = recipe.get("untied")
     model = model if cut is None or model.untie is None else model.untie(int(cut))
@@ -252,7 +255,8 @@ def bend_of(net: nn.Module, body: nn.Module, name: str) -> Bend:
     Raises
     ------
     ModelError
-        If it is neither a factor nor a soft cap: to train on other scores would teach another model.
+        If it is neither a factor nor a soft cap, as to train on other scores would teach another model; or if a token
+        sees those behind it.
     """
     top: Any = net.get_output_embeddings()  # type: ignore[operator]
     ids = torch.tensor([[0, 1]], device=next(net.parameters()).device)
@@ -262,7 +266,13 @@ def bend_of(net: nn.Module, body: nn.Module, name: str) -> Bend:
     with torch.no_grad():
         scores: Tensor = net(input_ids=ids, use_cache=False).logits.double()
         plain: Tensor = top(body(live)["x"]).double()
+        other: Tensor = top(body({**live, "ids": torch.tensor([[0, 2]], device=ids.device)})["x"]).double()
     net.train(training)
+    if not torch.allclose(plain[:, 0], other[:, 0], rtol=1e-4, atol=1e-4 * float(plain.std()) + 1e-9):
+        raise ModelError(
+            f"{name}: what it makes of a token depends on those behind it, so it foretells nothing.",
+            hint="Its family is not supported for writing. Choose another model.",
+        )
     cap = getattr(net.config, "final_logit_softcapping", None)
     straight = scores if cap is None else cap * (scores / cap).clamp(-1 + 1e-6, 1 - 1e-6).atanh()
     size = float(plain.square().sum())

@@ -23,6 +23,7 @@ TOKENIZERS = (
 )  # files that a tokenizer can be made of  # fmt: skip
 READERS = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra", "modernbert", "distilbert", "mpnet"})
 AGAIN = "Copy the file again from where the model came."
+HABITS = ("bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "repetition_penalty", "no_repeat_ngram_size")
 PATTERNS = ["*.json", "*.txt", "*.model", "*.spm", "*.safetensors", "README.md"]
 
 
@@ -211,12 +212,27 @@ def _usable(path: Path) -> bytes:
     return content
 
 
-def writing_network(folder: Path | None, config: Any, kind: Literal["seq2seq", "causal"]) -> nn.Module:
+def writing_network(
+    folder: Path | None, config: Any, kind: Literal["seq2seq", "causal"], habits: Mapping[str, Any]
+) -> nn.Module:
     """A network that writes: with the folder's weights, or drawn from torch's generator where there is no folder."""
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, GenerationConfig
 
     auto = AutoModelForSeq2SeqLM if kind == "seq2seq" else AutoModelForCausalLM
-    return _network(auto, folder, config, {"attn_implementation": attention.NAME})
+    known: Any = auto._model_mapping.get(type(config), None)
+    ours = kind == "seq2seq" or getattr(known, "_supports_attention_backend", False)  # others add masks themselves
+    net: Any = _network(auto, folder, config, {"attn_implementation": attention.NAME if ours else "eager"})
+    net.generation_config = GenerationConfig(**habits)
+    return net  # type: ignore[no-any-return]
+
+
+def habits(folder: Path | None) -> dict[str, Any]:
+    """How a folder's model is told to write, of what holds for any task: words it must not use, and repetitions.
+
+    What it says of lengths and of chance is that of its own task, and left out.
+    """
+    said = {**settings(folder / "config.json"), **settings(folder / "generation_config.json")} if folder else {}
+    return {name: said[name] for name in HABITS if said.get(name) is not None}
 
 
 def text_network(folder: Path | None, config: Any, options: Mapping[str, Any]) -> nn.Module:
@@ -236,6 +252,12 @@ def _network(auto: Any, folder: Path | None, config: Any, options: Mapping[str, 
     AttentionInterface.register(attention.NAME, attention.attend)
     AttentionMaskInterface.register(attention.NAME, sdpa_mask)
 
+    if folder is not None and not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"{folder} has no weights in model.safetensors. Pickled ones (.bin, .pt) are not read: they can run code.",
+            hint="Name a revision or a copy with model.safetensors. Where you trust the file, transformers makes one "
+            "of it: from_pretrained(FOLDER).save_pretrained(FOLDER).",
+        )
     missing: list[str] = []
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()

@@ -82,12 +82,13 @@ class NextToken(nn.Module):
         return lambda ids: self.words.text([*tail, *ids])[len(known) :]
 
     def _rows(self, live: Tensors) -> list[tuple[list[int], list[int]]]:
-        """Of each row what comes before the first token that is taught, and the tokens that are."""
+        """Of each row what comes before its answer, the last tokens that are taught, and all tokens that are."""
         found = []
         for ids, taught, there in zip(
             live["ids"].tolist(), live["taught"].tolist(), live["token_mask"].sum(1).tolist(), strict=True
         ):
             marks = taught[:there]
-            first = marks.index(1) if 1 in marks else there
+            last = max((at for at, mark in enumerate(marks) if mark), default=there)
+            first = next((at + 1 for at in range(last, -1, -1) if not marks[at]), 0) if last < there else there
             found.append((ids[:first], [token for token, mark in zip(ids[:there], marks, strict=True) if mark]))
         return found

@@ -28,7 +28,8 @@ class Reader:
 
     A row is (prompt,), or (prompt, answer), or (prompt, answer, GOES_ON) where the answer is not ended by the token
     `end`. Every row begins with `start`. With a `chat` template a prompt is a conversation: its messages as JSON, or
-    what the user says first.
+    what the user says first. What the assistant says is taught where the row has an answer; where it asks for one,
+    nothing is, and the answer that a conversation ends with is left out.
     """
 
     words: Words
@@ -65,14 +66,17 @@ class Reader:
             if len(row) > 1:
                 yield str(row[1]), True
             return
-        messages = conversation(str(row[0]))
-        if len(row) > 1:
+        messages, asks = conversation(str(row[0])), len(row) == 1
+        if not asks:
             messages.append({"role": "assistant", "content": str(row[1])})
-        names = {
-            "bos_token": "",
-            "eos_token": self.words.tokenizer.id_to_token(self.end) or "",
-        }  # every row begins with `start` anyway
-        yield from rendered(self.chat, messages, asks=len(row) == 1, names=names)
+        while asks and len(messages) > 1 and messages[-1]["role"] == "assistant":
+            messages.pop()
+        begin, end = (self.words.tokenizer.id_to_token(token) or "" for token in (self.start, self.end))
+        texts = list(rendered(self.chat, messages, asks=asks, names={"bos_token": begin, "eos_token": end}))
+        for number, (text, taught) in enumerate(texts):
+            text = text if number or not begin else text.removeprefix(begin)  # noqa: PLW2901 - `start` is there anyway
+            if text:
+                yield text, taught and not asks
 
     def _row(self, pieces: Sequence[Piece]) -> Tensors:
         """What does not fit is cut: a prompt on its left, down to half of the room; then the end of all."""

@@ -74,14 +74,16 @@ def load(request: Request, folder: Any, config: Any, words: Words, name: str, ca
     recipe = recipe_of(folder, config, words, request)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)
-        net = hub.writing_network(folder, config, "seq2seq")
+        net = hub.writing_network(folder, config, "seq2seq", recipe["habits"])
     return assemble(net, recipe, words, name, card)
 
 
 def recipe_of(folder: Any, config: Any, words: Words, request: Request) -> dict[str, Any]:
     """All that makes an encoder–decoder but its weights, as plain JSON."""
+    from ukulele.models import hub
+
     family, plain = _family(config, folder), json.loads(config.to_json_string(use_diff=False))
-    found = {"family": FAMILY, "config": plain, "marks": family, "untied": []}
+    found = {"family": FAMILY, "config": plain, "marks": family, "untied": [], "habits": hub.habits(folder)}
     return {**found, **reading(request, config, words, family), "prefix": _prefix(plain, request)}
 
 
@@ -92,7 +94,7 @@ def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0)
     config = hub.config_from(recipe["config"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = hub.writing_network(None, config, "seq2seq")
+        net = hub.writing_network(None, config, "seq2seq", recipe.get("habits", {}))
     model = assemble(net, {**recipe, "untied": []}, from_assets(assets), str(config.model_type), Card("bundle"))
     for cut in recipe["untied"]:
         model = untied(model, cut)
@@ -357,9 +359,12 @@ class Speaker(nn.Module):
         if self._short:
             most = min(most, TIMES * int(mask.sum(1).max()) + MORE)
         given = {"encoder_outputs": BaseModelOutput(last_hidden_state=memory), "attention_mask": mask}
-        return generation.generate(
+        found = generation.generate(
             net, given, decoding, self._words, most=most, first=self._first, start=self._start, streamer=streamer
         )
+        if not self._short:
+            return found
+        return [ids[: TIMES * size + MORE] for ids, size in zip(found, mask.sum(1).tolist(), strict=True)]
 
 
 __all__ = ["END", "FAMILY", "START", "adapt", "build", "load"]

@@ -15,11 +15,10 @@ from ukulele.tasks.detect import Detect
 from ukulele.tasks.multilabel import MultiLabel
 from ukulele.tasks.regress import Regress
 from ukulele.tasks.texts import counted, signatures
-from ukulele.tasks.write import Write
+from ukulele.tasks.write import MORE, MOST, Write
 from ukulele.types import Target, Writing
 
 AnyTask: TypeAlias = Classify | MultiLabel | Regress | Detect | Write
-MOST, MORE = 512, 16  # tokens of a text that is written, at most; and beyond those of the longest answer known
 ClassWeights: TypeAlias = Literal["balanced"] | Mapping[str, float] | None
 
 __all__ = [
@@ -83,7 +82,10 @@ def _make(target: Target, values: Sequence[Any], class_weights: ClassWeights) ->
 
 
 def _room(values: Sequence[Any]) -> Writing:
-    """Room for texts as long as the longest of the training rows: of more than three bytes a token, most are not."""
+    """Room for texts as long as the longest of the training rows: of more than three bytes a token, most are not.
+
+    `Write.roomy` counts tokens, once the model is known.
+    """
     longest = max((len(value.encode()) for value in values if isinstance(value, str)), default=0)
     return Writing(tokens=min(MOST, longest // 3 + MORE)) if longest else Writing()
 

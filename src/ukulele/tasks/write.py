@@ -13,6 +13,8 @@ from ukulele.errors import ModelError
 from ukulele.tasks import texts
 from ukulele.types import Field, Head, Metric, Model, Tensors, Writing, Written
 
+MOST, MORE = 512, 16  # tokens of a text that is written, at most; and beyond those of the longest answer known
+
 
 @dataclass(frozen=True)
 class Write:
@@ -42,6 +44,11 @@ class Write:
         """
         written = self.metric not in texts.OF_LOSS and self.kind == "translate"
         return self if written else replace(self, decoding=replace(self.decoding, tokens=0))
+
+    def roomy(self, lengths: Sequence[int]) -> Write:
+        """The same with room for answers of so many tokens, and a quarter more, as no longer one may be known yet."""
+        room = min(MOST, max([self.decoding.tokens, *(length + length // 4 + MORE for length in lengths)]))
+        return replace(self, decoding=replace(self.decoding, tokens=room))
 
     def target(self, value: Any) -> Tensors:  # noqa: ARG002 - it goes in with the inputs
         """Nothing."""

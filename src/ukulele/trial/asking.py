@@ -108,7 +108,10 @@ def typed(texts: Sequence[str], predictor: Predictor | Grouped) -> int:
         )
     width = known[0]
     if len(texts) % width:
-        raise DataError(f"{len(texts)} texts were given; this model takes {width} a row.")
+        raise DataError(
+            f"{len(texts)} texts were given; this model takes {width} a row.",
+            hint="Columns of a file are named one by one: --text first --text second.",
+        )
     return width
 
 

@@ -18,10 +18,12 @@ from ukulele.loop.meter import Meter
 from ukulele.loop.selection import changing, check, match_group, put, select, trained
 from ukulele.loop.train import NotFiniteError, train
 from ukulele.loop.work import operations
+from ukulele.tasks import Write
 from ukulele.trial.context import Context, facts_of
 from ukulele.trial.outcome import Outcome
-from ukulele.types import Candidate, Cost, Head, Model, Phase, Plan
+from ukulele.types import Candidate, Cost, Head, Model, Phase, Plan, Task
 
+LONG = 100  # answers, the longest in bytes, whose tokens are counted
 NAMED = 8  # rows of a step that an error names
 EMPTY: Mapping[str, float] = MappingProxyType({})
 MAKES_ITS_OWN = (
@@ -77,7 +79,8 @@ def _prepared(candidate: Candidate, context: Context, meter: Meter, ahead: int) 
     """The candidate before its first step, its model as the plan trains it, and whole as it was loaded."""
     whole, trunk = context.load(candidate)
     whole = untied(whole, candidate.plan)
-    tasks, own = context.asked(candidate), candidate.model in MAKES_ITS_OWN
+    own = candidate.model in MAKES_ITS_OWN
+    tasks = {name: roomed(task, whole, context) for name, task in context.asked(candidate).items()}
     ours = assemble(whole, candidate.plan, tasks, 0 if own else context.private(candidate.plan))
     model, heads = ours.model, {name: placed(head, context.engine.device) for name, head in ours.heads.items()}
     check(model, heads, candidate.plan)
@@ -97,6 +100,20 @@ def _prepared(candidate: Candidate, context: Context, meter: Meter, ahead: int) 
     if candidate.plan.wise_ft is not None:
         outcome.start = Start(whole if candidate.plan.adapters else model, cut, candidate.plan, heads)
     return outcome, ours, whole
+
+
+def roomed(task: Task, model: Model, context: Context) -> Task:
+    """The task, if it is to write, with room for the longest answers of the training rows in the model's own tokens."""
+    if not isinstance(task, Write) or task.free or model.lengths is None:
+        return task
+    cells = context.truth("train").cells(task.name)
+    longest = sorted(context.truth("train").numbers(task.name).tolist(), key=lambda at: -len(cells[at].encode()))[:LONG]
+    rows = context.tables({task.name: task}, model)["train"].rows.take(sorted(longest))
+    inputs = [row.inputs for row in rows]
+    if any(len(row) != 2 for row in inputs):
+        return task
+    whole, alone = model.lengths(inputs), model.lengths([row[:1] for row in inputs])
+    return task.roomy([sum(both) - sum(one) for both, one in zip(whole, alone, strict=True)])
 
 
 def _fit(outcome: Outcome, context: Context, meter: Meter, start: Saved | None, until: float | None) -> None:

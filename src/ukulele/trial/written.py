@@ -22,7 +22,7 @@ DRAWN = Writing(temperature=0.8, top_p=0.9, tokens=80, seed=1)
 
 
 def block(chosen: Outcome, shown: Sequence[Outcome], context: Context) -> dict[str, Any]:
-    """Plain JSON: `kind`, `decoding`, `signatures`, `counts` and `samples` of the test rows, `tokens`."""
+    """Plain JSON: `kind`, `decoding`, `habits`, `signatures`, `counts` and `samples` of the test rows, `tokens`."""
     name, task = next(iter(chosen.tasks.items()))
     rows = context.data.splits["test"].take(context.truth("test").numbers(name).tolist())
     answers: list[Written] = task.decode(chosen.answers("test", name))  # type: ignore[assignment]
@@ -32,6 +32,7 @@ def block(chosen: Outcome, shown: Sequence[Outcome], context: Context) -> dict[s
         "kind": task.kind,
         "free": free,
         "decoding": asdict(task.decoding),
+        "habits": dict(chosen.model.recipe.get("habits", {})),
         "signatures": tasks.signatures(task.kind, free),
         "tokens": _tokens(chosen),
     }
