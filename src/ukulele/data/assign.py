@@ -16,8 +16,9 @@ from ukulele.data.near import merged, near_pictures, near_texts
 from ukulele.data.options import ReadOptions
 from ukulele.data.quarantine import NO_TIME, refuse_unreadable
 from ukulele.data.rows import Shape, number
-from ukulele.data.sources import Loaded, split_name
+from ukulele.data.sources import Loaded
 from ukulele.data.split import by_groups, by_strata, by_time
+from ukulele.data.split_names import split_name
 from ukulele.errors import DataError
 from ukulele.types import SPLITS, BadRow, Split, Target
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ukulele.data.delimited import encoding
 from ukulele.data.options import ReadOptions
-from ukulele.data.sources import split_name
+from ukulele.data.split_names import split_name
 from ukulele.data.store import FORMATS
 from ukulele.errors import DataError, InternalError
 from ukulele.types import SPLITS, Dataset, Finding, GoesOn, Row, Rows, Split, Target, Where

@@ -12,7 +12,7 @@ from typing import Any
 from ukulele.data.boxes import is_data_yaml
 from ukulele.data.entry import NAME, NAMES, Entry, Listed, check_name
 from ukulele.data.options import Asked
-from ukulele.data.sources import split_name
+from ukulele.data.split_names import split_name
 from ukulele.data.task_file import read_tasks
 from ukulele.errors import DataError
 

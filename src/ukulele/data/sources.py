@@ -13,19 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ukulele.data import parallel
+from ukulele.data.beside import passed_over, refuse_unsorted
 from ukulele.data.boxes import Boxed, read_boxes
 from ukulele.data.columnar import read_dataframe, read_list
-from ukulele.data.folders import find_pictures
+from ukulele.data.folders import Pictures, find_pictures, folder_findings
 from ukulele.data.frame import FILE, Frame
+from ukulele.data.split_names import split_name
 from ukulele.data.store import FORMATS, store, store_files
 from ukulele.errors import DataError
 from ukulele.types import SPLITS, BadRow, Finding, Split
-
-NAMES: dict[str, Split] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("dev", "val", "valid", "validation", "validate", "eval", "develop"), "validation"),
-    **dict.fromkeys(("test", "testing", "holdout", "heldout"), "test"),
-}
 
 LISTED = 8  # names of a folder that an error shows
 LEFT_OUT = -2  # in the place of a split
@@ -81,16 +77,6 @@ def load(source: Any, cache: Path | None) -> Loaded:
     )
 
 
-def split_name(text: str) -> Split | None:
-    """The split that a file, folder or cell names.
-
-    >>> split_name("dev"), split_name("train-00000-of-00002"), split_name("reviews")
-    ('validation', 'train', None)
-    """
-    words = re.split(r"[-_. ]+", text.strip().lower())
-    return next((NAMES[word] for word in words if word in NAMES), None)
-
-
 def _memory(reader: Any, name: str) -> Loaded:
     stored = store(lambda: [reader], (f"<{name}>",), None, None)
     return Loaded("data", stored.frame, bad=stored.bad, findings=stored.findings)
@@ -111,10 +97,11 @@ def _folder(path: Path, cache: Path | None) -> Loaded:
     named = [p for p in tables if split_name(p.stem)]
     tabular = named or (tables if len(tables) == 1 else [])
     if len(set(found.labels)) > 1 or (found.labels and not tabular):
-        return _pictures(path, found)
+        return _pictures(path, found, tables)
     if not tabular and (pairs := parallel.find(path)):
         return _parallel(path, pairs, cache)
     if not tabular:
+        refuse_unsorted(path, found, tables)
         listed = ", ".join(p.name for p in sorted(path.iterdir())[:6]) or "nothing"
         raise DataError(
             f"{path}: no data set found in this folder; it holds {listed}.",
@@ -190,18 +177,11 @@ def _boxes(found: Boxed) -> Loaded:
     )
 
 
-def _pictures(path: Path, found: Any) -> Loaded:
-    findings: tuple[Finding, ...] = ()
-    if found.stray:
-        named = ", ".join(Path(file).name for file in found.stray[:3]) + (", …" if len(found.stray) > 3 else "")
-        message = f"{len(found.stray)} files in {path.name} are no pictures of a class and were left out: {named}."
-        advice = "Remove them, or move pictures into the folder of their class."
-        findings = (
-            Finding("info", "stray-files", message, {"count": len(found.stray), "files": found.stray[:20]}, advice),
-        )
-    splits = [None if name is None else split_name(name) for name in found.splits]
-    given = np.array([-1 if s is None else SPLITS.index(s) for s in splits], np.int8) if any(splits) else None
-    return Loaded(path.resolve().name, found.frame, given, (), (), findings, pictures=True)
+def _pictures(path: Path, found: Pictures, tables: Sequence[Path]) -> Loaded:
+    findings = (*folder_findings(path, found), *passed_over(path, found, tables))
+    given = np.array([-1 if s is None else SPLITS.index(s) for s in found.splits], np.int8)
+    splits = given if any(found.splits) else None
+    return Loaded(path.resolve().name, found.frame, splits, (), (), findings, pictures=True)
 
 
 def _splits_of(readers: Any, name: str, key: str | None, cache: Path | None) -> Loaded:
