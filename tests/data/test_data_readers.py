@@ -72,6 +72,52 @@ def test_a_quote_open_at_the_end_of_the_last_cell(tmp_path):
     assert len(stored.frame) == 2
 
 
+LABELLED = [f"text {i} of the file,{'pos' if i % 2 else 'neg'}" for i in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("opened", "closed"),
+    [
+        ('"The film was good,pos', '"Great" it was not,neg'),  # a cell that is opened in another row
+        ('"The film, as I said, was good,pos', '"Great", it was not,neg'),
+        ('"The film was good,pos', 'it was "great" not,neg'),
+        ('"The film was good,pos', 'it was great",neg'),  # every quote in order, and rows between them
+    ],
+)
+@pytest.mark.parametrize("apart", [1, 2, 5])
+def test_a_stray_quote_that_a_later_row_closes(tmp_path, opened, closed, apart):
+    rows = [*LABELLED]
+    rows[10], rows[10 + apart] = opened, closed
+    path = write(tmp_path / "a.csv", "\n".join(["text,label", *rows, ""]))
+    stored = store_files([path], None)
+    assert stored.bad[0].where.line == 12
+    assert f"closed in line {12 + apart}" in stored.bad[0].reason or "do not fit" in stored.bad[0].reason
+    read = [line for line in lines(path) if line not in {12, 12 + apart}]
+    assert read == [line for line in range(2, 42) if line not in {12, 12 + apart}]
+    assert not any("\n" in cell for cell in cells(path, "text"))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["one\ntwo", "well, yes\nno, then\nor, so", 'he said "yes"\nand, "no"\nend', "a,b,c\n\nd,pos or neg\n", '"\n"'],
+)
+def test_cells_of_several_lines_among_rows_of_one(tmp_path, cell):
+    quoted = cell.replace('"', '""')
+    path = write(tmp_path / "a.csv", "\n".join(["text,label", *LABELLED, f'"{quoted}",pos', *LABELLED, ""]))
+    stored = store_files([path], None)
+    assert not stored.bad
+    assert cells(path, "text")[40] == cell
+    assert len(stored.frame) == 81
+
+
+@pytest.mark.parametrize("last", ['and he said "this" to me', '"This" is what he said'])
+def test_quotes_that_are_not_doubled_in_a_cell_of_several_lines(tmp_path, last):
+    text = "\n".join(["text,label", *LABELLED, '"Well, the first line', f'{last}",pos', ""])
+    stored = store_files([write(tmp_path / "a.csv", text)], None)
+    assert not stored.bad
+    assert cells(tmp_path / "a.csv", "text")[40].startswith("Well, the first line\n")
+
+
 def test_bare_quotes_of_tab_separated_files(tmp_path):
     path = write(tmp_path / "a.tsv", 'text\tlabel\n"open only\ta\nplain\tb\n')
     assert cells(path, "text") == ['"open only', "plain"]
@@ -270,6 +316,28 @@ def test_what_csv_wrote_is_read_back(tmp_path, rows):
         tuple(row) for _, block in stored.frame.blocks(["text", "label"]) for row in zip(*block, strict=True)
     ] == rows
     assert not stored.bad
+
+
+CELL = st.text(st.sampled_from('ab,;"\n\t '), max_size=10)
+
+
+@settings(
+    max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(st.tuples(CELL, CELL, CELL), min_size=1, max_size=19),
+    st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
+    st.sampled_from([",", ";", "\t"]),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_quotes_line_breaks_and_delimiters_are_read_back(tmp_path, rows, quoting, delimiter, end):
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, delimiter=delimiter, lineterminator=end, quoting=quoting).writerows([("t", "u", "label"), *rows])
+    stored = store_files([write(tmp_path / "a.csv", buffer.getvalue())], None)
+    assert not stored.bad
+    assert [
+        tuple(row) for _, block in stored.frame.blocks(["t", "u", "label"]) for row in zip(*block, strict=True)
+    ] == rows
 
 
 @settings(

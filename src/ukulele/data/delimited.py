@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from ukulele.data.arrays import integers, strings
 from ukulele.data.frame import BATCH
+from ukulele.data.quotes import Rows, rows_of
 from ukulele.data.reader import Batch, Reader
 from ukulele.errors import DataError
 from ukulele.types import BadRow, Finding, Where
@@ -32,12 +33,13 @@ STRANGE = 0.2  # share of such lines, of those beyond ASCII, from which another 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a file is written: encoding, delimiter, quoting, header and where it ends."""
+    """How a file is written: encoding, delimiter, quoting, header and where it ends, and how its rows look."""
 
     codec: str
     dialect: dict[str, Any]
     header: tuple[str, ...]
     body: int  # lines up to the end of the header
+    rows: Rows
     findings: tuple[Finding, ...] = field(default=())
 
 
@@ -98,12 +100,13 @@ def _layout(path: Path) -> Layout:
         dialect = _dialect(path, sample)
         reader = csv.reader(sample, **dialect)
         header = next((record for record in reader if any(cell.strip() for cell in record)), None)
+        rows = rows_of(sample[reader.line_num :], len(header or ()), dialect)
     if header is None:
         raise DataError(f"{path}: the file is empty.", hint="Expected a header row and rows below it.")
     names, findings = _names(path, header)
     if codec not in ("utf-8", "utf-8-sig"):
         findings.append(_other_encoding(path, codec))
-    return Layout(codec, dialect, names, reader.line_num, tuple(findings))
+    return Layout(codec, dialect, names, reader.line_num, rows, tuple(findings))
 
 
 def _other_encoding(path: Path, codec: str) -> Finding:
@@ -259,6 +262,10 @@ def _stretch(
                 raw = "".join(tape.held)
                 if len(record) != width or (tape.over and raw.count('"') % 2):
                     reason = "a quote is opened in this line and the cells behind it do not fit"
+                    bad.append(BadRow(Where(str(path), first), reason, _shown(tape.held[0])))
+                    return first
+                if layout.rows.run_together(tape.held):
+                    reason = f"a quote is opened in this line and closed in line {line}, in another row"
                     bad.append(BadRow(Where(str(path), first), reason, _shown(tape.held[0])))
                     return first
             if len(record) == width:
