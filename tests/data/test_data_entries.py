@@ -258,6 +258,19 @@ def test_leaks_duplicates_and_conflicts(tmp_path):
     assert [where.rpartition(":")[2] for where in torn.evidence["examples"][0]["rows"]] == ["42", "43"]
 
 
+def test_labels_in_another_order_are_no_conflict(tmp_path):
+    said = ["joy;anger", "anger; joy;anger", "joy"]
+    rows = sentences(60, lambda i: said[i % 3])
+    rows += [{"text": "twice", "label": said[0]}, {"text": "twice", "label": said[1]}]
+    data = read(table(tmp_path / "a.csv", rows), ReadOptions(), tmp_path / "cache")
+    assert data.targets == (Target("label", "multilabel", ("anger", "joy")),)
+    assert {row.targets["label"] for part in data.splits.values() for row in part} == {("anger", "joy"), ("joy",)}
+    assert "conflicting-labels" not in codes(data)
+    rows[-1]["label"] = "anger"
+    data = read(table(tmp_path / "b.csv", rows), ReadOptions(), tmp_path / "cache")
+    assert finding(data, "conflicting-labels").evidence["examples"][0]["labels"] == ["anger; joy", "anger"]
+
+
 def test_classes_small_absent_and_uneven(tmp_path):
     data = read(
         sentences(300, lambda i: "rare" if i == 7 else "few" if i % 50 == 1 else "many"), ReadOptions(), tmp_path

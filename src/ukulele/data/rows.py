@@ -153,10 +153,10 @@ def number(cell: Any) -> float | None:
 
 
 def labels_of(cells: Sequence[Any], labels: Sequence[str] = ()) -> tuple[str, ...] | None:
-    """Several labels: from a `;`-separated cell, a list, or one 0/1 cell a label.
+    """Several labels, each once: from a `;`-separated cell or a list, in order of the alphabet, or a 0/1 cell each.
 
     >>> labels_of(["joy; anger"]), labels_of(["1", "0"], ["joy", "anger"]), labels_of([""])
-    (('joy', 'anger'), ('joy',), None)
+    (('anger', 'joy'), ('joy',), None)
     """
     if len(cells) > 1:
         flags = [str(cell).strip().lower() for cell in cells]
@@ -167,5 +167,5 @@ def labels_of(cells: Sequence[Any], labels: Sequence[str] = ()) -> tuple[str, ..
     if cell is None:
         return None
     parts = cell if isinstance(cell, list) else cell.split(";")
-    found = tuple(dict.fromkeys(part.strip() for part in parts if part and part.strip()))
+    found = tuple(sorted({part.strip() for part in parts if part and part.strip()}))  # `a;b` and `b;a` say the same
     return found if found or isinstance(cell, list) else None
