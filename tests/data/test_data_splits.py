@@ -174,6 +174,31 @@ def test_times_that_cannot_be_read(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("usual", "other", "said"),
+    [
+        (lambda i: f"2024-01-01T00:{i % 60:02}:00", "2023", "is a year, in most rows it is a date such as"),
+        (lambda i: str(2000 + i % 20), "20240101", "is a date without hyphens, in most rows it is a year"),
+        (lambda i: f"202401{i % 28 + 1:02}", "2023-05-01", "is a date such as 2024-05-31, in most rows it is a date w"),
+        (str, "2023-05-01", "is a date such as 2024-05-31, in most rows it is a number"),
+    ],
+)
+def test_times_of_another_form_are_set_aside(tmp_path, usual, other, said):
+    rows = labelled(day=lambda i: other if i in (0, 7) else usual(i))
+    data = read(rows, ReadOptions(time="day"), tmp_path)
+    assert [bad.where.line for bad in data.quarantine] == [1, 8]
+    assert all(said in bad.reason and bad.reason.endswith("as in <list>:2") for bad in data.quarantine)
+    assert sum(map(len, data.splits.values())) == 98
+    with pytest.raises(DataError, match=r"20 of 100 rows(.|\n)*<list>:1: the time in column 'day' is"):
+        read(labelled(day=lambda i: other if i % 5 == 0 else usual(i)), ReadOptions(time="day"), tmp_path)
+
+
+def test_numbers_that_look_like_years_among_others_are_one_form(tmp_path):
+    data = read(labelled(day=lambda i: str(1950 + 3 * i)), ReadOptions(time="day"), tmp_path)
+    assert not data.quarantine
+    assert max(map(int, data.splits["train"].column("day"))) < min(map(int, data.splits["test"].column("day")))
+
+
 def test_a_column_of_splits(tmp_path):
     names = ["train", "Dev", "test", "train", "train"]
     data = read(labelled(split=lambda i: "??" if i == 7 else names[i % 5]), ReadOptions(), tmp_path)

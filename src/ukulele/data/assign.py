@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TypeAlias
 
 import numpy as np
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from ukulele.data.answers import Answers, labels_in
 from ukulele.data.decoded import Decoded
 from ukulele.data.frame import Frame, Indices
+from ukulele.data.moments import forms, moment
 from ukulele.data.near import merged, near_pictures, near_texts
 from ukulele.data.options import ReadOptions
 from ukulele.data.quarantine import NO_TIME, refuse_unreadable
-from ukulele.data.rows import Shape, number
+from ukulele.data.rows import Shape
 from ukulele.data.sources import Loaded
 from ukulele.data.split import by_groups, by_strata, by_time
 from ukulele.data.split_names import split_name
@@ -217,24 +218,23 @@ def _given(
 
 
 def _times(frame: Frame, good: Indices, options: ReadOptions, bad: list[BadRow]) -> NDArray[np.float64] | None:
+    """The time of each row; NaN where there is none, or one in another form than most rows have."""
     if options.time is None:
         return None
-    times = np.array([moment(cell) for cell in frame.take([options.time], np.arange(len(frame)))[0]], np.float64)
-    for row in good[np.isnan(times[good])].tolist():
-        bad.append(BadRow(frame.where(row), f"{NO_TIME} in column {options.time!r}"))
+    cells = frame.take([options.time], np.arange(len(frame)))[0]
+    times = np.array([moment(cell) for cell in cells], np.float64)
+    found = dict(zip(good.tolist(), forms([cells[row] for row in good], times[good]), strict=True))
+    counts = Counter(filter(None, found.values()))
+    usual = counts.most_common(1)[0][0] if counts else ""
+    example = next((frame.where(row) for row, form in found.items() if form == usual), None)
+    for row, form in found.items():
+        if not form:
+            bad.append(BadRow(frame.where(row), f"{NO_TIME} in column {options.time!r}"))
+        elif form != usual:
+            reason = f"the time in column {options.time!r} is {form}, in most rows it is {usual}, as in {example}"
+            bad.append(BadRow(frame.where(row), reason, str(cells[row])))
+            times[row] = np.nan
     return times
-
-
-def moment(cell: str | None) -> float:
-    """A number, or seconds since 1970 of an ISO 8601 date; NaN for neither."""
-    value = number(cell)
-    if value is not None:
-        return value
-    try:
-        moment = datetime.fromisoformat((cell or "").strip())
-    except ValueError:
-        return float("nan")
-    return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
 
 
 def _kept(good: Indices, given: NDArray[np.int8] | None, times: NDArray[np.float64] | None) -> NDArray[np.bool_]:

@@ -7,8 +7,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ukulele.data.assign import moment, named_groups
+from ukulele.data.assign import named_groups
 from ukulele.data.frame import Frame, Indices, require
+from ukulele.data.moments import moment
 from ukulele.data.options import ReadOptions
 from ukulele.types import SPLITS, Finding, Split
 
