@@ -15,7 +15,7 @@ from rich.console import Console
 from ukulele import __version__
 from ukulele.doors import afterwards, beforehand
 from ukulele.doors import options as o
-from ukulele.errors import ModelError, UkuleleError
+from ukulele.errors import BadRowsError, ModelError, UkuleleError
 from ukulele.tools.process import collect_seldom, keep_freed_memory, leave
 
 app = typer.Typer(
@@ -252,6 +252,8 @@ def answer(args: list[str]) -> int:
         err.print(f"error: {error.message}", style="red", markup=False, soft_wrap=True)
         if error.hint:
             err.print(error.hint, markup=False, soft_wrap=True)
+        if isinstance(error, BadRowsError) and error.listed is None and len(error.bad) > 1:
+            err.print("All of them: --quarantine FILE of `uke check` and of `uke evaluate`.", markup=False)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ukulele.types import BadRow
+
 
 class UkuleleError(Exception):
     """The root. `exit_code` is 2 where the user can mend it and 1 where we must."""
@@ -19,6 +26,14 @@ class UkuleleError(Exception):
 
 class DataError(UkuleleError):
     """The data set cannot be used as it is."""
+
+
+class BadRowsError(DataError):
+    """Too many rows cannot be used: `bad` are all of them, and `listed` is the file in which they are."""
+
+    def __init__(self, message: str, *, hint: str = "", bad: Sequence[BadRow] = (), listed: Path | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.bad, self.listed = tuple(bad), listed
 
 
 class ModelError(UkuleleError):

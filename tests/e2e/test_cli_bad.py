@@ -119,7 +119,10 @@ def test_wrong_encoding(uke: Uke, tmp_path: Path) -> None:
 def test_too_many_bad_rows(uke: Uke, reviews: Callable[..., Path], bert: Path, tmp_path: Path) -> None:
     data = reviews(*[{"text": "", "label": "good"}] * 8)
     out = ("--out", tmp_path / "run", "--model", bert, "--strategy", "probe", "--controls", "none")
-    refused(uke("fit", data, *out), "8 of 68 rows", "5 % allowed", "rows.csv:62", "--max-bad")
+    listed = tmp_path / "run" / "quarantine.csv"
+    refused(uke("fit", data, *out), "8 of 68 rows", "5 % allowed", "rows.csv:62", "--max-bad", f"All are in {listed}")
+    assert [line.split(",")[1] for line in listed.read_text().splitlines()[1:]] == [str(n) for n in range(62, 70)]
+    assert [file.name for file in listed.parent.iterdir()] == ["quarantine.csv"]
     assert uke("fit", data, "--max-bad", 0.2, *out).code == 0, "the folder is free for the next attempt"
     assert len((tmp_path / "run" / "quarantine.csv").read_text().splitlines()) == 9
     assert record_of(tmp_path / "run")["data"]["quarantined"] == 8

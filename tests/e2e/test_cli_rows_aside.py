@@ -38,6 +38,33 @@ def test_evaluate_takes_the_option_it_advises(uke: Uke, fitted: Path, faulty: Pa
     assert "--max-bad 3" in uke("evaluate", fitted, faulty, "--max-bad", "3").flat
 
 
+def test_rows_that_stop_a_command_are_listed_first(uke: Uke, fitted: Path, faulty: Path, tmp_path: Path) -> None:
+    for command in (("check", faulty), ("evaluate", fitted, faulty)):
+        aside = tmp_path / "aside" / f"{command[0]}.csv"
+        refused = uke(*command, "--quarantine", aside)
+        assert refused.code == 2
+        assert f"All are in {aside}" in refused.err
+        with aside.open(newline="") as file:
+            assert [row["line"] for row in csv.DictReader(file)] == [str(line) for line in range(5, 21, 2)]
+        assert "All of them: --quarantine FILE" in uke(*command).err
+    full = tmp_path / "file"
+    full.write_text("")
+    refused = uke("check", f"mood={faulty}", "--quarantine", full / "aside.csv")
+    assert refused.code == 2
+    assert "8 of 30 rows" in refused.err, "the first error is not lost behind the second"
+    assert f"could not be listed in {full / 'aside.csv'}" in refused.err
+
+
+def test_times_that_stop_a_command_are_listed_with_the_other_rows(uke: Uke, tmp_path: Path) -> None:
+    rows = [{**row, "day": "soon" if at < 20 else str(at)} for at, row in enumerate(rows_of(60, 5))]
+    rows[30]["text"] = ""
+    data = write_csv(tmp_path / "rows.csv", rows, ["text", "label", "day"])
+    aside = tmp_path / "aside.csv"
+    assert uke("check", data, "--time", "day", "--quarantine", aside).code == 2
+    with aside.open(newline="") as file:
+        assert [int(row["line"]) for row in csv.DictReader(file)] == [32, *range(2, 22)]
+
+
 def test_predict_says_some_and_lists_all(uke: Uke, fitted: Path, faulty: Path, tmp_path: Path) -> None:
     out, aside = tmp_path / "answers.csv", tmp_path / "answers.quarantine.csv"
     answer = uke("predict", fitted, faulty, "--out", out)

@@ -226,6 +226,11 @@ def test_numbers_go_on(tmp_path: Path) -> None:
     (tmp_path / "mood-1").mkdir()
     assert next_folder("mood", tmp_path).name == "mood-2"
     assert next_folder("...", tmp_path).name == "run-1"
+    (tmp_path / "refused-1").mkdir()
+    (tmp_path / "refused-1" / "quarantine.csv").write_text("file,line,reason,content\n")
+    assert next_folder("refused", tmp_path).name == "refused-1"
+    (tmp_path / "refused-1" / "notes.txt").write_text("mine")
+    assert next_folder("refused", tmp_path).name == "refused-2"
 
 
 def test_a_record_is_read_or_its_lack_explained(run: RunFolder, tmp_path: Path) -> None:

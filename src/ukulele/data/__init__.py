@@ -8,7 +8,7 @@ from ukulele.data.entries import is_several, named
 from ukulele.data.labelled import read_labelled
 from ukulele.data.listing import input_of, places, write_findings
 from ukulele.data.options import ReadOptions
-from ukulele.data.quarantine import write_quarantine
+from ukulele.data.quarantine import listed_in, listing, write_quarantine
 from ukulele.data.read import read, read_inputs
 from ukulele.data.several import mixed
 
@@ -20,6 +20,8 @@ __all__ = [
     "in_words",
     "input_of",
     "is_several",
+    "listed_in",
+    "listing",
     "mixed",
     "named",
     "places",

@@ -14,7 +14,7 @@ from ukulele.data.entry import NAME, NAMES, Entry, Listed, check_name
 from ukulele.data.options import Asked
 from ukulele.data.split_names import split_name
 from ukulele.data.task_file import read_tasks
-from ukulele.errors import DataError
+from ukulele.errors import BadRowsError, DataError
 
 ENDINGS = {".yaml", ".yml"}
 
@@ -152,5 +152,7 @@ def named_errors(name: str) -> Iterator[None]:
     """What goes wrong inside is said with the name of the source."""
     try:
         yield
+    except BadRowsError as error:
+        raise BadRowsError(f"{name}: {error.message}", hint=error.hint, bad=error.bad) from error
     except DataError as error:
         raise DataError(f"{name}: {error.message}", hint=error.hint) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ukulele.data.conversations import MESSAGES, fault
 from ukulele.data.decoded import Decoded
 from ukulele.data.frame import Frame, Indices
 from ukulele.data.rows import LARGEST, Shape, column_of, columns_of, labels_of, number
-from ukulele.errors import DataError
+from ukulele.errors import BadRowsError, StorageError
 from ukulele.tools.files import write_csv
 from ukulele.types import BadRow, Finding, Target
 
@@ -177,16 +178,17 @@ def refuse_too_many(bad: Sequence[BadRow], rows: int, max_bad: float, what: str 
 
     Raises
     ------
-    DataError
-        Naming the first few.
+    BadRowsError
+        Naming the first few, with all of them.
     """
     if not bad or len(bad) <= max_bad * rows:
         return
-    first = "\n".join(f"  {b.where}: {b.reason}" for b in bad[:5])
-    more = f"\n  … and {len(bad) - 5} more" if len(bad) > 5 else ""
-    raise DataError(
+    first = "\n".join(f"  {b.where}: {b.reason}" for b in bad[:SHOWN])
+    more = f"\n  … and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+    raise BadRowsError(
         f"{len(bad)} of {rows} {what} cannot be used, more than the {100 * max_bad:.3g} % allowed:\n{first}{more}",
         hint=f"Mend them, or go on without them: --max-bad {min(1.0, len(bad) / rows + 0.005):.2f}",
+        bad=bad,
     )
 
 
@@ -195,16 +197,17 @@ def refuse_unreadable(bad: Sequence[BadRow], rows: int, left: int, max_bad: floa
 
     Raises
     ------
-    DataError
+    BadRowsError
         Naming the first, and what was expected in its place.
     """
     if bad and not left:
         time = bad[0].reason.startswith(NO_TIME)
-        raise DataError(
+        raise BadRowsError(
             f"{len(bad)} of {rows} rows: {bad[0].reason}; the first is {bad[0].where}.",
             hint="Expected a number or a date such as 2024-05-31; name another column with --time, or leave it out."
             if time
             else "Expected train, validation or test; name another column with --split, or leave it out.",
+            bad=bad,
         )
     refuse_too_many(bad, rows, max_bad)
 
@@ -234,3 +237,23 @@ def write_quarantine(path: Path, bad: Iterable[BadRow], option: str = "--out") -
     """
     rows = ((b.where.file, b.where.line or "", b.reason, b.content) for b in bad)
     write_csv(path, ("file", "line", "reason", "content"), rows, option)
+
+
+def listed_in(path: Path, error: BadRowsError, option: str = "--out") -> BadRowsError:
+    """An error of too many bad rows once all of them are written to `path`; it says where."""
+    try:
+        write_quarantine(path, error.bad, option)
+    except StorageError as failed:
+        said = f"They could not be listed in {path}: {failed.message}"
+        return BadRowsError(f"{error.message}\n{said}", hint=error.hint, bad=error.bad)
+    said = f"All are in {path} with file, line and reason."
+    return BadRowsError(f"{error.message}\n{said}", hint=error.hint, bad=error.bad, listed=path)
+
+
+@contextmanager
+def listing(path: Path | None) -> Iterator[None]:
+    """Bad rows that stop what is done inside are written to `path`, which --quarantine chose, before the error."""
+    try:
+        yield
+    except BadRowsError as error:
+        raise error if path is None else listed_in(path, error, "--quarantine") from error

@@ -24,7 +24,7 @@ from ukulele.data.near import fingerprints
 from ukulele.data.options import ReadOptions
 from ukulele.data.rows import Shape, TableRows
 from ukulele.data.sources import LEFT_OUT, Loaded
-from ukulele.errors import DataError
+from ukulele.errors import BadRowsError, DataError
 from ukulele.types import SPLITS, BadRow, Dataset, Finding, Modality, Split, Target
 
 
@@ -84,7 +84,11 @@ def read_loaded(loaded: Loaded, options: ReadOptions, cache: Path) -> Single:
     loaded = _without_blind_splits(loaded, guess.targets)
     shape = Shape(guess.inputs, guess.modality == "image", guess.targets)
     found = _with_labels(usable(loaded, shape, cache, options.max_bad))
-    splits, more, late = assign(loaded, found.shape, found.good, found.answers, found.decoded, options)
+    try:
+        splits, more, late = assign(loaded, found.shape, found.good, found.answers, found.decoded, options)
+    except BadRowsError as error:  # it knows those alone whose split or time cannot be read
+        error.bad = (*found.bad, *error.bad)
+        raise
     found = replace(found, bad=(*found.bad, *late))
     quarantine.refuse_too_many(found.bad, found.total, options.max_bad)
     apart = None
@@ -127,9 +131,10 @@ def usable(loaded: Loaded, shape: Shape, cache: Path | None, max_bad: float) -> 
         quarantine.refuse_too_many(loaded.boxed.aside[: loaded.boxed.lost], loaded.boxed.total, max_bad, "boxes")
     good = np.flatnonzero(~out)
     if not len(good):
-        raise DataError(
+        raise BadRowsError(
             f"{loaded.frame.place}: there are no rows that can be used.",
             hint=f"{bad[0].where}: {bad[0].reason}" if bad else "",
+            bad=bad,
         )
     return Usable(loaded, shape, good, bad, total, values, decoded)
 

@@ -34,7 +34,8 @@ def check(
     from ukulele.doors.checking import check as run
     from ukulele.doors.show import checked
 
-    dataset = run(reading.named(data), options, every=findings is not None)
+    with reading.listing(quarantine):
+        dataset = run(reading.named(data), options, every=findings is not None)
     if quarantine is not None:
         reading.write_quarantine(quarantine, dataset.quarantine, "--quarantine")
     if findings is not None:

@@ -40,7 +40,8 @@ def evaluate_on(
     """
     err = err or Console(stderr=True, highlight=False)
     predictor = load_model(run)
-    dataset = _labelled(predictor, source, max_bad)
+    with data.listing(quarantine):
+        dataset = _labelled(predictor, source, max_bad)
     if quarantine is not None:
         data.write_quarantine(quarantine, dataset.quarantine, "--quarantine")
     for said in (*dataset.notes, *(f.message for f in dataset.findings if f.code == "file-without-rows")):

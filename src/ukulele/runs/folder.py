@@ -30,7 +30,8 @@ from ukulele.tools.files import disk_error, load_tree, save_tree, write_json
 
 FORMAT = 1
 TRACKED = "ukulele"  # what trackers file a run under; of those that write files a folder in the run's own
-FIRST = {".lock", "events.jsonl"}  # all there is of a run that was killed before it had a manifest
+BAD = "quarantine.csv"
+FIRST = {".lock", "events.jsonl", BAD}  # all there is of a run that ended before it had a manifest, or for its rows
 
 
 class RunFolder:
@@ -235,9 +236,14 @@ def next_folder(name: str, parent: Path = Path("runs")) -> Path:
     """runs/NAME-1, or the next number that is free."""
     clean = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
     number = 1
-    while (parent / f"{clean}-{number}").exists():
+    while not _is_free(parent / f"{clean}-{number}"):
         number += 1
     return parent / f"{clean}-{number}"
+
+
+def _is_free(path: Path) -> bool:
+    """Whether nothing is there, or only the list of the rows that a run was refused for."""
+    return not path.exists() or (path.is_dir() and [file.name for file in path.iterdir()] == [BAD])
 
 
 def read_record(path: Path) -> dict[str, Any]:

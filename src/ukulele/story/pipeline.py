@@ -14,7 +14,7 @@ import torch
 
 from ukulele import __version__, balance, data, diagnose, features, report, strategies
 from ukulele.config import FitOptions, options_from
-from ukulele.errors import RunError, UkuleleError
+from ukulele.errors import BadRowsError, RunError, UkuleleError
 from ukulele.events import Event, Hear, Judged, Said, Stepped
 from ukulele.loop.engine import Engine, Tracker, choose_device, choose_precision, refuse_absent
 from ukulele.models import quantised
@@ -81,9 +81,11 @@ def fit(source: Any, options: FitOptions, folder: Path, hear: Hear, *, resume: b
     )
     try:
         return _fit(source, options, run, engine, hear)
-    except UkuleleError:
+    except UkuleleError as error:
         if not resume:
             run.discard()
+        if isinstance(error, BadRowsError) and engine.main:
+            raise data.listed_in(folder / "quarantine.csv", error) from error
         raise
     finally:
         run.close()
