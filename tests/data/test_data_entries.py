@@ -429,3 +429,18 @@ def test_wild_records_give_a_data_set_or_a_data_error(tmp_path_factory, rows):
         for row in split:
             assert row.inputs[0].strip()
             assert row.targets["label"] is not None
+
+
+def test_of_a_table_with_a_column_of_splits_the_test_rows_are_evaluated() -> None:
+    rows = [
+        {"text": f"a text of its own {n}", "label": "ab"[n % 2], "split": ("train", "test", "?")[n // 12 + n // 20]}
+        for n in range(21)
+    ]
+    found = read_labelled(rows, ("text",), LABEL, "text")
+    assert [row.inputs[0] for row in found.splits["test"]] == [row["text"] for row in rows[12:20]]
+    assert "Of data the test split is evaluated." in found.notes
+    assert any("1 rows are of no split" in note for note in found.notes)
+    kinds = [{"text": row["text"], "label": row["label"], "split": f"kind {n % 3}"} for n, row in enumerate(rows)]
+    assert len(read_labelled(kinds, ("text",), LABEL, "text").splits["test"]) == 21
+    target = (Target("split", "classify", ("train", "test", "?")),)
+    assert len(read_labelled(rows, ("text",), target, "text").splits["test"]) == 21

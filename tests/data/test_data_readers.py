@@ -301,6 +301,18 @@ def test_lists_and_data_frames():
             load(nothing, None)
 
 
+def test_columns_of_one_name(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    twice = pandas.DataFrame([["some", 1, "x"], ["more", 2, "y"]], columns=["text", "label", "label"])
+    mixed = pandas.DataFrame([["some", 1, "x"], ["more", 2, "y"]], columns=["text", 7, "7"])
+    arrow = pa.Table.from_arrays([pa.array(["some", "more"]), pa.array([1, 2]), pa.array(["x", "y"])], list(twice))
+    pq.write_table(arrow, tmp_path / "a.parquet")
+    for source, name in ((twice, "label"), (mixed, "7"), (tmp_path / "a.parquet", "label")):
+        loaded, names = load(source, None), [name, f"{name} (2)"]
+        assert loaded.frame.take(names, pa.array([0, 1]).to_numpy()) == [["1", "2"], ["x", "y"]]
+        assert [finding.evidence for finding in loaded.findings] == [{"columns": names[1:]}]
+
+
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), max_size=12)
 
 

@@ -43,7 +43,7 @@ def assign(
     """
     notes: list[str] = []
     bad: list[BadRow] = []
-    given = _given(loaded, good, options, notes, bad)
+    given = given_splits(loaded, good, options, notes, bad)
     times = _times(loaded.frame, good, options, bad)
     kept = good[_kept(good, given, times)]
     refuse_unreadable(bad, len(good), len(kept), options.max_bad)
@@ -197,9 +197,10 @@ def named_groups(frame: Frame, name: str, pool: Indices) -> Indices:
     )
 
 
-def _given(
+def given_splits(
     loaded: Loaded, good: Indices, options: ReadOptions, notes: list[str], bad: list[BadRow]
 ) -> NDArray[np.int8] | None:
+    """The split of each row by its number in `SPLITS`, -2 where its name is none; None where none are given."""
     name = options.split or ("split" if "split" in loaded.frame.fields else None)
     if name is None or (loaded.given is not None and options.split is None):
         return loaded.given

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pyarrow as pa
 
 from ukulele.data.arrays import integers
 from ukulele.data.frame import BATCH
+from ukulele.data.headers import own_names
 from ukulele.data.plain import cells, columns_of, plain, plain_type
 from ukulele.data.reader import Batch, Reader
 from ukulele.errors import DataError
@@ -39,20 +41,27 @@ def read_parquet(path: Path) -> Reader:
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: not a Parquet file that can be read ({error}).") from error
     schema = file.schema_arrow
-    return read_arrow(schema, partial(file.iter_batches, batch_size=BATCH), _classes(schema))
+    return read_arrow(schema, partial(file.iter_batches, batch_size=BATCH), _classes(schema), path.name)
 
 
-def read_arrow(schema: pa.Schema, batches: Any, classes: Classes) -> Reader:
-    """Arrow batches from `batches()`; `classes` names what integers stand for, by column."""
-    names = [name for name in schema.names if not name.startswith("__index_level_")]
-    fields = {name: pa.string() if name in classes else plain_type(schema.field(name).type) for name in names}
-    return Reader(fields, lambda _bad: _arrow(batches(), names, classes))
+def read_arrow(schema: pa.Schema, batches: Any, classes: Classes, place: str = "data") -> Reader:
+    """Arrow batches from `batches()`; `classes` names what integers stand for, by column; `place` is for findings."""
+    ats = [at for at, name in enumerate(schema.names) if not name.startswith("__index_level_")]
+    given = [schema.names[at] for at in ats]
+    names, findings = own_names(place, given)
+    fields = {
+        name: pa.string() if schema.names[at] in classes else plain_type(schema.field(at).type)
+        for name, at in zip(names, ats, strict=True)
+    }
+    places = dict(zip(names, ats, strict=True))
+    meanings = {name: classes.get(one, ()) for name, one in zip(names, given, strict=True)}
+    return Reader(fields, lambda _bad: _arrow(batches(), places, meanings), findings)
 
 
-def _arrow(batches: Iterable[pa.RecordBatch], names: Sequence[str], classes: Classes) -> Iterator[Batch]:
+def _arrow(batches: Iterable[pa.RecordBatch], places: Mapping[str, int], classes: Classes) -> Iterator[Batch]:
     start = 1
     for batch in batches:
-        columns = {name: plain(batch.column(name), classes.get(name, ())) for name in names}
+        columns = {name: plain(batch.column(at), classes[name]) for name, at in places.items()}
         yield Batch(columns, integers(np.arange(start, start + batch.num_rows)))
         start += batch.num_rows
 
@@ -69,14 +78,16 @@ def _classes(schema: pa.Schema) -> Classes:
 
 def read_dataframe(frame: Any) -> Reader:
     """A pandas DataFrame; a row's line is its number."""
+    names, findings = own_names("DataFrame", [str(name) for name in frame.columns])
     columns: dict[str, pa.Array] = {}
-    for name in frame.columns:
+    for at, name in enumerate(names):
+        column = frame.iloc[:, at]  # by its place: two columns may share a name
         try:
-            columns[str(name)] = plain(pa.Array.from_pandas(frame[name]))
+            columns[name] = plain(pa.Array.from_pandas(column))
         except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
-            values = [as_cell(value) for value in frame[name].tolist()]
-            columns[str(name)] = cells(values, columns_of([{"": value} for value in values]).get("", pa.string()))
-    return _in_memory({name: _one(array) for name, array in columns.items()}, len(frame))
+            values = [as_cell(value) for value in column.tolist()]
+            columns[name] = cells(values, columns_of([{"": value} for value in values]).get("", pa.string()))
+    return replace(_in_memory({name: _one(array) for name, array in columns.items()}, len(frame)), findings=findings)
 
 
 def read_list(items: Sequence[Any]) -> Reader:

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from ukulele.data.arrays import integers, strings
 from ukulele.data.frame import BATCH
+from ukulele.data.headers import own_names
 from ukulele.data.quotes import Rows, rows_of
 from ukulele.data.reader import Batch, Reader
 from ukulele.errors import DataError
@@ -103,10 +104,11 @@ def _layout(path: Path) -> Layout:
         rows = rows_of(sample[reader.line_num :], len(header or ()), dialect)
     if header is None:
         raise DataError(f"{path}: the file is empty.", hint="Expected a header row and rows below it.")
-    names, findings = _names(path, header)
+    cells = [cell.encode("utf-8", "replace").decode().strip() for cell in header]
+    names, findings = own_names(path.name, cells)
     if codec not in ("utf-8", "utf-8-sig"):
-        findings.append(_other_encoding(path, codec))
-    return Layout(codec, dialect, names, reader.line_num, rows, tuple(findings))
+        findings = (*findings, _other_encoding(path, codec))
+    return Layout(codec, dialect, names, reader.line_num, rows, findings)
 
 
 def _other_encoding(path: Path, codec: str) -> Finding:
@@ -134,22 +136,6 @@ def _foreign_lines(path: Path) -> Iterator[tuple[int, str]]:
         for at, line in enumerate(file, 1):
             if not line.isascii():
                 yield at, line.decode("cp1252", "surrogateescape")
-
-
-def _names(path: Path, header: list[str]) -> tuple[tuple[str, ...], list[Finding]]:
-    names: list[str] = []
-    for at, cell in enumerate(header, 1):
-        plain = cell.encode("utf-8", "replace").decode().strip() or f"column {at}"
-        name, copy = plain, 1
-        while name in names:
-            copy += 1
-            name = f"{plain} ({copy})"
-        names.append(name)
-    renamed = [name for name, cell in zip(names, header, strict=True) if name != cell.strip()]
-    if not renamed:
-        return tuple(names), []
-    message = f"{path.name}: columns without a name of their own are called {', '.join(renamed)}."
-    return tuple(names), [Finding("info", "renamed-columns", message, {"columns": renamed})]
 
 
 def _dialect(path: Path, sample: list[str]) -> dict[str, Any]:

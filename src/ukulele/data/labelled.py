@@ -10,17 +10,21 @@ from typing import Any
 
 import numpy as np
 
+from ukulele.data.assign import given_splits
 from ukulele.data.conversations import MESSAGES, conversations
 from ukulele.data.documents import read_text
 from ukulele.data.entries import is_several, listed, named_errors, sources
 from ukulele.data.frame import require
 from ukulele.data.join import JoinedRows
+from ukulele.data.options import ReadOptions
 from ukulele.data.rows import Shape, column_of
 from ukulele.data.several import unite
 from ukulele.data.single import dataset_of, present, usable
 from ukulele.data.sources import Loaded, load
 from ukulele.errors import DataError
-from ukulele.types import SPLITS, Dataset, Joined, Modality, Target
+from ukulele.types import SPLITS, BadRow, Dataset, Joined, Modality, Target
+
+SPLIT = "split"  # the column that names them
 
 
 @dataclass(frozen=True)
@@ -100,15 +104,20 @@ def _inputs(loaded: Loaded, columns: tuple[str, ...], joined: Sequence[Joined]) 
 
 
 def _plain(loaded: Loaded, known: Known, cache: Path | None) -> Dataset:
-    """One source's rows."""
+    """One source's rows; of one with splits, given or named in a column, those of its test split."""
     names = ("path",) if loaded.pictures else present(loaded, known.columns)
     targets = _found(loaded, known.targets, names)
     notes: tuple[str, ...] = ()
-    if loaded.given is not None:
-        held = next((at for at in (2, 1) if (loaded.given == at).any()), 0)
-        rows = np.flatnonzero(loaded.given == held)
-        loaded = replace(loaded, frame=loaded.frame.select(rows), given=None)
-        notes = (f"Of {loaded.name} the {SPLITS[held]} split is evaluated.",)
+    read = {*names, *(column for target in targets for column in (column_of(target), *target.labels))}
+    said, unnamed = list[str](), list[BadRow]()
+    every = np.arange(len(loaded.frame))
+    given = loaded.given if SPLIT in read else given_splits(loaded, every, ReadOptions(), said, unnamed)
+    if given is not None:
+        held = next((at for at in (2, 1) if (given == at).any()), 0)
+        loaded = replace(loaded, frame=loaded.frame.select(np.flatnonzero(given == held)), given=None)
+        notes = (*said, f"Of {loaded.name} the {SPLITS[held]} split is evaluated.")
+        if unnamed:
+            notes += (f"{len(unnamed)} rows are of no split, such as {unnamed[0].where}.",)
     shape = Shape(names, known.modality == "image", targets)
     found = usable(loaded, shape, cache, known.max_bad)
     dataset = dataset_of(found, {"test": found.good}, known.modality, notes)
