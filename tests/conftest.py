@@ -29,6 +29,8 @@ DISTILBERT = {
 class ListRows(list[Row]):
     """Rows in memory, for tests of what only looks at rows."""
 
+    groups = None
+
     def take(self, indices: Sequence[int]) -> ListRows:
         return ListRows(self[int(i)] for i in indices)
 

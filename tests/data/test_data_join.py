@@ -1,5 +1,7 @@
 """Rows of several sources as one sequence: whatever is asked of them, they are the list they stand for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -97,3 +99,14 @@ def test_many_rows_in_a_random_order():
     for row, at in zip(joined, order.tolist(), strict=True):
         assert row.inputs[0] == f"text {at % 3000} of {at // 3000}"
         assert row.where.file == f"<{at // 3000}>"
+
+
+def test_groups_of_parts_are_told_apart():
+    one, two, three = (part(number, 4) for number in range(3))
+    assert JoinedRows((one, two), TASKS).groups is None
+    bound = [replace(rows, bound=np.array([0, 1, 0, 3])) for rows in (one, three)]
+    joined = JoinedRows((bound[0], two, bound[1].take([2, 0])), TASKS)
+    groups = joined.groups.tolist()
+    pairs = {(i, j) for i in range(10) for j in range(i) if groups[i] == groups[j]}
+    assert pairs == {(2, 0), (9, 8)}
+    assert joined.take([9, 2, 0]).groups.tolist() == [groups[9], groups[2], groups[0]]

@@ -130,6 +130,44 @@ def test_groups_and_times_of_columns(tmp_path):
     assert max(timed.splits["validation"].column("day")) < min(timed.splits["test"].column("day"))
 
 
+def partners(data, split="train"):
+    """The groups of several rows of a split, as sets of texts."""
+    rows, found = data.splits[split], {}
+    for row, group in zip(rows, rows.groups, strict=True):
+        found.setdefault(group, set()).add(row.inputs[0])
+    return {frozenset(texts) for texts in found.values() if len(texts) > 1}
+
+
+def test_rows_keep_the_groups_that_splits_were_made_by(tmp_path):
+    source = labelled(user=lambda i: f"u{i // 5}" if i < 95 else "")
+    source[98]["text"] = source[97]["text"].upper()  # of nobody, but nearly the same
+    data = read(source, ReadOptions(group="user", seed=3), tmp_path)
+    by_user = {}
+    for row in source[:95]:
+        by_user.setdefault(row["user"], set()).add(row["text"])
+    expected = {frozenset(texts) for texts in by_user.values()} | {frozenset(row["text"] for row in source[97:99])}
+    assert frozenset.union(*map(frozenset, [partners(data, split) for split in data.splits])) == expected
+    assert partners(read(source, ReadOptions(), tmp_path)) <= {frozenset(row["text"] for row in source[97:99])}
+    some = data.splits["train"].take([4, -1, 4])
+    assert some.groups.tolist() == data.splits["train"].groups[[4, -1, 4]].tolist()
+
+
+def test_rows_of_given_splits_have_the_groups_of_the_column_alone(tmp_path):
+    source = labelled(user=lambda i: f"u{i // 5}", side=lambda i: ("train", "val", "test")[i // 5 % 3])
+    source[1]["text"] = source[0]["text"].upper()
+    assert read(source, ReadOptions(split="side"), tmp_path).splits["train"].groups is None
+    data = read(source, ReadOptions(split="side", group="user"), tmp_path)
+    assert partners(data, "test") == {
+        frozenset(row["text"] for row in source[at : at + 5]) for at in range(10, 100, 15)
+    }
+
+
+def test_rows_without_partners_have_no_groups(tmp_path):
+    for asked in (ReadOptions(), ReadOptions(group="user"), ReadOptions(time="day")):
+        rows = read(labelled(user=str, day=str), asked, tmp_path).splits["train"]
+        assert rows.groups is None
+
+
 def test_groups_and_times_together_are_refused_where_splits_are_made(tmp_path):
     source = labelled(user=lambda i: f"u{i // 5}", day=str)
     with pytest.raises(DataError, match="'day' and by the groups in column 'user'") as error:

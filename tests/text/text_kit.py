@@ -30,6 +30,8 @@ def pairs(count: int, seed: int = 0) -> list[tuple[str, str]]:
 class Held(list[Row]):
     """Rows in a list."""
 
+    groups = None
+
     def take(self, indices: Any) -> Held:
         return Held(self[i] for i in indices)
 

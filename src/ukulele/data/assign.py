@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,16 @@ from ukulele.data.split_names import split_name
 from ukulele.errors import DataError
 from ukulele.types import SPLITS, BadRow, Split, Target
 
-Assigned: TypeAlias = "tuple[dict[Split, Indices], list[str], list[BadRow]]"
+
+class Assigned(NamedTuple):
+    """Rows by split; for each row of the frame the group that no split and no fold takes apart, None where each is
+    by itself; what was decided; and rows whose split or time cannot be read.
+    """
+
+    splits: dict[Split, Indices]
+    groups: Indices | None
+    notes: list[str]
+    bad: list[BadRow]
 
 
 def assign(
@@ -34,7 +43,7 @@ def assign(
     decoded: Decoded | None,
     options: ReadOptions,
 ) -> Assigned:
-    """Rows by split, what was decided, and rows whose split or time cannot be read.
+    """Rows to splits and groups.
 
     Raises
     ------
@@ -54,7 +63,8 @@ def assign(
         raise DataError(f"{loaded.name} has no split to train on.", hint="Expected rows or a file named train.")
     if len(present) == 3:
         notes.append(f"Splits: as given ({_sizes(present)}).")
-        return present, notes, bad
+        groups = None if options.group is None else named_groups(loaded.frame, options.group, good)
+        return Assigned(present, _bound(loaded.frame, good, groups), notes, bad)
     if len(present) == 2 and "test" not in present:
         present["test"] = present.pop("validation")
         notes.append(
@@ -67,10 +77,10 @@ def assign(
         notes.append("Splits: none are given, so they are made.")
     held: dict[Split, Indices] = {"test": present["test"]} if len(present) == 2 else {}
     pool = present["train"] if held else good
-    made = _made(loaded.frame, shape, pool, (answers, decoded, times), options, bool(held), notes)
+    made, groups = _made(loaded.frame, shape, pool, (answers, decoded, times), options, bool(held), notes)
     splits: dict[Split, Indices] = {**made, **held}
     notes.append(f"Rows: {_sizes(splits)}.")
-    return splits, notes, bad
+    return Assigned(splits, _bound(loaded.frame, pool, groups), notes, bad)
 
 
 def _made(
@@ -81,7 +91,8 @@ def _made(
     options: ReadOptions,
     has_test: bool,
     notes: list[str],
-) -> dict[Split, Indices]:
+) -> tuple[dict[Split, Indices], Indices | None]:
+    """Rows by split, and the groups of the pool that were kept together; None where time decides."""
     answers, decoded, times = facts
     test = 0.0 if has_test else options.test
     shares = (1 - options.validation - test, options.validation, test)
@@ -98,6 +109,7 @@ def _made(
             f"{options.group!r}; a group may reach from the past into the future.",
             hint="Leave out --time or --group, or name given splits with --split: they are held against both.",
         )
+    groups: Indices | None = None
     if times is not None:
         part = by_time(times[pool], shares)
         notes.append(f"Split by time: the oldest rows of column {options.time!r} train, the newest test.")
@@ -115,8 +127,17 @@ def _made(
         notes.append(f"{said} ({bound:,} rows follow another)." if bound else f"{said}.")
     empty = [split for at, split in enumerate(SPLITS) if shares[at] > 0 and not (part == at).any()]
     if empty:
-        raise _nothing_for(empty, len(pool), options, None if times is not None else groups)
-    return {split: pool[part == at] for at, split in enumerate(SPLITS) if (part == at).any()}
+        raise _nothing_for(empty, len(pool), options, groups)
+    return {split: pool[part == at] for at, split in enumerate(SPLITS) if (part == at).any()}, groups
+
+
+def _bound(frame: Frame, pool: Indices, groups: Indices | None) -> Indices | None:
+    """For each row of the frame the first row of its group; None where no group has two."""
+    if groups is None or int(groups.max(initial=-1)) + 1 == len(pool):
+        return None
+    found, firsts = np.arange(len(frame)), np.unique(groups, return_index=True)[1]
+    found[pool] = pool[firsts[groups]]
+    return found
 
 
 def _nothing_for(empty: Sequence[Split], rows: int, options: ReadOptions, groups: Indices | None) -> DataError:

@@ -186,6 +186,11 @@ class TextRows:
     def __iter__(self) -> Iterator[Row]:
         return (self[at] for at in range(len(self)))
 
+    @property
+    def groups(self) -> None:
+        """None: each is by itself."""
+        return None
+
     def take(self, indices: Sequence[int]) -> TextRows:
         """The rows at `indices`, in that order."""
         return replace(self, spans=self.spans[np.asarray(indices, np.int64)])

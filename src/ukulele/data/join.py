@@ -52,6 +52,18 @@ class JoinedRows:
                     rows[i] = self._whole(row)
             yield from (row for row in rows if row is not None)
 
+    @property
+    def groups(self) -> Indices | None:
+        """Those of the parts, told apart."""
+        if all(part.groups is None for part in self.parts):
+            return None
+        found, after = [], 0
+        for part in self.parts:
+            own = np.arange(len(part)) if part.groups is None else part.groups
+            found.append(own + after)
+            after += int(own.max(initial=-1)) + 1
+        return np.concatenate(found) if self.index is None else np.concatenate(found)[self.index]
+
     def take(self, indices: Sequence[int]) -> JoinedRows:
         """The rows at `indices`, in that order."""
         return JoinedRows(self.parts, self.tasks, self._places(indices))

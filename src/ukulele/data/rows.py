@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class TableRows:
-    """Rows of a frame in any order. Nothing is held but the index."""
+    """Rows of a frame in any order. Nothing is held but the index, and for each row of the frame its group."""
 
     frame: Frame
     shape: Shape
     index: Indices
+    bound: Indices | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -48,9 +49,14 @@ class TableRows:
         for start in range(0, len(self.index), READ_AHEAD):
             yield from self._read(self.index[start : start + READ_AHEAD])
 
+    @property
+    def groups(self) -> Indices | None:
+        """The group of each row; None where each is by itself."""
+        return None if self.bound is None else self.bound[self.index]
+
     def take(self, indices: Sequence[int]) -> TableRows:
         """The rows at `indices`, in that order."""
-        return TableRows(self.frame, self.shape, self.index[np.asarray(indices, np.int64)])
+        return replace(self, index=self.index[np.asarray(indices, np.int64)])
 
     def column(self, name: str) -> list[Any]:
         """One column of the source for every row."""

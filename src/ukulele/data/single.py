@@ -85,7 +85,7 @@ def read_loaded(loaded: Loaded, options: ReadOptions, cache: Path) -> Single:
     shape = Shape(guess.inputs, guess.modality == "image", guess.targets)
     found = _with_labels(usable(loaded, shape, cache, options.max_bad))
     try:
-        splits, more, late = assign(loaded, found.shape, found.good, found.answers, found.decoded, options)
+        splits, groups, more, late = assign(loaded, found.shape, found.good, found.answers, found.decoded, options)
     except BadRowsError as error:  # it knows those alone whose split or time cannot be read
         error.bad = (*found.bad, *error.bad)
         raise
@@ -104,7 +104,7 @@ def read_loaded(loaded: Loaded, options: ReadOptions, cache: Path) -> Single:
         *telling_words(checked),
         *broken(loaded.frame, splits, options),
     )
-    return Single(replace(dataset_of(found, splits, guess.modality, notes, findings), apart=apart), checked)
+    return Single(replace(dataset_of(found, splits, guess.modality, notes, findings, groups), apart=apart), checked)
 
 
 def usable(loaded: Loaded, shape: Shape, cache: Path | None, max_bad: float) -> Usable:
@@ -161,10 +161,11 @@ def dataset_of(
     modality: Modality,
     notes: tuple[str, ...] = (),
     findings: tuple[Finding, ...] = (),
+    groups: Indices | None = None,
 ) -> Dataset:
-    """What was read as a data set."""
+    """What was read as a data set; `groups` are those of all rows of the frame."""
     shape = found.shape
-    rows = {split: TableRows(found.loaded.frame, shape, index) for split, index in splits.items()}
+    rows = {split: TableRows(found.loaded.frame, shape, index, groups) for split, index in splits.items()}
     findings = (*found.findings, *findings)
     return Dataset(found.loaded.name, modality, shape.inputs, shape.targets, rows, notes, findings, found.set_aside)
 

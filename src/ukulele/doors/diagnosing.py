@@ -100,7 +100,7 @@ def _task(seen: Seen, stage: str, context: Context, name: str) -> dict[str, Any]
     task, seed = context.tasks[name], context.options.seed
     numbers, values = enough(seen.truth.numbers(name), task, seen.truth.values(name), seed)
     x = seen.stages[stage][numbers].float()
-    held = probed(x, task, values, seed)
+    held = probed(x, task, values, seed, seen.truth.groups(numbers))
     near = {f"{k} nearest": _estimate(held.task, found) for k, found in nearest(x, task, values).items()}
     return {
         "metric": task.metrics[0].name, "rows": len(numbers), "learnt": held.learnt,
@@ -206,6 +206,11 @@ class _Chain:
 
     def __iter__(self) -> Any:
         return (part[at] for part, at in self._places)
+
+    @property
+    def groups(self) -> None:
+        """None: each is by itself."""
+        return None
 
     def take(self, indices: Sequence[int]) -> _Chain:
         """Those rows."""

@@ -274,7 +274,8 @@ class Feed:
         truth, scores = self.truth("train"), []
         x = self.design("train")
         for name, task in self.tables["train"].tasks.items():
-            probe = fit_probe(pick(x, truth.numbers(name)), task, truth.values(name), strength, self.plan.seed)
+            rows, values = truth.numbers(name), truth.values(name)
+            probe = fit_probe(pick(x, rows), task, values, strength, self.plan.seed, truth.groups(rows))
             linear: nn.Linear = heads[name].linear  # type: ignore[attr-defined]
             with torch.no_grad():
                 linear.weight.copy_(torch.as_tensor(probe.weight, dtype=linear.weight.dtype) * shrink)

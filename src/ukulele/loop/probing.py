@@ -15,20 +15,23 @@ from ukulele.tools.probe import Probe, Search, fit_logistic, fit_ridge
 from ukulele.types import Task
 
 
-def fit_probe(x: Any, task: Task, values: Sequence[Any], strength: float | None, seed: int) -> Probe:
-    """The linear probe of a task, its strength chosen by cross-validation unless given."""
+def fit_probe(
+    x: Any, task: Task, values: Sequence[Any], strength: float | None, seed: int, groups: Numbers | None = None
+) -> Probe:
+    """The linear probe of a task, its strength chosen by cross-validation, which takes no group apart, unless given."""
     y, weights, classes = probe_targets(task, values)
-    search = probe_search(task, strength, seed)
+    search = probe_search(task, strength, seed, groups)
     if classes is None:
         return fit_ridge(x, y, search=search)
     return fit_logistic(x, y, classes, weights=weights, search=search)
 
 
-def probe_search(task: Task, strength: float | None, seed: int) -> Search:
-    """Folds and metric of the search for a probe's strength."""
+def probe_search(task: Task, strength: float | None, seed: int, groups: Numbers | None) -> Search:
+    """Folds and metric of the search for a probe's strength; `groups` are those of the rows."""
     metric = task.metrics[0].name if task.kind == "classify" else "log_loss"
     near: Any = {"accuracy": "accuracy", "balanced_accuracy": "balanced_accuracy", "macro_f1": "balanced_accuracy"}
-    return Search((strength,) if strength else None, metric=near.get(metric, "log_loss"), seed=seed)
+    bound = None if groups is None else torch.from_numpy(groups)
+    return Search((strength,) if strength else None, metric=near.get(metric, "log_loss"), seed=seed, groups=bound)
 
 
 def probe_targets(task: Task, values: Sequence[Any]) -> tuple[Tensor, Tensor | None, int | None]:

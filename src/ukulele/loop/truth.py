@@ -39,6 +39,14 @@ class Truth:
             self._numbers[task] = np.array([i for i, v in enumerate(self.cells(task)) if v is not None], np.int64)
         return self._numbers[task]
 
+    @cached_property
+    def _groups(self) -> Numbers | None:
+        return self._rows.groups
+
+    def groups(self, numbers: Numbers) -> Numbers | None:
+        """The groups of some rows, which no fold takes apart; None where each row is by itself."""
+        return None if self._groups is None else self._groups[numbers]
+
     def values(self, task: str) -> list[Any]:
         """The targets of those rows."""
         cells = self.cells(task)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ukulele.types import Row, Rows
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,11 @@ class MappedRows:
 
     def __iter__(self) -> Iterator[Row]:
         return map(self.change, self.rows)
+
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """Those of the rows behind."""
+        return self.rows.groups
 
     def take(self, indices: Sequence[int]) -> MappedRows:
         """The rows at `indices`, in that order, still changed when touched."""

@@ -164,6 +164,7 @@ def score_layers(
     pieces = -(-len(y) // rows)
     chosen = (stratified_folds(y, pieces, search.seed) == 0).nonzero()[:, 0] if pieces > 1 else slice(None)
     y, weights = y[chosen], None if weights is None else weights[chosen]
+    search = search if search.groups is None else replace(search, groups=search.groups[chosen])
     found = {}
     for name, x in features.items():
         space = principal_axes(x[chosen])
@@ -236,7 +237,7 @@ def _problem(
     x, y, train = space.turn(x), y.detach().cpu(), len(y)
     rows = torch.ones(train) if weights is None else weights.detach().float().cpu()
     if validation is None:
-        held = stratified_folds(y, min(search.folds, train), search.seed)
+        held = stratified_folds(y, min(search.folds, train), search.seed, search.groups)
     else:
         x = torch.cat([x, space.turn(torch.as_tensor(validation[0]))])
         y = torch.cat([y, validation[1].detach().to(y)])

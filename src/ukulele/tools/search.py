@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, one_hot
+
+RANGES = 10  # of numbers, each of which every fold has its share of where rows come in groups
 
 
 @dataclass(frozen=True)
@@ -15,13 +18,15 @@ class Search:
     """How the strength of the penalty is chosen.
 
     The objective is mean loss + strength / 2 x squared norm of the weights on standardised features: in
-    scikit-learn's words C = 1 / (n x strength), alpha = n x strength. `strengths` None means a wide path.
+    scikit-learn's words C = 1 / (n x strength), alpha = n x strength. `strengths` None means a wide path. `groups`
+    (n,) are numbers of rows: those of one group are held out together.
     """
 
     strengths: tuple[float, ...] | None = None
     folds: int = 5
     metric: Literal["accuracy", "balanced_accuracy", "log_loss"] = "accuracy"
     seed: int = 0
+    groups: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -59,19 +64,54 @@ class Probe:
         return next(score for score in self.scores if score.strength == self.strength)
 
 
-def stratified_folds(y: Tensor, folds: int, seed: int = 0) -> Tensor:
+def stratified_folds(y: Tensor, folds: int, seed: int = 0, groups: Tensor | None = None) -> Tensor:
     """The fold of each row (n,): random, of equal size, each with its share of every class or range of numbers.
 
-    Rows of several labels are spread by the rarest label they have.
+    Rows of several labels are spread by the rarest label they have. Rows of one of `groups` (n,) share a fold, where
+    there are two groups or more; sizes and shares are then as equal as that allows, and folds no more than groups.
     """
     if y.dim() == 2:
         rarity = torch.where(y > 0, y.sum(0), torch.inf)
         y = torch.where((y > 0).any(1), rarity.argmin(1), y.shape[1])
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+    if groups is not None and 1 < (count := len(np.unique(groups.numpy()))) < len(y):
+        return _grouped_folds(y, groups, min(folds, count), order)
     order = order[y[order].argsort(stable=True)]
     found = torch.empty(len(y), dtype=torch.long)
     found[order] = torch.arange(len(y)) % folds
     return found
+
+
+def _grouped_folds(y: Tensor, groups: Tensor, folds: int, order: Tensor) -> Tensor:
+    """The largest groups first, each to the fold that has least of its classes; then rows by themselves to what these
+    folds lack. `order` is random and decides between equals.
+    """
+    strata = y.argsort(stable=True).argsort() * RANGES // len(y) if y.is_floating_point() else y
+    stratum = np.unique(strata[order].numpy(), return_inverse=True)[1]
+    _, first, group, sizes = np.unique(
+        groups[order].numpy(), return_index=True, return_inverse=True, return_counts=True
+    )
+    members, ends = np.argsort(group, kind="stable"), np.cumsum(sizes)
+    whole, found = np.bincount(stratum), np.empty(len(y), np.int64)
+    have, filled = np.zeros((folds, len(whole)), np.int64), np.zeros(folds, np.int64)
+    for one in np.lexsort((first, -sizes))[: int((sizes > 1).sum())].tolist():
+        rows = members[ends[one] - sizes[one] : ends[one]]
+        classes, counts = np.unique(stratum[rows], return_counts=True)
+        at = np.lexsort((filled, have[:, classes] @ (counts / whole[classes] ** 2)))[0]
+        found[rows] = at
+        have[at, classes] += counts
+        filled[at] += len(rows)
+    alone = np.flatnonzero(sizes[group] == 1)
+    alone = alone[np.argsort(stratum[alone], kind="stable")]
+    for rows in np.split(alone, np.flatnonzero(np.diff(stratum[alone])) + 1) if len(alone) else ():
+        emptiest = np.argsort(filled, kind="stable").argsort()[:, None]  # decides between folds at one level
+        places = (have[:, stratum[rows[0]], None] + np.arange(len(rows))) * folds + emptiest
+        taken = np.bincount(np.argpartition(places.ravel(), len(rows) - 1)[: len(rows)] // len(rows), minlength=folds)
+        found[rows] = np.repeat(np.arange(folds), taken)
+        filled += taken
+    result = torch.empty(len(y), dtype=torch.long)
+    result[order] = torch.from_numpy(found)
+    return result
 
 
 def mean_and_error(values: Tensor, rows: Tensor) -> tuple[float, float]:

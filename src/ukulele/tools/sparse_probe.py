@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -43,7 +44,8 @@ def sparse_logistic(
     costs = FEW_COSTS if few else COSTS
     strengths = search.strengths or tuple(1 / (x.shape[0] * cost) for cost in costs)
     marks = y[:, None].float() if binary else y
-    held = _Held(x, marks, weights, validation, min(search.folds, 3) if few else search.folds, search.seed)
+    search = replace(search, folds=min(search.folds, 3)) if few else search
+    held = _Held(x, marks, weights, validation, search)
     fit = _logistic_of(1 if binary else classes)
     outputs = held.answers(fit, strengths)
     truth = held.truth[:, 0].long() if binary else held.truth
@@ -62,7 +64,7 @@ def sparse_ridge(
     """As `fit_ridge`, on a scipy csr matrix."""
     y = y.detach().cpu().float()
     strengths = search.strengths or tuple(penalty / x.shape[0] for penalty in PENALTIES)
-    held = _Held(x, y, weights, validation, search.folds, search.seed)
+    held = _Held(x, y, weights, validation, search)
     outputs = held.answers(_least_squares, strengths)
     centre = (held.truth * held.truth_rows).sum() / held.truth_rows.sum()
     spread = max(mean_and_error((held.truth - centre).square(), held.truth_rows)[0], 1e-12)
@@ -84,13 +86,11 @@ class _Held:
         y: Tensor,
         weights: Tensor | None,
         validation: tuple[Any, Tensor] | None,
-        folds: int,
-        seed: int,
+        search: Search,
     ) -> None:
         self.x, self.y = x, y
         self.rows = torch.ones(len(y)) if weights is None else weights.detach().float().cpu()
-        self.validation = validation
-        self.fold = stratified_folds(y, min(folds, len(y)), seed)
+        self.validation, self.search = validation, search
         self.truth = y if validation is None else validation[1].detach().to(y).reshape(-1, *y.shape[1:])
         self.truth_rows = self.rows if validation is None else torch.ones(len(self.truth))
 
@@ -112,10 +112,11 @@ class _Held:
         if self.validation is not None:
             everywhere = torch.arange(len(self.truth))
             return [(torch.arange(len(self.y)), self.validation[0], everywhere)]
-        parts = []
-        for fold in range(int(self.fold.max()) + 1):
-            held = (self.fold == fold).nonzero()[:, 0]
-            parts.append(((self.fold != fold).nonzero()[:, 0], self.x[held.numpy()], held))
+        parts, folds = [], min(self.search.folds, len(self.y))
+        fold = stratified_folds(self.y, folds, self.search.seed, self.search.groups)
+        for one in range(int(fold.max()) + 1):
+            held = (fold == one).nonzero()[:, 0]
+            parts.append(((fold != one).nonzero()[:, 0], self.x[held.numpy()], held))
         return parts
 
 

@@ -132,7 +132,7 @@ def stage_scores(
     for name, task in tasks.items():
         y, weights, classes = probe_targets(task, truth.values(name))
         having = {stage: pick(values, truth.numbers(name)) for stage, values in stages.items()}
-        search = replace(probe_search(task, None, seed), folds=FOLDS)
+        search = replace(probe_search(task, None, seed, truth.groups(truth.numbers(name))), folds=FOLDS)
         found.append(score_layers(having, y, classes, weights=weights, search=search, rows=ROWS))
     return {stage: _shown([scores[stage] for scores in found]) for stage in found[0]}
 
@@ -189,14 +189,14 @@ def learns(gains: Sequence[tuple[tuple[float, float], ...]], looks: int = 1) -> 
     return any(mean > z * error for mean, error in every)
 
 
-def probed(x: Tensor, task: Task, values: Sequence[Any], seed: int) -> Held:
-    """The held-out answers of a probe on features (n, d) for rows that all have a target.
+def probed(x: Tensor, task: Task, values: Sequence[Any], seed: int, groups: Numbers | None) -> Held:
+    """The held-out answers of a probe on features (n, d) for rows that all have a target, their groups held out whole.
 
     The strength of its penalty is chosen by the loss and not by the metric, which then is not flattered by it.
     """
     y, weights, classes = probe_targets(task, values)
     folds = min(5, len(y))
-    search = replace(probe_search(task, None, seed), metric="log_loss", folds=folds)
+    search = replace(probe_search(task, None, seed, groups), metric="log_loss", folds=folds)
     _, answers = held_out(x, y, classes, weights=weights, search=search)
     same = constant(task, y, classes)
     tuned, table = tabled(task, answers, values)

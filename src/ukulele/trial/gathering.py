@@ -95,8 +95,9 @@ def _chosen(candidate: Candidate, context: Context) -> dict[str, Any]:
     x = torch.cat([pick(values, truth.numbers(name)).float() for values in summaries.values()], 1)
     pieces = -(-len(y) // ROWS)
     some = (stratified_folds(y, pieces, context.options.seed) == 0) if pieces > 1 else torch.ones(len(y)).bool()
+    groups = truth.groups(truth.numbers(name)[some.numpy()])
     strengths = (RIDGE_STRENGTHS if classes is None else LOGISTIC_STRENGTHS)[::2]
-    search = replace(probe_search(task, None, context.options.seed), strengths=strengths)
+    search = replace(probe_search(task, None, context.options.seed, groups), strengths=strengths)
     rows = _Rows(x[some], y[some], None if weights is None else weights[some], classes, search)
     scores, order = _ranked(rows, context.options.seed)
     share = max(scores, key=lambda one: (scores[one], -one))
@@ -116,7 +117,7 @@ def _ranked(rows: _Rows, seed: int) -> tuple[dict[float, float], Tensor]:
     """By share, the mean score over folds with the columns that the fold's own training rows rank first; and all
     columns by their mean importance over the folds.
     """
-    held = stratified_folds(rows.y, min(FOLDS, len(rows.y)), seed)
+    held = stratified_folds(rows.y, min(FOLDS, len(rows.y)), seed, rows.search.groups)
     scores: dict[float, list[float]] = {share: [] for share in SHARES}
     total = torch.zeros(rows.x.shape[1])
     for fold in range(int(held.max()) + 1):

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ukulele.diagnose.curve import LEVEL, Fit, between, fit_curve, rows_for
 from ukulele.loop.probing import pick, probe_search, probe_targets
+from ukulele.loop.truth import Numbers
 from ukulele.tools.bootstrap import resamples, together
 from ukulele.tools.bootstrap import values as many
-from ukulele.tools.probe import held_out
+from ukulele.tools.probe import held_out, stratified_folds
 from ukulele.trial.context import Context
 from ukulele.trial.evidence import Floats, constant, gains_over, learns, outputs, probed, spread_rows, tabled
 from ukulele.trial.outcome import Outcome
@@ -46,24 +47,31 @@ class Curve:
     scored: int  # on how many of them each score rests
 
 
-def measure(x: Tensor, task: Task, values: Sequence[Any], seed: int, *, quick: bool = False) -> Curve:
+def measure(
+    x: Tensor, task: Task, values: Sequence[Any], seed: int, groups: Numbers | None = None, *, quick: bool = False
+) -> Curve:
     """Probes on nested subsets of the rows, each scored on the fold held out of it, so that every row is scored once.
 
     Parameters
     ----------
     x
         Features (n, d) of rows that all have a target.
+    groups
+        Numbers of the rows: a group is held out whole, and a subset is one of groups.
     quick
         Half as many sizes, of many rows only a part is scored (a fold or some of the five), and whether anything is
         learnt is not asked.
     """
     y, weights, classes = probe_targets(task, values)
-    order = torch.from_numpy(spread_rows(values, seed))
+    spread = spread_rows(values, seed)
+    order = torch.from_numpy(spread if groups is None else _by_group(spread, groups))
     fold = torch.empty(len(y), dtype=torch.long)
     fold[order] = torch.arange(len(y)) % FOLDS
+    search = replace(probe_search(task, None, seed, groups), metric="log_loss")
+    if groups is not None:
+        fold = stratified_folds(y, FOLDS, seed, search.groups)
     room = (QUICK_ANSWERS if quick else ANSWERS) / (len(y) * outputs(task))
-    folds = min(FOLDS, max(1, round(FOLDS * room)))
-    search = replace(probe_search(task, None, seed), metric="log_loss")
+    folds = min(int(fold.max()) + 1, max(1, round(FOLDS * room)))
     search = replace(search, strengths=None if classes is None else QUICK_STRENGTHS if quick else STRENGTHS)
     held = [order[fold[order] == f] for f in range(folds)]
     rest = [order[fold[order] != f] for f in range(folds)]  # any beginning of it has its share of every class
@@ -82,8 +90,19 @@ def measure(x: Tensor, task: Task, values: Sequence[Any], seed: int, *, quick: b
             answers.append(found)
         tables.append(tabled(task, torch.cat(answers), answered)[1])
     some = order[:LEARNT]
-    learnt = None if quick else probed(x[some], task, [values[i] for i in some.tolist()], seed).learnt
+    bound = None if groups is None else groups[some.numpy()]
+    learnt = None if quick else probed(x[some], task, [values[i] for i in some.tolist()], seed, bound).learnt
     return replace(curve_of(task.metrics[0], sizes, tables, len(y)), learnt=learnt)
+
+
+def _by_group(order: Numbers, groups: Numbers) -> Numbers:
+    """The rows group by group, each at the place of its first row.
+
+    >>> _by_group(np.array([2, 0, 3, 1]), np.array([7, 8, 8, 7])).tolist()
+    [2, 1, 0, 3]
+    """
+    _, first, group = np.unique(groups[order], return_index=True, return_inverse=True)
+    return order[np.argsort(first[group], kind="stable")]
 
 
 def curve_of(metric: Metric, sizes: Sequence[int], tables: Sequence[Floats], rows: int) -> Curve:
@@ -127,7 +146,8 @@ def of_probe(probe: Outcome, context: Context) -> dict[str, Any]:
         x = pick(probe.feed.design("train"), numbers)
         if not isinstance(x, Tensor):  # counted words: a control that was asked for as a model
             continue
-        curve = measure(x.float(), task, values, context.options.seed, quick=True)
+        groups = context.truth("train").groups(numbers)
+        curve = measure(x.float(), task, values, context.options.seed, groups, quick=True)
         if name in probe.held:  # the probe's own answers for rows held out of it
             y, _, classes = probe_targets(task, values)
             gains = gains_over(constant(task, y, classes), probe.held[name], y)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 
@@ -102,6 +104,11 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Row: ...
     def __iter__(self) -> Iterator[Row]: ...
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """A number for each row; rows of one number are asked together or not at all. None: each by itself."""
+        ...
+
     def take(self, indices: Sequence[int]) -> Rows:
         """The rows at `indices`, in that order, still read when touched."""
         ...
