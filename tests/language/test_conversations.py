@@ -117,6 +117,20 @@ def test_the_last_question_is_asked_whether_or_not_its_answer_is_there(decoder_f
     assert nothing == []
 
 
+def test_of_a_conversation_that_is_too_long_the_begin_is_cut(decoder_folder: Callable[..., Path]) -> None:
+    request = Request(
+        str(decoder_folder("llama", template=MARKED, max_position_embeddings=256)),
+        writes="generate", chat=True, max_length=64,
+    )  # fmt: skip
+    model = models.load(request, "text")
+    talk = [*TALK[1:3], {"role": "user", "content": "What did she see? " * 9}, TALK[4]]
+    ((tokens,),) = model.lengths([parted(json.dumps(talk))])  # type: ignore[misc]
+    (row,) = model.encode([parted(json.dumps(talk))], [0])
+    assert len(row["ids"]) == 64 < tokens
+    marked = [token for token, mark in zip(row["ids"].tolist(), row["taught"].tolist(), strict=True) if mark]
+    assert model.heads["write"]("generate").words.text(marked) == "Today."  # type: ignore[attr-defined]
+
+
 def test_a_template_may_begin_every_turn_with_the_token_that_begins_a_text(decoder_folder: Callable[..., Path]) -> None:
     template = (
         "{% for m in messages %}{% if m.role == 'user' %}{{ bos_token }}[INST] {{ m.content }} [/INST]"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ukulele.models.generation import generate
+from ukulele.models.passages import answer_at
 from ukulele.models.speaking import Bend, taught_loss
 from ukulele.models.words import Words
 from ukulele.types import Loss, Tensors, Writing, Written
@@ -88,7 +89,6 @@ class NextToken(nn.Module):
             live["ids"].tolist(), live["taught"].tolist(), live["token_mask"].sum(1).tolist(), strict=True
         ):
             marks = taught[:there]
-            last = max((at for at, mark in enumerate(marks) if mark), default=there)
-            first = next((at + 1 for at in range(last, -1, -1) if not marks[at]), 0) if last < there else there
+            first = answer_at(marks)
             found.append((ids[:first], [token for token, mark in zip(ids[:there], marks, strict=True) if mark]))
         return found

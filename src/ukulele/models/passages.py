@@ -79,16 +79,30 @@ class Reader:
                 yield text, taught and not asks
 
     def _row(self, pieces: Sequence[Piece]) -> Tensors:
-        """What does not fit is cut: a prompt on its left, down to half of the room; then the end of all."""
+        """What does not fit is cut: what comes before the last answer on its left, down to half of the room; then the
+        end of all.
+        """
         ids = [token for piece, _ in pieces for token in piece]
         taught = [mark for piece, mark in pieces for _ in piece]
         over = 1 + len(ids) - self.limit
         if over > 0:
-            prompt = taught.index(True) if True in taught else len(ids)
+            prompt = answer_at(taught)
             spare = prompt if prompt == len(ids) else max(0, prompt - self.limit // 2)
             cut = min(over, spare)
             ids, taught = ids[cut:][: self.limit - 1], taught[cut:][: self.limit - 1]
         return {"ids": torch.tensor([self.start, *ids]), "taught": torch.tensor([False, *taught]).to(torch.uint8)}
+
+
+def answer_at(taught: Sequence[bool | int]) -> int:
+    """Where the last tokens that are taught begin: all of them, where none is.
+
+    >>> answer_at([0, 1, 1, 0, 1, 1, 0]), answer_at([0, 0])
+    (4, 2)
+    """
+    last = next((at for at in range(len(taught) - 1, -1, -1) if taught[at]), None)
+    if last is None:
+        return len(taught)
+    return next((at + 1 for at in range(last, -1, -1) if not taught[at]), 0)
 
 
 def reader_of(recipe: Mapping[str, Any], words: Words) -> Reader:
