@@ -47,7 +47,7 @@ def test_table_and_json(uke: Uke, tables: Path, bert: Path, other: Path) -> None
         assert one["layer"] in [layer["stage"] for layer in one["layers"]]
         assert one["latency_seconds"] > 0
         assert one["size_bytes"] == 4 * one["parameters"]
-        assert {"probe", "kNN", "LogME", "H-score", "prior"} <= one["scores"].keys()
+        assert {"probe", "kNN", "LogME", "H-score", "plain H-score", "prior"} <= one["scores"].keys()
 
 
 def test_fit_reads_what_choose_stored(

@@ -44,10 +44,13 @@ def _answers(task: Task, mean: Floats, columns: Floats, k: int) -> Tensor:
     return share.logit() if task.kind == "multilabel" else share.log()
 
 
+H_SCORES = {"H-score": True, "plain H-score": False}  # whether its covariance is shrunk
+
+
 def source_scores(
     x: Tensor, task: Task, values: Sequence[Any], source: tuple[str, Tensor]
 ) -> dict[str, float]:  # fmt: skip
-    """LogME, and of classes the shrunk H-score; LEEP and NCE where the model brings a classifier of its own.
+    """LogME, and of classes the H-score, shrunk and plain; LEEP and NCE where the model brings a classifier of its own.
 
     `source` is the model's name, and what such a classifier would read of the same rows.
     """
@@ -57,7 +60,7 @@ def source_scores(
     if task.kind != "classify":
         return found
     classes = y.numpy()
-    found["H-score"] = rank.h_score(features, classes, shrunk=True)
+    found |= {name: rank.h_score(features, classes, shrunk=shrunk) for name, shrunk in H_SCORES.items()}
     p = source_answers(source[0], source[1])
     if p is not None:
         found |= {"LEEP": rank.leep(p, classes), "NCE": rank.nce(p.argmax(1), classes)}
