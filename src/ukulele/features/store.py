@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ukulele.features.blocks import Block
-from ukulele.features.encode import MOST, TAP, Frozen, longest
+from ukulele.features.encode import MOST, TAP, Frozen, by_length, longest
 from ukulele.tools.collate import collate
 from ukulele.types import Field, Rows, Tensors
 
@@ -90,9 +90,17 @@ class Computed:
 
     def rows(self, numbers: Sequence[int]) -> list[Tensors]:
         """The rows of those numbers, unpadded."""
+        encoded = self._encoded(numbers)
+        if not any(field.axis for field in self._frozen.inputs.values()):
+            return self._frozen.run(encoded)
+        groups = list(by_length([longest(row, self._frozen.inputs) for row in encoded]))
+        made = [row for group in groups for row in self._frozen.run([encoded[i] for i in group])]
+        order = np.argsort(np.concatenate(groups))
+        return [made[i] for i in order]
+
+    def _encoded(self, numbers: Sequence[int]) -> list[Tensors]:
         picked = [self._rows[i] for i in numbers]
-        encoded = self._frozen.model.encode([row.inputs for row in picked], [self._draws(i) for i in numbers])
-        return self._frozen.run(encoded)
+        return self._frozen.model.encode([row.inputs for row in picked], [self._draws(i) for i in numbers])
 
     def collated(self, numbers: Sequence[int], fields: Mapping[str, Field]) -> Tensors:
         """Some fields of those rows as one padded batch."""
@@ -123,9 +131,7 @@ class Computed:
             return np.ones(len(self), np.int64)
         found: list[int] = []
         for at in range(0, len(self), BLOCK):
-            some = range(at, min(at + BLOCK, len(self)))
-            encoded = self._frozen.model.encode([self._rows[i].inputs for i in some], [self._draws(i) for i in some])
-            found += [longest(row, inputs) for row in encoded]
+            found += [longest(row, inputs) for row in self._encoded(range(at, min(at + BLOCK, len(self))))]
         return np.array(found, np.int64)
 
 

@@ -131,7 +131,7 @@ class Writer:
         """Make room for all rows from `start` on; whether that worked."""
         self._made_room = True
         count, read = self._reading(start)
-        sample = self.frozen.run(read(range(min(8, count))))
+        sample = [row for _, rows in batches(self.frozen, min(8, count), read) for row in rows]
         size = sum(row[name].nbytes for row in sample for name in self.fields) / len(sample)
         return self.cache.has_room(int(size * (len(self.rows) - start) * 1.1))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from ukulele.models.chunks import sizes, through
 from ukulele.models.stages import Norm
 from ukulele.types import Field, Stage, Tensors
 
@@ -25,6 +26,9 @@ class Layout:
     norm: str = ""  # a layer norm behind the last block
     rotary: str = ""
     pooler: bool = True  # takes add_pooling_layer=False
+
+
+DERIVED = frozenset({"position", "attention", "pieces"})  # by `prepare`
 
 
 def _after_padding(config: Any) -> int:
@@ -87,6 +91,8 @@ class Block(nn.Module):
         self.layer = layer
 
     def forward(self, live: Tensors) -> Tensors:
+        if "pieces" in live:
+            return {**live, "x": through(lambda x, mask, _: self.layer(x, mask), live)}
         return {**live, "x": self.layer(live["x"], live.get("attention"))}
 
 
@@ -99,13 +105,18 @@ class RotaryBlock(nn.Module):
         self._rotary, self._window = [rotary], window  # in a list: shared by all blocks, without parameters
 
     def forward(self, live: Tensors) -> Tensors:
-        x, mask, kind = live["x"], live.get("attention"), self.layer.attention_type
+        if "pieces" in live:
+            return {**live, "x": through(self._run, live)}
+        return {**live, "x": self._run(live["x"], live.get("attention"), live["position"])}
+
+    def _run(self, x: Tensor, mask: Tensor | None, position: Tensor) -> Tensor:
+        kind = self.layer.attention_type
         if kind == "sliding_attention":
             at = torch.arange(x.shape[1], device=x.device)
             near = ((at[:, None] - at[None]).abs() <= self._window)[None, None]
             mask = near if mask is None else mask & near
-        turned = self._rotary[0](x, live["position"], kind)
-        return {**live, "x": self.layer(x, attention_mask=mask, position_embeddings=turned)}
+        turned = self._rotary[0](x, position, kind)
+        return self.layer(x, attention_mask=mask, position_embeddings=turned)  # type: ignore[no-any-return]
 
 
 class Whole(nn.Module):
@@ -153,22 +164,18 @@ def _weighted(x: Tensor, weights: Tensor) -> Tensor:
 
 
 def prepare(first_position: int, live: Tensors) -> Tensors:
-    """Adds what stages derive from the mask: `attention`, a boolean (rows, 1, 1 or tokens, tokens), where
-    anything is masked, and `position`. Pieces of a chunked text do not see each other.
+    """Adds what stages derive from the mask: `position`; `attention`, a boolean (rows, 1, 1, tokens), where anything is
+    masked; or, where a row has several pieces, which do not see each other, `pieces`, the tokens of each.
     """
     if "token_mask" not in live:
         return live
+    live = {name: value for name, value in live.items() if name not in DERIVED}
     there = live["token_mask"] > 0
-    at = torch.arange(there.shape[1], device=there.device).expand(there.shape)
+    position = torch.arange(there.shape[1], device=there.device).expand(there.shape)
+    derived: Tensors = {}
     if "piece" in live and bool(live["piece"].any()):
-        piece = live["piece"]
-        same = (piece[:, :, None] == piece[:, None, :]) & there[:, None, :]
-        same |= torch.eye(there.shape[1], dtype=torch.bool, device=there.device)  # padding sees itself, not nothing
-        starts = (piece[:, None, :] < piece[:, :, None]) & there[:, None, :]
-        attention, position = same[:, None], at - starts.sum(-1)
-    else:
-        attention, position = there[:, None, None, :], at
-    derived = {"position": (position + first_position) * there}
-    if not bool(there.all()) or "piece" in live:
-        derived["attention"] = attention
-    return {**live, **derived}
+        derived["pieces"] = found = sizes(live["piece"], there)
+        position = position - (found.cumsum(1) - found).gather(1, live["piece"])
+    elif "piece" in live or not bool(there.all()):
+        derived["attention"] = there[:, None, None, :]
+    return {**live, **derived, "position": (position + first_position) * there}
