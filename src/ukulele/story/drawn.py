@@ -19,6 +19,7 @@ from ukulele.types import SPLITS, Box, Row, Split
 
 SURE = 0.7  # score of a detection from which it is held against the labels
 CROP, ROUND = 200, 1.5  # pixels of a picture of a box; how much is shown around it, in sizes of the box
+TOGETHER = 500  # pictures whose answers are held whole
 LOOKED = 5000  # pictures whose sizes are read, at most
 LOWEST, CELLS = -8, 12  # the smallest size as a power of two of the picture's longer side; a side of the grid of places
 
@@ -40,7 +41,7 @@ def _labels(name: str, chosen: Outcome, context: Context, found: Scrutiny) -> No
     task: Any = chosen.tasks[name]
     answers, values, places = [], [], list[tuple[Split, int]]()
     for split in SPLITS:
-        answers += chosen.answers(split, name)
+        answers += [task.seen(answer) for answer in chosen.in_turn(split, name, TOGETHER)]
         values += chosen.feed.values(split, name)
         places += [(split, int(number)) for number in context.truth(split).numbers(name)]
     doubts = [(doubt, *places[doubt.row]) for doubt in task.suspects(answers, values, SURE)]

@@ -14,7 +14,7 @@ from ukulele.errors import DataError, ModelError, PlanError
 from ukulele.tasks import resampled
 from ukulele.tasks.averaged import at_confidence, average
 from ukulele.tasks.decoding import Suppression
-from ukulele.tasks.found import Doubt, particulars, suspects, worst
+from ukulele.tasks.found import BLIND, Doubt, particulars, suspects, worst
 from ukulele.tasks.matching import Ranked, match, rows
 from ukulele.types import Field, Head, Metric, Model, Tensors
 
@@ -118,6 +118,11 @@ class Detect:
         """The pictures with most mistakes at the confidence, as plain JSON."""
         shown = [found[found[:, 4] >= self.decoding.confidence] for found in self.decode(answers)]
         return worst(shown, values, self.labels, limit)
+
+    def seen(self, answer: Any) -> Any:
+        """Of a raw answer what `suspects` looks at: where anything is seen at all."""
+        found = np.asarray(answer).reshape(-1, 6)
+        return found[found[:, 4] >= BLIND]
 
     def suspects(self, answers: Sequence[Any], values: Sequence[Any], confidence: float) -> list[Doubt]:
         """Likely faults of the labels, the surest first."""

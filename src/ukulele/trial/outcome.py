@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,16 @@ class Outcome:
         if split not in self.raw:
             self.raw[split] = self._answered(split, None)
         return self.raw[split][task]
+
+    def in_turn(self, split: Split, task: str, most: int) -> Iterator[Any]:
+        """Raw answers one after the other; unless all are there already, no more than `most` of them at once."""
+        if split in self.raw:
+            yield from self.raw[split][task]
+            return
+        rows = self.feed.numbers(split)
+        for at in range(0, len(rows), most):
+            answered = self._answered(split, rows[at : at + most])[task]
+            yield from (answer for answer in answered if answer is not None)
 
     def table(self, split: Split, task: str, most: int | None = None) -> Any:
         """Row statistics of the final answers, for the metrics; of `most` rows, evenly spread, where there are more."""
