@@ -97,7 +97,7 @@ def test_all_controls_and_slices(uke: Uke, tmp_path: Path, tables: Path, bert: P
     ("table", "args", "kind", "metric"),
     [
         ("flags.csv", ("--target", "is_good", "is_loud"), "multilabel", "micro_f1"),
-        ("marks.csv", ("--target", "marks"), "multilabel", "micro_f1"),
+        ("marks.csv", ("--target", "marks", "--metric", "roc_auc"), "multilabel", "roc_auc"),
         ("scores.csv", (), "regress", "r2"),
         ("pairs.csv", ("--text", "first", "second"), "classify", "accuracy"),
     ],
@@ -111,6 +111,9 @@ def test_each_kind_of_task(
     assert record["task"]["kind"] == kind
     if table == "pairs.csv":
         assert record["data"]["modality"] == "pair"
+    if kind == "multilabel":
+        assert {"roc_auc", "calibration_error"} <= record["test"].keys()
+        assert record["calibration"]["temperature"] not in (None, 1.0)
     answers = uke("predict", tmp_path / "run", *(["good w1", "bad w2"] if table == "pairs.csv" else ["good w1"]))
     assert answers.code == 0, answers.err
 

@@ -113,6 +113,33 @@ def test_temperature_stays_finite_when_all_is_right_or_nothing_is_there() -> Non
     assert fit_temperature(np.empty((0, 3)), np.empty(0, np.intp)) == Temperature(1.0)
 
 
+def drawn_labels(rows: int) -> tuple[np.ndarray, list[tuple[str, ...]]]:
+    """Logits of three labels, and labels drawn with those probabilities."""
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(rows, 3)) * 2 - 1
+    marks = generator.random((rows, 3)) < 1 / (1 + np.exp(-logits))
+    return logits, [tuple(np.array(["a", "b", "c"])[row]) for row in marks]
+
+
+@pytest.mark.parametrize("metric", ["micro_f1", "macro_f1", "subset_accuracy"])
+def test_one_temperature_for_all_labels_and_thresholds_at_it(metric: str) -> None:
+    logits, truth = drawn_labels(8_000)
+    task = MultiLabel("t", ("a", "b", "c"), metric)
+    plain, sharp = task.tuned(list(logits), [*truth[:-1], None]), task.tuned(list(3 * logits), [*truth[:-1], None])
+    assert plain.decoding.value == pytest.approx(1, rel=0.05)
+    assert sharp.decoding.value == pytest.approx(3, rel=0.05)
+    ours, theirs = np.array(sharp.decode(list(3 * logits))), np.array(plain.decode(list(logits)))
+    assert np.abs(ours - theirs).max() < 1e-3
+    assert (sharp.chosen(ours) == plain.chosen(theirs)).all()
+
+
+def test_the_temperature_of_labels_stays_finite_when_all_is_right_or_nothing_is_there() -> None:
+    task = MultiLabel("t", ("a", "b"))
+    right = task.tuned([np.array([5.0, -5.0])] * 3, [("a",)] * 3)
+    assert 0.05 < right.decoding.value < 1
+    assert task.tuned([], []).decoding == Thresholds((0.5, 0.5))
+
+
 def test_thresholds_maximise_f1_and_split_no_ties() -> None:
     p = np.array([[0.9], [0.4], [0.4], [0.1]])
     truth = np.array([[True], [True], [False], [False]])
@@ -195,10 +222,17 @@ def test_make_reads_weights_mean_and_scale_from_the_training_rows() -> None:
     "task",
     [
         Classify("t", ("a", "b"), (1.0, 2.0), "macro_f1", Temperature(1.5)),
-        MultiLabel("t", ("a", "b"), decoding=Thresholds((0.2, 0.7))),
+        MultiLabel("t", ("a", "b"), decoding=Thresholds((0.2, 0.7), 1.5)),
         Regress("t", 1.0, 2.0, "mae"),
     ],
     ids=lambda task: task.kind,
 )
 def test_a_task_survives_json(task) -> None:
     assert load(json.loads(json.dumps(dump(task)))) == task
+
+
+def test_labels_of_a_bundle_without_a_temperature_have_that_of_one() -> None:
+    task = MultiLabel("t", ("a", "b"), decoding=Thresholds((0.2, 0.7)))
+    plain = json.loads(json.dumps(dump(task)))
+    del plain["decoding"]["value"]
+    assert load(plain) == task

@@ -81,13 +81,21 @@ def test_calibration_error_by_hand() -> None:
     assert found == pytest.approx(2 / 4 * abs(0.9 - 0.5) + 2 / 4 * abs(0.7 - 1.0))
 
 
+def test_calibration_error_of_labels_by_hand() -> None:
+    task = MultiLabel("t", ("a", "b"))
+    table = task.table([[0.9, 0.1], [0.9, 0.5], [0.3, 0.1]], [("a",), ("b",), ()])
+    found = values_of(task, table, np.array([1, 1, 2]))["calibration_error"]
+    gaps = [2 * 0.9 - 1, 0.5 - 1, 2 * 0.3 - 0, 3 * 0.1 - 0]  # of 8 labels of rows, in four bins
+    assert found == pytest.approx(sum(map(abs, gaps)) / 8)
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_multilabel_matches_sklearn_on_repeated_rows(seed: int) -> None:
     generator = np.random.default_rng(seed)
     n, labels = 40, ("x", "y", "z", "never")
     marks = generator.integers(0, 2, (n, 4))
-    p = generator.uniform(0.01, 0.99, (n, 4))
+    p = np.round(generator.uniform(0.05, 0.94, (n, 4)), 1) + 0.005  # coarse, for many ties
     marks[:, 3], p[:, 3] = 0, 0.1  # neither there nor given: left out
     counts = generator.integers(0, 4, n)
     counts[0] = 1
@@ -102,6 +110,9 @@ def test_multilabel_matches_sklearn_on_repeated_rows(seed: int) -> None:
     assert found["subset_accuracy"] == pytest.approx(sk.accuracy_score(y, given_))
     losses = [sk.log_loss(y[:, i], p[rows, i], labels=[0, 1]) for i in range(4)]
     assert found["log_loss"] == pytest.approx(np.mean(losses))
+    both = [i for i in range(4) if 0 < y[:, i].sum() < len(y)]
+    areas = [sk.roc_auc_score(y[:, i], p[rows, i]) for i in both]
+    assert found["roc_auc"] == pytest.approx(np.mean(areas) if areas else np.nan, nan_ok=True)
 
 
 @settings(max_examples=25, deadline=None)
@@ -159,6 +170,9 @@ def test_the_chosen_metric_comes_first_and_an_unknown_one_is_refused() -> None:
     assert Classify("t", ("a", "b"), metric="roc_auc").metrics[0].name == "roc_auc"
     directions = {m.name: m.higher_is_better for m in Classify("t", ("a", "b")).metrics}
     assert [name for name, up in directions.items() if not up] == ["log_loss", "calibration_error"]
+    several = MultiLabel("t", ("a", "b"), metric="roc_auc").metrics
+    assert several[0].name == "roc_auc"
+    assert [metric.name for metric in several if not metric.higher_is_better] == ["log_loss", "calibration_error"]
     with pytest.raises(PlanError, match="unknown metric 'acc'") as caught:
         _ = Classify("t", ("a", "b"), metric="acc").metrics
     assert "accuracy" in caught.value.hint

@@ -52,7 +52,10 @@ def details(task: Task, table: NDArray[np.float64], answers: Sequence[Any]) -> d
             probabilities = np.asarray(answers, np.float64).reshape(-1, len(labels))[known]
             return {
                 "per_class": _per_class(labels, (marks * given).sum(0), marks.sum(0), given.sum(0)),
-                "calibration": {"bins": calibration(probabilities.ravel(), marks.ravel() > 0)},
+                "calibration": {
+                    "bins": calibration(probabilities.ravel(), marks.ravel() > 0),
+                    "temperature": float(task.decoding.value),
+                },
             }
         case "regress":
             pairs = table[known, :2]
@@ -128,7 +131,7 @@ def mistakes(task: Task, answers: Sequence[Any], values: Sequence[Any], limit: i
         case "classify":
             badness = np.where(table[:, 0] != table[:, 1], table[:, 2], -1.0)
         case "multilabel":
-            truth, given = np.split(table[:, 1:], 2, axis=1)
+            truth, given, _ = np.split(table[:, 1:], 3, axis=1)
             badness = np.where((truth != given).any(1), table[:, 0], -1.0)
         case "regress":
             badness = np.where(table[:, 0] != table[:, 1], np.abs(table[:, 0] - table[:, 1]), -1.0)
@@ -143,7 +146,7 @@ def _mistake(kind: str, labels: NDArray[Any], line: NDArray[np.float64]) -> dict
         case "classify":
             return {"truth": labels[int(line[0])], "answer": labels[int(line[1])], "confidence": float(line[2])}
         case "multilabel":
-            truth, given = np.split(line[1:] > 0, 2)
+            truth, given, _ = np.split(line[1:] > 0, 3)
             return {"truth": labels[truth].tolist(), "answer": labels[given].tolist(), "confidence": None}
         case _:
             return {"truth": float(line[0]), "answer": float(line[1]), "confidence": None}

@@ -150,7 +150,7 @@ def load(plain: Mapping[str, Any]) -> AnyTask:
         case "classify":
             return Classify(**options, decoding=Temperature(**decoding))
         case "multilabel":
-            return MultiLabel(**options, decoding=Thresholds(tuple(decoding["values"])))
+            return MultiLabel(**options, decoding=Thresholds(tuple(decoding["values"]), decoding.get("value", 1.0)))
         case "regress":
             return Regress(**options, decoding=Identity(**decoding))
         case "detect":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +18,13 @@ class Temperature:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """A label is given where its probability reaches its threshold; empty means .5 for all."""
+    """A label is given where its probability reaches its threshold; empty means .5 for all.
+
+    Logits are divided by `value`, the temperature of all labels, before the sigmoid.
+    """
 
     values: tuple[float, ...] = ()
+    value: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,19 +65,33 @@ def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.intp]) -> Te
     labels
         True classes (n,).
     """
-    from scipy.optimize import minimize_scalar
-
     if not len(labels):
         return Temperature()
     shifted = logits - logits.max(1, keepdims=True)
     true = shifted[np.arange(len(labels)), labels]
 
-    def loss(log_temperature: float) -> float:
-        inverse = np.exp(-log_temperature)
-        normaliser = np.log(np.exp(shifted * inverse).sum(1))
-        return float((normaliser - true * inverse).sum() + 0.5 * log_temperature**2)
+    def loss(inverse: float) -> float:
+        return float((np.log(np.exp(shifted * inverse).sum(1)) - true * inverse).sum())
 
-    found = minimize_scalar(loss, bounds=(np.log(0.02), np.log(50)), method="bounded")
+    return _least(loss)
+
+
+def fit_label_temperature(logits: NDArray[np.float64], truth: NDArray[np.bool_]) -> Temperature:
+    """The same for labels, each with a sigmoid of its own: one temperature for all, from logits (n, labels)."""
+    if not len(truth):
+        return Temperature()
+    wrong = np.where(truth, -logits, logits)
+    return _least(lambda inverse: float(np.logaddexp(0, wrong * inverse).sum()))
+
+
+def _least(loss: Callable[[float], float]) -> Temperature:
+    """The temperature with the least loss, a function of its inverse, and prior."""
+    from scipy.optimize import minimize_scalar
+
+    def penalised(log_temperature: float) -> float:
+        return loss(float(np.exp(-log_temperature))) + 0.5 * log_temperature**2
+
+    found = minimize_scalar(penalised, bounds=(np.log(0.02), np.log(50)), method="bounded")
     return Temperature(float(np.exp(found.x)))
 
 

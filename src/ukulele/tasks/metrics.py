@@ -64,14 +64,18 @@ def multilabel(labels: int, first: str) -> tuple[Metric, ...]:
         "macro_f1": partial(_label_f1, labels, False),
         "subset_accuracy": partial(_subset_accuracy, labels),
         "log_loss": partial(_mean, 0),
+        "roc_auc": partial(_of_one, partial(resampled.label_roc_auc, labels)),
+        "calibration_error": partial(_of_one, partial(resampled.label_binned_gap, BINS, labels)),
     }
     many: dict[str, Values] = {
         "micro_f1": partial(resampled.label_f1, labels, True),
         "macro_f1": partial(resampled.label_f1, labels, False),
         "subset_accuracy": partial(resampled.mean_of, partial(_all_right, labels)),
         "log_loss": partial(resampled.mean_of, itemgetter((slice(None), 0))),
+        "roc_auc": partial(resampled.label_roc_auc, labels),
+        "calibration_error": partial(resampled.label_binned_gap, BINS, labels),
     }
-    return _ordered(values, many, first, lower={"log_loss"})
+    return _ordered(values, many, first, lower={"log_loss", "calibration_error"})
 
 
 def regression(first: str) -> tuple[Metric, ...]:
@@ -116,6 +120,11 @@ def _known(value: Value, table: Floats, counts: Floats) -> float:
     if missing.any():
         table, counts = table[~missing], counts[~missing]
     return value(table, counts.astype(np.float64, copy=False)) if counts.any() else float("nan")
+
+
+def _of_one(values: Values, table: Floats, counts: Floats) -> float:
+    """Of one draw, where many at once are no other sum."""
+    return float(values(table, counts[None])[0])
 
 
 def _mean(column: int, table: Floats, counts: Floats) -> float:

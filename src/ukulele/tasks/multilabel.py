@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ukulele.tasks.classify import unknown_label
-from ukulele.tasks.decoding import Thresholds, fit_thresholds, sigmoid
+from ukulele.tasks.decoding import Thresholds, fit_label_temperature, fit_thresholds, sigmoid
 from ukulele.tasks.metrics import multilabel
 from ukulele.types import Field, Head, Metric, Model, Tensors
 
@@ -35,7 +35,7 @@ class MultiLabel:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Micro-F1, macro-F1, subset accuracy and log-loss."""
+        """Micro-F1, macro-F1, subset accuracy, log-loss, ROC-AUC and calibration error."""
         return multilabel(len(self.labels), self.metric)
 
     def target(self, value: Any) -> Tensors:
@@ -51,26 +51,31 @@ class MultiLabel:
         return make_head(model, self.kind, len(self.labels), BinaryCrossEntropy())
 
     def decode(self, raw: Sequence[Any]) -> list[NDArray[np.float64]]:
-        """Probabilities."""
-        return list(sigmoid(self._rows(raw)))
+        """Probabilities at the tuned temperature."""
+        return list(sigmoid(self._rows(raw) / self.decoding.value))
 
     def chosen(self, answers: Sequence[Any]) -> NDArray[np.bool_]:
         """Whether each label (n, labels) is given, by the thresholds."""
         return np.asarray(self._rows(answers) >= np.asarray(self.decoding.values or 0.5)) & self._seen
 
     def tuned(self, raw: Sequence[Any], values: Sequence[Any]) -> MultiLabel:
-        """With the thresholds that the deciding metric likes best on these rows."""
+        """With the temperature that has the least log-loss on these rows, and the thresholds that the deciding metric
+        likes best at it.
+        """
         truth = self._marks(values)
         known = ~np.isnan(truth[:, 0])
-        p = np.where(self._seen, sigmoid(self._rows(raw)[known]), 0.0)
-        return replace(self, decoding=fit_thresholds(p, truth[known] > 0, self.metric))
+        logits, marks = self._rows(raw)[known], truth[known] > 0
+        temperature = fit_label_temperature(logits, marks).value
+        p = np.where(self._seen, sigmoid(logits / temperature), 0.0)
+        return replace(self, decoding=replace(fit_thresholds(p, marks, self.metric), value=temperature))
 
     def table(self, answers: Sequence[Any], values: Sequence[Any]) -> NDArray[np.float64]:
-        """Row statistics: mean log-loss, then the true labels, then those given."""
+        """Row statistics: mean log-loss, then the true labels, those given, and the probabilities."""
         eps = np.finfo(np.float64).eps
-        truth, probabilities = self._marks(values), np.clip(self._rows(answers), eps, 1 - eps)
-        losses = -(truth * np.log(probabilities) + (1 - truth) * np.log1p(-probabilities)).mean(1, keepdims=True)
-        return np.concatenate([losses, truth, self.chosen(answers)], 1)
+        truth, probabilities = self._marks(values), self._rows(answers)
+        p = np.clip(probabilities, eps, 1 - eps)
+        losses = -(truth * np.log(p) + (1 - truth) * np.log1p(-p)).mean(1, keepdims=True)
+        return np.concatenate([losses, truth, self.chosen(answers), probabilities], 1)
 
     def plain(self, answers: Sequence[Any]) -> list[dict[str, Any]]:
         """Final answers as plain data for people: the labels given, and all probabilities."""

@@ -5,7 +5,7 @@ What is a function of sums over rows becomes one product of matrices; ranks are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import numpy as np
@@ -84,13 +84,22 @@ def label_f1(labels: int, micro: bool, table: Floats, counts: Floats) -> Floats:
 
 def roc_auc(classes: int, ranks: int, table: Floats, counts: Floats) -> Floats:
     """The area of the second class of two, else the mean over the classes; `ranks` is the first column of ranks."""
+    labels = enumerate([1] if classes == 2 else range(classes))
+    return _mean_area(((table[:, 0] == label, table[:, ranks + column]) for column, label in labels), counts)
+
+
+def label_roc_auc(labels: int, table: Floats, counts: Floats) -> Floats:
+    """The mean area over the labels that some rows have and others lack."""
+    return _mean_area(((table[:, 1 + label] > 0, table[:, 1 + 2 * labels + label]) for label in range(labels)), counts)
+
+
+def _mean_area(sides: Iterable[tuple[NDArray[np.bool_], Floats]], counts: Floats) -> Floats:
+    """The mean of areas, each of which rows are right, and how high each row is scored."""
     total = counts.sum(1)
     areas, times = np.zeros(len(counts)), np.zeros(len(counts))
-    for column, label in enumerate([1] if classes == 2 else range(classes)):
-        order = np.argsort(table[:, ranks + column], kind="stable")
-        ordered = table[order, ranks + column]
-        mine = np.flatnonzero(table[order, 0] == label)
-        drawn = counts[:, order]
+    for right, scores in sides:
+        order = np.argsort(scores, kind="stable")
+        ordered, mine, drawn = scores[order], np.flatnonzero(right[order]), counts[:, order]
         upto = np.concatenate([np.zeros((len(counts), 1)), np.cumsum(drawn, 1)], 1)
         first, last = (np.searchsorted(ordered, ordered[mine], side) for side in ("left", "right"))
         weights = drawn[:, mine]
@@ -107,3 +116,11 @@ def binned_gap(bins: int, confidence: Floats, right: Floats, counts: Floats) -> 
     places = np.minimum((confidence * bins).astype(np.intp), bins - 1)
     gaps = np.equal.outer(places, np.arange(bins)) * (confidence - right)[:, None]
     return np.asarray(np.abs(counts @ gaps).sum(1) / counts.sum(1))
+
+
+def label_binned_gap(bins: int, labels: int, table: Floats, counts: Floats) -> Floats:
+    """The calibration error over all labels of all rows: how far the share that has a label is from its probability."""
+    truth, sure = table[:, 1 : 1 + labels], table[:, 1 + 2 * labels : 1 + 3 * labels]
+    places = np.minimum((sure * bins).astype(np.intp), bins - 1) + bins * np.arange(len(table))[:, None]
+    gaps = np.bincount(places.ravel(), (sure - truth).ravel(), bins * len(table)).reshape(-1, bins)
+    return np.asarray(np.abs(counts @ gaps).sum(1) / (labels * counts.sum(1)))
