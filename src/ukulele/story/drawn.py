@@ -41,7 +41,7 @@ def _labels(name: str, chosen: Outcome, context: Context, found: Scrutiny) -> No
     task: Any = chosen.tasks[name]
     answers, values, places = [], [], list[tuple[Split, int]]()
     for split in SPLITS:
-        answers += [task.seen(answer) for answer in chosen.in_turn(split, name, TOGETHER)]
+        answers += [task.seen(answer, SURE) for answer in chosen.in_turn(split, name, TOGETHER)]
         values += chosen.feed.values(split, name)
         places += [(split, int(number)) for number in context.truth(split).numbers(name)]
     doubts = [(doubt, *places[doubt.row]) for doubt in task.suspects(answers, values, SURE)]

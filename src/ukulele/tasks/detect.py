@@ -119,10 +119,10 @@ class Detect:
         shown = [found[found[:, 4] >= self.decoding.confidence] for found in self.decode(answers)]
         return worst(shown, values, self.labels, limit)
 
-    def seen(self, answer: Any) -> Any:
+    def seen(self, answer: Any, confidence: float) -> Any:
         """Of a raw answer what `suspects` looks at: where anything is seen at all."""
         found = np.asarray(answer).reshape(-1, 6)
-        return found[found[:, 4] >= BLIND]
+        return found[found[:, 4] >= min(BLIND, confidence)]
 
     def suspects(self, answers: Sequence[Any], values: Sequence[Any], confidence: float) -> list[Doubt]:
         """Likely faults of the labels, the surest first."""
