@@ -92,6 +92,8 @@ def work(model_folder: str, cache: str, rows_file: str, count: str, out: str) ->
     from ukulele.types import Request, Row, Table, Target, Where
 
     class Listed(list[Row]):
+        groups = None
+
         def take(self, indices: Sequence[int]) -> Listed:
             return Listed(self[int(i)] for i in indices)
 
