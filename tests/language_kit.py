@@ -37,6 +37,9 @@ WITHOUT_LAYOUT["gpt_neo"] = {
     "max_position_embeddings": 64,
 }  # fmt: skip
 WITHOUT_LAYOUT["falcon"] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+WITHOUT_LAYOUT["gpt_oss"] = {  # with sinks
+    **CONFIGS["llama"], "head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 8,
+}  # fmt: skip
 WITHOUT_LAYOUT["cohere"] = {**CONFIGS["llama"], "logit_scale": 0.0625}
 WITHOUT_LAYOUT["granite"] = {**CONFIGS["llama"], "logits_scaling": 8.0, "embedding_multiplier": 2.0}
 

@@ -253,3 +253,14 @@ def test_what_is_done_to_scores_is_measured(decoder_folder: Folders, monkeypatch
     monkeypatch.setattr(GPTNeoXForCausalLM, "forward", strange)
     with pytest.raises(ModelError, match="are not those of its last layer"):
         load(decoder_folder("gpt_neox"))
+
+
+def test_a_habit_that_is_no_number_is_named(decoder_folder: Folders, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(decoder_folder("gpt2"), folder)
+    for told, kept in ({"repetition_penalty": 2}, {"repetition_penalty": 2.0}), ({"bad_words_ids": []}, {}):
+        (folder / "generation_config.json").write_text(json.dumps({**told, "eos_token_id": 0}))
+        assert load(folder).recipe["habits"] == kept
+    (folder / "generation_config.json").write_text(json.dumps({"no_repeat_ngram_size": "two", "eos_token_id": 0}))
+    with pytest.raises(ModelError, match="no_repeat_ngram_size is 'two'"):
+        load(folder)

@@ -220,7 +220,9 @@ def writing_network(
 
     auto = AutoModelForSeq2SeqLM if kind == "seq2seq" else AutoModelForCausalLM
     known: Any = auto._model_mapping.get(type(config), None)
-    ours = kind == "seq2seq" or getattr(known, "_supports_attention_backend", False)  # others add masks themselves
+    # others add masks themselves, or have sinks or capped scores that no attention but their own knows of
+    flags = ("_supports_attention_backend", "_supports_sdpa")
+    ours = kind == "seq2seq" or all(getattr(known, flag, False) for flag in flags)
     net: Any = _network(auto, folder, config, {"attn_implementation": attention.NAME if ours else "eager"})
     net.generation_config = GenerationConfig(**habits)
     return net  # type: ignore[no-any-return]
@@ -232,7 +234,17 @@ def habits(folder: Path | None) -> dict[str, Any]:
     What it says of lengths and of chance is that of its own task, and left out.
     """
     said = {**settings(folder / "config.json"), **settings(folder / "generation_config.json")} if folder else {}
-    return {name: said[name] for name in HABITS if said.get(name) is not None}
+    found: dict[str, Any] = {name: said[name] for name in HABITS if said.get(name)}  # 0 and [] ask nothing
+    try:
+        for name, kind in (("repetition_penalty", float), ("no_repeat_ngram_size", int)):
+            if name in found:
+                found[name] = kind(found[name])
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"{folder}: {name} is {found[name]!r} in generation_config.json or config.json; a number was expected.",
+            hint="Mend it there, or remove it.",
+        ) from error
+    return found
 
 
 def text_network(folder: Path | None, config: Any, options: Mapping[str, Any]) -> nn.Module:

@@ -69,7 +69,7 @@ class Reader:
         messages, asks = conversation(str(row[0])), len(row) == 1
         if not asks:
             messages.append({"role": "assistant", "content": str(row[1])})
-        while asks and len(messages) > 1 and messages[-1]["role"] == "assistant":
+        if asks and len(messages) > 1 and messages[-1]["role"] == "assistant":
             messages.pop()
         begin, end = (self.words.tokenizer.id_to_token(token) or "" for token in (self.start, self.end))
         texts = list(rendered(self.chat, messages, asks=asks, names={"bos_token": begin, "eos_token": end}))
