@@ -161,6 +161,7 @@ def test_long_texts(uke: Uke, reviews: Callable[..., Path], bert: Path, tmp_path
     assert "60 of 60 texts (100.0%) are longer than the model's 64 tokens" in told.flat
     assert "longer than the model" not in uke("check", reviews(), "--model", bert).flat
     refused(uke("check", data, "--model", "tfidf"), "no tokenizer")
+    refused(uke("fit", data, "--model", "tfidf"), "--model tfidf: that is a control")
 
 
 @pytest.mark.parametrize("strategy", ["probe", "finetune"])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ukulele import data, tasks
+from ukulele import data, models, tasks
 from ukulele.config import FitOptions
 from ukulele.errors import PlanError
 from ukulele.events import Said
@@ -101,7 +101,18 @@ def refuse_for_texts(options: FitOptions, dataset: Dataset) -> None:
 
 
 def make_tasks(dataset: Dataset, options: FitOptions) -> dict[str, Task]:
-    """What is asked, by name."""
+    """What is asked, by name.
+
+    Raises
+    ------
+    PlanError
+        If the model named is none to transfer.
+    """
+    if options.model in (*models.CLASSICAL, *models.COPYING, *models.COUNTING):
+        raise PlanError(
+            f"--model {options.model}: that is a control, which runs are held against anyway: nothing to transfer.",
+            hint="Name a pre-trained model, or leave --model out.",
+        )
     truth = Truth(dataset.splits["train"])
     return {t.name: _make_task(t.name, truth.values(t.name), dataset, options) for t in dataset.targets}
 
