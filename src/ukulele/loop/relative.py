@@ -30,7 +30,7 @@ def shares(run: PhaseRun, losses: Iterable[Forward], engine: Engine) -> dict[int
     for forward in losses:
         run.optimiser.zero_grad(set_to_none=True)
         engine.backward(torch.stack(list(forward().values())).sum())
-        for number in {group["number"] for group in run.optimiser.param_groups if "number" in group}:
+        for number in sorted({group["number"] for group in run.optimiser.param_groups if "number" in group}):
             mine = [p for group in run.optimiser.param_groups if group.get("number") == number for p in group["params"]]
             size = _norm([p.detach() for p in mine])
             slope = _norm([p.grad for p in mine if p.grad is not None])
