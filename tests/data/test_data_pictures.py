@@ -1,7 +1,10 @@
+import gc
 import io
 import os
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +12,10 @@ from PIL import Image
 
 from ukulele.data.decoded import decode_all
 from ukulele.data.folders import picture_frame
+from ukulele.data.frame import FILE, Frame
+from ukulele.data.join import JoinedRows
+from ukulele.data.rows import Shape, TableRows
+from ukulele.data.store import store_files
 from ukulele.errors import DataError
 from ukulele.tools.pictures import dhash, open_picture
 
@@ -118,3 +125,85 @@ def test_verdicts_are_remembered(tmp_path, monkeypatch):
     assert again.faults == first.faults
     assert (again.content == first.content).all()
     assert (again.difference == first.difference).all()
+
+
+class Held(bytes):
+    """Bytes of a picture that count how many of them are held at once."""
+
+    alive = most = made = 0
+
+    def __new__(cls, cell, _file):
+        Held.alive, Held.made = Held.alive + 1, Held.made + 1
+        Held.most = max(Held.most, Held.alive)
+        return super().__new__(cls, cell)
+
+    def __del__(self):
+        Held.alive -= 1
+
+
+@pytest.fixture
+def held():
+    Held.most = Held.made = 0
+    yield Held
+    gc.collect()
+    assert Held.alive == 0
+
+
+@pytest.fixture
+def of_bytes(tmp_path, monkeypatch):
+    """A Parquet file of 60 pictures of about 6 kB as a frame, where 50 kB may be held at a time."""
+    monkeypatch.setattr("ukulele.data.frame.BYTES", 50_000)
+    monkeypatch.setattr("ukulele.data.columnar.BYTES", 50_000)
+    pictures = [encoded(noise(seed)) for seed in range(60)]
+    pictures[7] = pictures[7][:100]
+    table = pa.table({"image": pictures, "label": ["a", "b", "c"] * 20})
+    pq.write_table(table, tmp_path / "a.parquet")
+    return store_files([tmp_path / "a.parquet"], tmp_path / "cache").frame, pictures
+
+
+def test_few_pictures_of_bytes_are_held_while_they_are_judged(of_bytes, held, monkeypatch):
+    frame, pictures = of_bytes
+    expected = decode_all(Frame(tuple(pa.table({"i": pictures, FILE: [0] * 60}).to_batches()), ("a",)), "i", None)
+    monkeypatch.setattr("ukulele.data.decoded.picture", held)
+    found = decode_all(frame, "image", None)
+    assert [at for at, fault in enumerate(found.faults) if fault] == [7]
+    assert found.faults == expected.faults
+    assert (found.content == expected.content).all()
+    assert (found.difference == expected.difference).all()
+    assert held.made == 60
+    assert held.most <= 3 * 50_000 / min(map(len, pictures[:7]))
+
+
+@pytest.mark.parametrize("order", ["straight", "mixed", "joined"])
+def test_few_pictures_of_bytes_are_read_ahead(of_bytes, held, monkeypatch, order):
+    frame, pictures = of_bytes
+    monkeypatch.setattr("ukulele.data.rows.picture", held)
+    index = np.arange(60) if order == "straight" else np.random.default_rng(0).permutation(60)
+    rows = TableRows(frame, Shape(("image",), True), index)
+    if order == "joined":
+        half = [TableRows(frame, Shape(("image",), True), index[at : at + 30]) for at in (0, 30)]
+        rows = JoinedRows(tuple(half), ("label",)).take(list(range(59, -1, -1)))
+        index = index[::-1]
+    for at, row in zip(index, rows, strict=True):
+        assert row.inputs[0] == pictures[at]
+        del row
+    assert held.made == 60
+    assert held.most <= 20
+
+
+def test_stretches_are_as_large_as_their_bytes_allow(of_bytes):
+    frame, pictures = of_bytes
+    rows = np.arange(60)[::-1]
+    parts = list(frame.stretches(["image"], rows, 7))
+    assert np.concatenate(parts).tolist() == rows.tolist()
+    assert max(map(len, parts)) <= 7
+    assert all(sum(len(pictures[at]) for at in part) <= 50_000 for part in parts)
+    assert [len(part) for part in frame.stretches(["label"], rows, 25)] == [25, 25, 10]
+    monster = [part.tolist() for part in frame.stretches(["image"], np.array([1, 2, 3]), 2)]
+    assert monster == [[1, 2], [3]]
+
+
+def test_a_parquet_file_is_read_a_few_large_rows_at_a_time(of_bytes):
+    frame, _ = of_bytes
+    assert len(frame) == 60
+    assert max(batch.num_rows for batch in frame.batches) <= 12

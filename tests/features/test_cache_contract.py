@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from ukulele.features.store import BLOCK
 from ukulele.features.writer import Writer
 from ukulele.models import images
 from ukulele.tools.collate import collate
-from ukulele.types import Model, Request, Rows, Tensors
+from ukulele.types import Model, Request, Row, Rows, Tensors, Where
 
 
 def uncached(model: Model, rows: Rows, cut: int) -> list[Tensors]:
@@ -272,3 +273,40 @@ def test_a_picture_file_that_changed_is_read_again(network: Model, make_rows: Ma
     file.write_bytes(picture(1))
     second = read(frozen_pass(network, make_rows([file]), Pass(0), cache, quiet))
     assert not torch.equal(first[0]["x"], second[0]["x"])
+
+
+class Held(bytes):
+    """Bytes of a picture that count how many of them are held at once."""
+
+    alive = most = 0
+
+    def __new__(cls, content: bytes) -> Held:
+        Held.alive += 1
+        Held.most = max(Held.most, Held.alive)
+        return super().__new__(cls, content)
+
+    def __del__(self) -> None:
+        Held.alive -= 1
+
+
+class Lazy(list[int]):
+    """Rows whose pictures exist only while somebody holds them."""
+
+    def take(self, indices: Sequence[int]) -> Lazy:
+        return Lazy(self[i] for i in indices)
+
+    def __iter__(self) -> Iterator[Row]:  # type: ignore[override]
+        for at in range(len(self)):
+            yield Row((Held(picture(self[at] % 3)),), {}, Where("made"))
+
+
+def test_few_pictures_of_bytes_are_held_while_they_are_encoded(
+    network: Model, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ukulele.features.encode.BYTES", 3 * len(picture(0)))
+    Held.most = 0
+    store = frozen_pass(network, Lazy(range(40)), Pass(1), Cache(cache_folder), quiet)  # type: ignore[arg-type]
+    assert 1 < Held.most <= 8
+    first, again, last = (store.rows([at])[0] for at in (0, 3, 39))
+    assert equal([first, first], [again, last])
+    assert not equal([first], store.rows([1]))

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from ukulele.data.arrays import integers
-from ukulele.data.frame import BATCH
+from ukulele.data.frame import BATCH, BYTES
 from ukulele.data.headers import own_names
 from ukulele.data.plain import cells, columns_of, plain, plain_type
 from ukulele.data.reader import Batch, Reader
@@ -37,11 +37,22 @@ def read_parquet(path: Path) -> Reader:
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)  # else it holds what it has read
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: not a Parquet file that can be read ({error}).") from error
-    schema = file.schema_arrow
-    return read_arrow(schema, partial(file.iter_batches, batch_size=BATCH), _classes(schema), path.name)
+    schema, told = file.schema_arrow, file.metadata
+    size = sum(told.row_group(at).total_byte_size for at in range(told.num_row_groups))
+    batches = partial(file.iter_batches, batch_size=at_once(size, told.num_rows))
+    return read_arrow(schema, batches, _classes(schema), path.name)
+
+
+def at_once(size: int, rows: int) -> int:
+    """How many rows of a source of `size` bytes are read at a time.
+
+    >>> at_once(1 << 20, 10_000), at_once(1 << 30, 10_000)
+    (8192, 312)
+    """
+    return max(1, min(BATCH, BYTES * rows // max(1, size)))
 
 
 def read_arrow(schema: pa.Schema, batches: Any, classes: Classes, place: str = "data") -> Reader:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -46,24 +47,31 @@ class Decoded:
 
 def decode_all(frame: Frame, column: str, cache: Path | None) -> Decoded:
     """Decode the pictures of a column, in threads, all that are new since the last time."""
-    sources = list(_sources(frame, column))
-    seen = _remembered(cache, sources)
-    keys = [_key(source) for source in sources]
-    missing = [at for at, key in enumerate(keys) if key is None or key not in seen]
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
-        fresh = dict(zip(missing, threads.map(_judge, (sources[at] for at in missing), chunksize=16), strict=True))
-    verdicts = [fresh[at] if at in fresh else seen[key] for at, key in enumerate(keys) if at in fresh or key]
-    if cache is not None and any(keys[at] for at in missing):
-        known = seen | {key: verdict for key, verdict in zip(keys, verdicts, strict=True) if key}
-        _remember(_memory(cache, sources), known)
+        if frame.fields[column] == pa.binary():  # the data hold the pictures themselves: only some are kept in memory
+            verdicts = [verdict for some in _sources(frame, column) for verdict in threads.map(_judge, some)]
+        else:
+            verdicts = _files(list(chain.from_iterable(_sources(frame, column))), cache, threads)
     numbers = np.array([verdict[1:] for verdict in verdicts], np.uint64).reshape(-1, 3)
     return Decoded([verdict[0] for verdict in verdicts], numbers[:, 0], numbers[:, 1:])
 
 
-def _sources(frame: Frame, column: str) -> Iterator[Path | bytes]:
+def _files(sources: Sequence[Path | bytes], cache: Path | None, threads: ThreadPoolExecutor) -> list[Verdict]:
+    """What is wrong with files, and how they look, remembered or judged."""
+    seen = _remembered(cache, sources)
+    keys = [_key(source) for source in sources]
+    missing = [at for at, key in enumerate(keys) if key is None or key not in seen]
+    fresh = dict(zip(missing, threads.map(_judge, (sources[at] for at in missing)), strict=True))
+    verdicts = [fresh[at] if at in fresh else seen[key] for at, key in enumerate(keys) if at in fresh or key]
+    if cache is not None and any(keys[at] for at in missing):
+        known = seen | {key: verdict for key, verdict in zip(keys, verdicts, strict=True) if key}
+        _remember(_memory(cache, sources), known)
+    return verdicts
+
+
+def _sources(frame: Frame, column: str) -> Iterator[list[Path | bytes]]:
     for _, (cells, files) in frame.blocks([column, FILE]):
-        for cell, file in zip(cells, files, strict=True):
-            yield picture(cell or "", frame.files[file])
+        yield [picture(cell or "", frame.files[file]) for cell, file in zip(cells, files, strict=True)]
 
 
 def _key(source: Path | bytes) -> tuple[str, int, int] | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ukulele.data.arrays import integers, numbers
@@ -21,6 +22,7 @@ from ukulele.types import Where
 FILE, LINE = "\x00file", "\x00line"
 PROVENANCE = (pa.field(FILE, pa.int32()), pa.field(LINE, pa.int64()))
 BATCH = 8192
+BYTES = 1 << 25  # of pictures that are held in memory at a time
 
 Indices = NDArray[np.int64]
 
@@ -77,8 +79,27 @@ class Frame:
     def blocks(self, names: Sequence[str]) -> Iterator[tuple[int, list[list[Any]]]]:
         """All rows in stretches: the first row's index, and the cells as Python values, column by column."""
         for start, batch in zip(self.starts[:-1].tolist(), self.batches, strict=True):
-            for first in range(0, batch.num_rows, BATCH):
-                yield start + first, [batch.column(name).slice(first, BATCH).to_pylist() for name in names]
+            for rows in self.stretches(names, np.arange(start, start + batch.num_rows)):
+                first = int(rows[0])
+                yield first, [batch.column(name).slice(first - start, len(rows)).to_pylist() for name in names]
+
+    def stretches(self, names: Sequence[str], rows: Indices, most: int = BATCH) -> Iterator[Indices]:
+        """Rows in their order, some at a time: at most `most`, whose cells of bytes in those columns are about `BYTES`
+        together.
+        """
+        sizes = sum((self._sizes[name][rows] for name in names if name in self._sizes), np.zeros(len(rows), np.int64))
+        ends, at = np.cumsum(sizes), 0
+        while at < len(rows):
+            room = int(np.searchsorted(ends, ends[at] - sizes[at] + BYTES, side="right"))
+            stop = min(max(room, at + 1), at + most)
+            yield rows[at:stop]
+            at = stop
+
+    @cached_property
+    def _sizes(self) -> dict[str, Indices]:
+        """The length of each cell of the columns that hold bytes."""
+        names = [name for name, kind in self.fields.items() if kind == pa.binary()]
+        return {name: np.concatenate([_lengths(batch.column(name)) for batch in self.batches]) for name in names}
 
     @property
     def place(self) -> str:
@@ -97,6 +118,10 @@ class Frame:
         """Fewer rows, in memory: for tables that are small or already there."""
         table = pa.Table.from_batches(self.batches).take(integers(rows))
         return Frame(tuple(table.combine_chunks().to_batches()), self.files)
+
+
+def _lengths(cells: pa.Array) -> Indices:
+    return numbers(pc.binary_length(cells).fill_null(0)).astype(np.int64) if len(cells) else np.zeros(0, np.int64)
 
 
 def require(frame: Frame, name: str) -> None:

@@ -6,8 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ukulele.data.columnar import read_arrow
-from ukulele.data.frame import BATCH
+from ukulele.data.columnar import at_once, read_arrow
 from ukulele.data.reader import Reader
 from ukulele.errors import DataError, MissingExtraError
 from ukulele.tools.network import online, silent
@@ -81,7 +80,7 @@ def _reader(data: Any) -> Reader:
 
 
 def _batches(data: Any) -> Any:
-    for table in data.iter(batch_size=BATCH):
+    for table in data.iter(batch_size=at_once(data.data.nbytes, data.data.num_rows)):
         yield from table.combine_chunks().to_batches()
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from ukulele.data.frame import Indices
-from ukulele.data.rows import READ_AHEAD
 from ukulele.errors import DataError
 from ukulele.types import Row, Rows
 
@@ -44,13 +43,10 @@ class JoinedRows:
             for part in self.parts:
                 yield from map(self._whole, part)
             return
-        for start in range(0, len(self.index), READ_AHEAD):
-            places = self.index[start : start + READ_AHEAD]
-            rows: list[Row | None] = [None] * len(places)
-            for part, at, local in self._owned(places):
-                for i, row in zip(at.tolist(), part.take(local), strict=True):  # type: ignore[arg-type]
-                    rows[i] = self._whole(row)
-            yield from (row for row in rows if row is not None)
+        owners = np.searchsorted(self.starts, self.index, side="right") - 1
+        streams = [iter(part.take(local)) for part, _, local in self._owned(self.index, every=True)]  # type: ignore[arg-type]
+        for owner in owners:  # each part reads ahead by itself
+            yield self._whole(next(streams[owner]))
 
     @property
     def groups(self) -> Indices | None:

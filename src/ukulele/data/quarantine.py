@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def faulty_rows(
     names = list(dict.fromkeys([*shape.inputs, *(name for columns, _ in asked for name in columns)]))
     rows = np.flatnonzero(_suspects(frame, shape, answers, decoded))
     bad: dict[int, BadRow] = {}
-    for row, record in zip(rows.tolist(), zip(*frame.take(names, rows), strict=True), strict=True):
+    records = chain.from_iterable(zip(*frame.take(names, some), strict=True) for some in frame.stretches(names, rows))
+    for row, record in zip(rows.tolist(), records, strict=True):
         cells = dict(zip(names, record, strict=True))
         reason = decoded.faults[row] if decoded else ""
         reason = reason or next((f"empty text in column {name!r}" for name in texts if _blank(cells[name])), "")

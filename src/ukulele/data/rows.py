@@ -46,8 +46,8 @@ class TableRows:
         return next(self._read(self.index[at : at + 1]))
 
     def __iter__(self) -> Iterator[Row]:
-        for start in range(0, len(self.index), READ_AHEAD):
-            yield from self._read(self.index[start : start + READ_AHEAD])
+        for rows in self.frame.stretches(self.shape.inputs, self.index, READ_AHEAD):
+            yield from self._read(rows)
 
     @property
     def groups(self) -> Indices | None:

@@ -6,17 +6,19 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ukulele.features.folding import fold_batchnorm
 from ukulele.tools.collate import collate, separate
-from ukulele.types import Field, Model, Row, Tensors
+from ukulele.types import Field, Model, Rows, Tensors
 
 TOKENS = 4096  # padded tokens a batch
 MOST = 64  # rows a batch
 TAP = "tap."
+BYTES = 1 << 24  # of pictures, in the form they are stored in, that are decoded at once
 LENGTH = "length"  # of a row as encoded, kept behind a cut: the tokens that are read at once
 
 
@@ -123,9 +125,23 @@ def narrow(module: nn.Module, dtype: torch.dtype) -> nn.Module:
 Read = Callable[[Sequence[int]], list[Tensors]]  # row numbers to what the stages take
 
 
-def encoding(model: Model, rows: Sequence[Row], draws: Sequence[int]) -> Read:
-    """Rows encoded when they are asked for."""
-    return lambda numbers: model.encode([rows[i].inputs for i in numbers], [draws[i] for i in numbers])
+def encoding(model: Model, rows: Rows, draw: Callable[[int], int]) -> Read:
+    """Rows encoded when they are asked for; of pictures that are bytes only some are in memory at a time."""
+
+    def read(numbers: Sequence[int]) -> list[Tensors]:
+        encoded: list[Tensors] = []
+        waiting: list[tuple[Any, ...]] = []
+        held = 0
+        for number, row in enumerate(rows.take(numbers), 1):
+            waiting.append(row.inputs)
+            held += sum(len(value) for value in row.inputs if isinstance(value, bytes))
+            if held > BYTES or number == len(numbers):
+                some = numbers[len(encoded) : number]
+                encoded += model.encode(waiting, [draw(i) for i in some])
+                waiting, held = [], 0
+        return encoded
+
+    return read
 
 
 def batches(frozen: Frozen, count: int, read: Read) -> Iterator[tuple[Sequence[int], list[Tensors]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def update(digest: Any, module: nn.Module) -> None:
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
 
 
-def rows_key(rows: Sequence[Row], draws: Sequence[int]) -> str:
+def rows_key(rows: Iterable[Row], draws: Sequence[int]) -> str:
     """A hash of the raw inputs of some rows. A file counts as its path, size and time of change."""
     digest = xxhash.xxh3_128()
     for row, draw in zip(rows, draws, strict=True):

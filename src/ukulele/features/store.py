@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ukulele.features.blocks import Block
-from ukulele.features.encode import MOST, TAP, Frozen, by_length, longest
+from ukulele.features.encode import MOST, TAP, Frozen, by_length, encoding, longest
 from ukulele.tools.collate import collate
 from ukulele.types import Field, Rows, Tensors
 
@@ -99,8 +99,7 @@ class Computed:
         return [made[i] for i in order]
 
     def _encoded(self, numbers: Sequence[int]) -> list[Tensors]:
-        picked = [self._rows[i] for i in numbers]
-        return self._frozen.model.encode([row.inputs for row in picked], [self._draws(i) for i in numbers])
+        return encoding(self._frozen.model, self._rows, self._draws)(numbers)
 
     def collated(self, numbers: Sequence[int], fields: Mapping[str, Field]) -> Tensors:
         """Some fields of those rows as one padded batch."""

@@ -11,7 +11,7 @@ from ukulele.features.blocks import Block
 from ukulele.features.cache import Cache
 from ukulele.features.encode import Frozen, Pass, Read, batches, encoding, fields_of
 from ukulele.features.store import BLOCK, Computed, Source, Store
-from ukulele.types import Model, Row, Rows, Tensors
+from ukulele.types import Model, Rows, Tensors
 
 
 def frozen_pass(model: Model, rows: Rows, wanted: Pass, cache: Cache, hear: Hear) -> Source:
@@ -106,8 +106,8 @@ class Writer:
 
     def _reading(self, start: int) -> tuple[int, Read]:
         if self._base is None:
-            picked, draws = self.picked(start)
-            return len(picked), encoding(self.model, picked, draws)
+            picked = self.picked(start)
+            return len(picked), encoding(self.model, picked, lambda i: self.draw(start + i))
         store = self._base[1]
         return min(BLOCK, len(self.rows) - start), lambda numbers: store.rows([start + i for i in numbers])
 
@@ -115,17 +115,18 @@ class Writer:
         """The block that begins at a row, if it is in the cache."""
         if start not in self._held:
             if start not in self._names:
-                self._names[start] = f"{self.key}-{keys.rows_key(*self.picked(start))}"
+                picked = self.picked(start)
+                draws = [self.draw(start + i) for i in range(len(picked))]
+                self._names[start] = f"{self.key}-{keys.rows_key(picked, draws)}"
             block = self.cache.get(self._names[start])
             if block is None:
                 return None
             self._held[start] = block
         return self._held[start]
 
-    def picked(self, start: int) -> tuple[list[Row], list[int]]:
-        """Rows of a block, and their draws."""
-        numbers = range(start, min(start + BLOCK, len(self.rows)))
-        return list(self.rows.take(numbers)), [self.draw(i) for i in numbers]
+    def picked(self, start: int) -> Rows:
+        """Rows of a block, read when touched."""
+        return self.rows.take(range(start, min(start + BLOCK, len(self.rows))))
 
     def make_room(self, start: int) -> bool:
         """Make room for all rows from `start` on; whether that worked."""

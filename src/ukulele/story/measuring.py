@@ -152,10 +152,11 @@ class Sample:
         model, top = (model, len(model.stages)) if cut is None else (self.model, cut)
         dtype, device = self.context.dtype if top else "fp32", self.context.engine.device
         wanted = features.Pass(top, 0, 0, dtype, device, taps)
-        frozen, rows, took = Frozen(model, wanted), list(self.tables["train"].rows)[:ROWS], []
+        frozen, rows, took = Frozen(model, wanted), self.tables["train"].rows, []
+        rows = rows.take(range(min(ROWS, len(rows))))
         for _ in range(2):
             began, size = time.perf_counter(), 0
-            for _numbers, values in batches(frozen, len(rows), encoding(model, rows, [0] * len(rows))):
+            for _numbers, values in batches(frozen, len(rows), encoding(model, rows, lambda _row: 0)):
                 size += sum(value.nbytes for row in values for value in row.values())
             took.append(time.perf_counter() - began)
         counts = {split: self.counts[split] for split in splits if split in self.counts}
