@@ -174,6 +174,12 @@ def test_chunked_texts_and_max_length(uke: Uke, tmp_path: Path, bert: Path) -> N
     fit(uke, tmp_path / "chunked", data, *args, "--long", "chunk")
     cut = fit(uke, tmp_path / "cut", data, *args)
     assert "texts-cut" in {finding["code"] for finding in cut["findings"]}
+    said = uke("predict", tmp_path / "cut", "good", str(rows[0]["text"]), str(rows[1]["text"]))
+    assert "2 of 3 rows are longer than the model takes: only a part" in said.err
+    scores = uke("evaluate", tmp_path / "cut", data, "--json")
+    assert json.loads(scores.out)["cut"] > 50
+    assert "rows are longer than the model takes" in scores.err
+    assert "longer than" not in uke("predict", tmp_path / "chunked", str(rows[0]["text"])).err
 
 
 # ---------------------------------------------------------------- forecast, resume, quiet

@@ -212,10 +212,19 @@ def test_answers_have_the_room_that_the_models_own_tokens_want(uke: Uke, tmp_pat
     )  # fmt: skip
     assert answer.code == 0, answer.err
     written = record_of(tmp_path / "run")["writing"]
+    assert written["counts"]["cut"] == 0
     tokens = len(lines[0]["completion"].encode())  # letters of two bytes, and of each a token: see the kit
     assert written["decoding"]["tokens"] > tokens * 0.9 > tokens // 3 + 16
     said = uke("predict", tmp_path / "run", "Who is it 3?")
     assert said.code == 0, said.err
+    assert "longer" not in said.err
+    for how in (), ("--stream",):  # so long that there is no room for such an answer behind it
+        said = uke("predict", tmp_path / "run", *how, "Who is it 3? " * 20)
+        assert "1 of 1 rows are longer than the model takes: only a part" in said.err
+    lines[0]["prompt"] *= 20
+    (tmp_path / "long.jsonl").write_text("\n".join(map(json.dumps, lines[:3])), "utf-8")
+    scores = uke("evaluate", tmp_path / "run", tmp_path / "long.jsonl", "--json")
+    assert json.loads(scores.out)["cut"] == 1
 
 
 def test_conversations_by_the_model_s_template(uke: Uke, folders: Path, tmp_path: Path) -> None:

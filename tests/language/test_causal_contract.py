@@ -258,9 +258,18 @@ def test_what_is_done_to_scores_is_measured(decoder_folder: Folders, monkeypatch
 def test_a_habit_that_is_no_number_is_named(decoder_folder: Folders, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(decoder_folder("gpt2"), folder)
-    for told, kept in ({"repetition_penalty": 2}, {"repetition_penalty": 2.0}), ({"bad_words_ids": []}, {}):
+    for told, kept in (
+        ({"repetition_penalty": 2}, {"repetition_penalty": 2.0}),
+        ({"bad_words_ids": []}, {}),
+        ({"bad_words_ids": [[3, 4], [5, 70_000]], "suppress_tokens": [-1, 9]},
+         {"bad_words_ids": [[3, 4]], "suppress_tokens": [9]}),
+        ({"begin_suppress_tokens": [70_000]}, {}),
+    ):  # fmt: skip
         (folder / "generation_config.json").write_text(json.dumps({**told, "eos_token_id": 0}))
         assert load(folder).recipe["habits"] == kept
     (folder / "generation_config.json").write_text(json.dumps({"no_repeat_ngram_size": "two", "eos_token_id": 0}))
     with pytest.raises(ModelError, match="no_repeat_ngram_size is 'two'"):
+        load(folder)
+    (folder / "generation_config.json").write_text(json.dumps({"bad_words_ids": [3], "eos_token_id": 0}))
+    with pytest.raises(ModelError, match=r"bad_words_ids is \[3\].*token numbers were expected"):
         load(folder)

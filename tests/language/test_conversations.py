@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 from ukulele import models
 from ukulele.data.conversations import fault, parted
 from ukulele.errors import ModelError
-from ukulele.models.passages import TEMPLATE, conversation, rendered
+from ukulele.models.passages import TEMPLATE, conversation, rendered, thoughtful
 from ukulele.tools.collate import collate
 from ukulele.types import Request
 
@@ -25,6 +25,21 @@ MARKED = (
 FORGETFUL = (  # shows an earlier answer only in part, as templates do that leave out how it was thought of
     "{% for m in messages %}[{{ m.role }}] {{ m.content if loop.last else m.content[:1] }}\n{% endfor %}"
     "{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+THINKS = (  # as Qwen3's: a last answer begins with its thoughts, or with none
+    "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' and loop.last %}"
+    "{% if '</think>' in m.content %}{{ m.content }}{% else %}<think></think>{{ m.content }}{% endif %}"
+    "{% else %}{{ m.content.split('</think>')[-1] }}{% endif %}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+INVITES = (  # as DeepSeek-R1's: asks for thoughts that it does not show
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content.split('</think>')[-1] }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|><think>{% endif %}"
+)
+MUTE = "{% for m in messages %}### {{ m.role }}: {{ m.content }}\n{% endfor %}"  # does not say how an answer begins
+SPACED = (
+    "{% for m in messages %}{% if m.role == 'assistant' %} {{ m.content }}{{ eos_token }}"
+    "{% else %}[INST]{{ m.content }}[/INST]{% endif %}{% endfor %}"
 )
 STRICT = "{% if messages[0].role != 'user' %}{{ raise_exception('the user begins') }}{% endif %}"
 TALK: list[dict[str, Any]] = [
@@ -37,9 +52,11 @@ TALK: list[dict[str, Any]] = [
 NAMES = {"bos_token": "", "eos_token": "</s>"}
 
 
-def split(template: str, messages: list[dict[str, Any]], *, asks: bool = False) -> tuple[str, list[str]]:
+def split(
+    template: str, messages: list[dict[str, Any]], *, asks: bool = False, reasons: bool = False
+) -> tuple[str, list[str]]:
     """All of a conversation, and what of it is taught."""
-    pieces = list(rendered(template, messages, asks=asks, names=NAMES))
+    pieces = list(rendered(template, messages, asks=asks, names=NAMES, reasons=reasons))
     return "".join(text for text, _ in pieces), [text for text, taught in pieces if taught]
 
 
@@ -54,6 +71,45 @@ def test_what_the_assistant_says_is_taught_and_nothing_else(template: str, taugh
     asked, nothing = split(template, TALK[:2], asks=True)
     assert not any("Anna" in text for text in nothing)
     assert template == FORGETFUL or split(template, TALK[:3])[0].startswith(asked)
+
+
+def talk(answer: str) -> list[dict[str, Any]]:
+    return [*TALK[1:4], {"role": "assistant", "content": answer}]
+
+
+@pytest.mark.parametrize(
+    ("template", "taught"),
+    [
+        (TEMPLATE, ["Anna.\n\n", "Now.\n\n"]), (MARKED, ["Anna.</s>", "Now.</s>"]), (FORGETFUL, ["Now.\n"]),
+        (THINKS, ["Now.</s>"]), (INVITES, ["Anna.</s>", "Now.</s>"]), (MUTE, ["Anna.\n", "Now.\n"]),
+        (SPACED, [" Anna.</s>", " Now.</s>"]),
+    ],
+)  # fmt: skip
+def test_it_is_asked_by_what_stands_before_the_answer_that_is_taught(template: str, taught: list[str]) -> None:
+    whole, found = split(template, talk("Now."))
+    asked, nothing = split(template, talk("Now.")[:-1], asks=True)
+    assert found == taught
+    assert whole == asked + taught[-1]
+    assert not any("Now" in text for text in nothing)
+
+
+def test_answers_with_thoughts_are_asked_for_as_the_template_asks() -> None:
+    answer = "<think>It is late.</think>Now."
+    assert thoughtful(THINKS, [("When?", answer)] * 2 + [("When?", "Now.")], NAMES)
+    assert not thoughtful(THINKS, [("When?", answer), ("When?", "Now.")], NAMES)
+    assert not thoughtful(INVITES, [("When?", answer)], NAMES)
+    whole, found = split(THINKS, talk(answer), reasons=True)
+    asked, _ = split(THINKS, talk(answer)[:-1], asks=True, reasons=True)
+    assert found == [f"{answer}</s>"]
+    assert whole == asked + found[0]
+    assert split(THINKS, talk("Now."), reasons=True)[1] == ["<think></think>Now.</s>"]
+    assert split(THINKS, talk(answer))[1] == [f"{answer}</s>"]
+
+
+def test_the_assistant_may_begin() -> None:
+    template = "{% if messages[0].role == 'system' %}S{% endif %}" + MARKED
+    messages = [{"role": "assistant", "content": "Hello!"}, *talk("Now.")]
+    assert split(template, messages)[1] == ["Hello!</s>", "Anna.</s>", "Now.</s>"]
 
 
 def test_templates_may_use_all_that_the_library_gives_them() -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from ukulele import data
 from ukulele.doors.given import endings, gather, is_source
 from ukulele.doors.lines import lines, save, sentence
-from ukulele.doors.show import say_aside
+from ukulele.doors.show import say_aside, say_cut
 from ukulele.errors import DataError
 from ukulele.tools.files import disk_error
 from ukulele.tools.pictures import open_picture, with_boxes
@@ -83,6 +83,7 @@ def answer_to(  # noqa: PLR0913 - what a command was given
             markup=False,
             soft_wrap=True,
         )
+    say_cut(predictor.cut, counted.count, err)
     if not counted.count:
         raise DataError(
             "nothing to answer: no row could be read.", hint="Name texts, pictures, a folder or a file of rows."

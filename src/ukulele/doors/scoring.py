@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from ukulele import data, evaluate
-from ukulele.doors.show import say_aside
+from ukulele.doors.show import say_aside, say_cut
 from ukulele.errors import DataError
 from ukulele.trial.predict import WINDOW, Grouped, Predictor, load_model
 from ukulele.types import Dataset, Joined, Kind, Rows, Target, Task, with_answer
@@ -60,11 +60,13 @@ def evaluate_on(
         scores[name] = evaluate.plain(evaluate.estimates(task, table))
         if slice_by is not None:
             slices[name] = list(evaluate.slices(task, table, rows.take(numbers[name]).column(slice_by), slice_by))
+    say_cut(predictor.cut, len(rows), err)
     say_aside(dataset.quarantine, err, f"all are in {quarantine}" if quarantine else "--quarantine FILE lists all")
     alone = next(iter(scores)) if len(predictor.tasks) == 1 else None
     found: dict[str, Any] = {
         "rows": len(rows),
         "set_aside": len(dataset.quarantine),
+        "cut": predictor.cut,
         "test": scores[alone] if alone is not None else scores,
     }
     found |= {name: particulars[name] for name in ("per_class", "sizes") if name in particulars}

@@ -232,3 +232,14 @@ def say_aside(bad: Sequence[BadRow], err: Console, where: str) -> None:
         err.print(f"set aside {row.where}: {row.reason}", style="yellow", markup=False, soft_wrap=True)
     if len(bad) > SHOWN:
         err.print(f"and {len(bad) - SHOWN:,} more; {where}", style="yellow", markup=False, soft_wrap=True)
+
+
+def say_cut(rows: int, of: int, err: Console) -> None:
+    """That some rows were longer than the model takes."""
+    if rows:
+        err.print(
+            f"{rows:,} of {of:,} rows are longer than the model takes: only a part of each was read",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from rich.console import Console
 
+from ukulele.doors.show import say_cut
 from ukulele.errors import PlanError
 from ukulele.trial.predict import Grouped, load_model
 
@@ -86,4 +87,6 @@ def stream_to(
         predictor.spoken(prompt, speaker)
         seconds, count = time.perf_counter() - began, speakers[0].count
         say("\n")
+        say_cut(predictor.cut, 1, err)
+        predictor.cut = 0
         err.print(f"{count} tokens in {seconds:.1f} s, {count / max(seconds, 1e-9):,.0f} tokens/s", markup=False)

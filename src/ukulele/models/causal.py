@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ukulele.errors import ModelError
 from ukulele.models.dropout import quicken
 from ukulele.models.next_token import NextToken
-from ukulele.models.passages import reader_of, windows
+from ukulele.models.passages import named, reader_of, thoughtful, windows
 from ukulele.models.speaking import STRAIGHT, Bend
 from ukulele.models.stages import Norm, Summary
 from ukulele.models.tied import untie
@@ -49,6 +49,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "qwen3": LLAMA,
 }
 LONGEST = 1024  # tokens of a row, unless more are asked for of a model that takes more
+THOUGHTS = 100  # rows of conversations that tell whether answers begin with thoughts
 
 
 class Embed(nn.Module):
@@ -151,9 +152,8 @@ def recipe_of(folder: Path | None, config: Any, words: Words, request: Request) 
         "family": FAMILY,
         "config": json.loads(config.to_json_string(use_diff=False)),
         "max_length": max_length(config, request),
-        "chat": request.chat,
-        "habits": hub.habits(folder if request.pretrained else None),
-        **special(folder, config, words, request.name),
+        "habits": hub.habits(folder if request.pretrained else None, config.vocab_size),
+        **talks(special(folder, config, words, request.name), words, request),
     }
 
 
@@ -173,11 +173,22 @@ def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0)
 
 def resize(model: Model, request: Request) -> Model:
     """A bundle's decoder as the source of a new task: rows as long as asked, and of the kind that they are."""
-    changes: dict[str, Any] = {"chat": request.chat}
+    words = from_assets(model.assets)
+    recipe = {name: value for name, value in model.recipe.items() if name not in {"reads", "stop"}}
+    recipe = talks(recipe, words, request)
     if request.max_length is not None:
-        changes["max_length"] = max_length(model.net.config, request)
-    recipe = {name: value for name, value in model.recipe.items() if name not in {"reads", "stop"}} | changes
-    return assemble(model.net, recipe, from_assets(model.assets), model.name, model.card)
+        recipe["max_length"] = max_length(model.net.config, request)
+    return assemble(model.net, recipe, words, model.name, model.card)
+
+
+def talks(recipe: Mapping[str, Any], words: Words, request: Request) -> dict[str, Any]:
+    """A recipe with whether rows are conversations, and whether their answers begin with how they were thought of."""
+    reasons = request.chat and recipe.get("reasons", False)
+    if request.chat and request.rows is not None and recipe["template"]:
+        some = request.rows.take(range(min(THOUGHTS, len(request.rows))))
+        told = [(row.inputs[0], str(answer)) for row in some for answer in row.targets.values() if answer is not None]
+        reasons = thoughtful(recipe["template"], told, named(words, recipe["start"], recipe["end"]))
+    return {**recipe, "chat": request.chat, "reasons": reasons}
 
 
 def reader(model: Model, request: Request) -> Model:

@@ -228,23 +228,32 @@ def writing_network(
     return net  # type: ignore[no-any-return]
 
 
-def habits(folder: Path | None) -> dict[str, Any]:
+def habits(folder: Path | None, size: int) -> dict[str, Any]:
     """How a folder's model is told to write, of what holds for any task: words it must not use, and repetitions.
 
-    What it says of lengths and of chance is that of its own task, and left out.
+    What it says of lengths and of chance is that of its own task, and left out; so are words with a token beyond its
+    vocabulary of `size`, which it cannot write anyway.
     """
     said = {**settings(folder / "config.json"), **settings(folder / "generation_config.json")} if folder else {}
     found: dict[str, Any] = {name: said[name] for name in HABITS if said.get(name)}  # 0 and [] ask nothing
-    try:
-        for name, kind in (("repetition_penalty", float), ("no_repeat_ngram_size", int)):
-            if name in found:
-                found[name] = kind(found[name])
-    except (TypeError, ValueError) as error:
-        raise ModelError(
-            f"{folder}: {name} is {found[name]!r} in generation_config.json or config.json; a number was expected.",
-            hint="Mend it there, or remove it.",
-        ) from error
-    return found
+    for name, value in found.items():
+        try:
+            match name:
+                case "repetition_penalty":
+                    found[name] = float(value)
+                case "no_repeat_ngram_size":
+                    found[name] = int(value)
+                case "bad_words_ids":
+                    found[name] = [word for word in value if all(0 <= int(token) < size for token in word)]
+                case _:
+                    found[name] = [token for token in value if 0 <= int(token) < size]
+        except (TypeError, ValueError) as error:
+            what = "a number was" if "_ids" not in name and "tokens" not in name else "token numbers were"
+            raise ModelError(
+                f"{folder}: {name} is {value!r} in generation_config.json or config.json; {what} expected.",
+                hint="Mend it there, or remove it.",
+            ) from error
+    return {name: value for name, value in found.items() if value}
 
 
 def text_network(folder: Path | None, config: Any, options: Mapping[str, Any]) -> nn.Module:

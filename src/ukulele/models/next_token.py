@@ -47,10 +47,12 @@ class NextToken(nn.Module):
         loss, rows, self._last = self.loss(live, {}), self._rows(live), None
         texts = self.write([prompt for prompt, _ in rows], decoding) if decoding.tokens else [""] * len(rows)
         sizes = [len(self.words.text(taught).encode()) for _, taught in rows]
-        nothing = float("nan")
+        room = self.room(decoding) if decoding.tokens else self._limit
+        unread = [max(0, len(prompt) - room) for prompt, _ in rows]
+        nothing, sums, counts = float("nan"), loss.sums.tolist(), loss.counts.tolist()
         return [
-            Written(text, total if count else nothing, count, size)
-            for text, total, count, size in zip(texts, loss.sums.tolist(), loss.counts.tolist(), sizes, strict=True)
+            Written(text, total if count else nothing, count, size, left)
+            for text, total, count, size, left in zip(texts, sums, counts, sizes, unread, strict=True)
         ]
 
     def write(self, prompts: Sequence[list[int]], decoding: Writing, streamer: Any = None) -> list[str]:
@@ -59,7 +61,7 @@ class NextToken(nn.Module):
         A prompt is cut behind its first token where it would leave less room than is asked for, or than half of all.
         """
         self._net[0].eval()
-        room = max(self._limit - decoding.tokens, self._limit // 2)
+        room = self.room(decoding)
         kept = [ids if len(ids) <= room else [ids[0], *ids[len(ids) - room + 1 :]] for ids in prompts]
         width = max(map(len, kept))
         device = next(self.lm_head.parameters()).device
@@ -70,6 +72,10 @@ class NextToken(nn.Module):
             self._net[0], given, decoding, self.words, most=self._limit - width, stops=self._stops, streamer=streamer
         )
         return [self.words.text(tokens) for tokens in found]
+
+    def room(self, decoding: Writing) -> int:
+        """Tokens of a prompt that are read."""
+        return max(self._limit - decoding.tokens, self._limit // 2)
 
     def stream(self, row: Tensors, trunk: Callable[[], Tensors], decoding: Writing, streamer: Any) -> None:
         """Write for one row as `encode` gives it; `trunk`, what the stages make of it, is not needed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -29,7 +29,8 @@ class Reader:
     A row is (prompt,), or (prompt, answer), or (prompt, answer, GOES_ON) where the answer is not ended by the token
     `end`. Every row begins with `start`. With a `chat` template a prompt is a conversation: its messages as JSON, or
     what the user says first. What the assistant says is taught where the row has an answer; where it asks for one,
-    nothing is, and the answer that a conversation ends with is left out.
+    nothing is, and the answer that a conversation ends with is left out. Its answers begin with how they were thought
+    of, or are asked for without that.
     """
 
     words: Words
@@ -37,6 +38,7 @@ class Reader:
     end: int
     limit: int
     chat: str | None = None
+    reasons: bool = False
 
     def encode(self, inputs: Sequence[tuple[Any, ...]], draws: Sequence[int]) -> list[Tensors]:
         """`ids` and `taught` of each row, (tokens,). Text has no augmentation: `draws` are not looked at."""
@@ -71,8 +73,9 @@ class Reader:
             messages.append({"role": "assistant", "content": str(row[1])})
         if asks and len(messages) > 1 and messages[-1]["role"] == "assistant":
             messages.pop()
-        begin, end = (self.words.tokenizer.id_to_token(token) or "" for token in (self.start, self.end))
-        texts = list(rendered(self.chat, messages, asks=asks, names={"bos_token": begin, "eos_token": end}))
+        names = named(self.words, self.start, self.end)
+        begin = names["bos_token"]
+        texts = rendered(self.chat, messages, asks=asks, names=names, reasons=self.reasons)
         for number, (text, taught) in enumerate(texts):
             text = text if number or not begin else text.removeprefix(begin)  # noqa: PLW2901 - `start` is there anyway
             if text:
@@ -108,7 +111,8 @@ def answer_at(taught: Sequence[bool | int]) -> int:
 def reader_of(recipe: Mapping[str, Any], words: Words) -> Reader:
     """How the decoder of a recipe reads rows."""
     template = (recipe["template"] or TEMPLATE) if recipe["chat"] else None
-    return Reader(words, recipe["start"], recipe["end"], recipe["max_length"], template)
+    reasons = recipe.get("reasons", False)
+    return Reader(words, recipe["start"], recipe["end"], recipe["max_length"], template, reasons)
 
 
 def windows(words: Words, room: int, text: str) -> list[tuple[int, int]]:
@@ -151,7 +155,7 @@ def conversation(given: str) -> list[dict[str, str]]:
 
 
 def rendered(
-    template: str, messages: Sequence[Mapping[str, str]], *, asks: bool, names: Mapping[str, str]
+    template: str, messages: Sequence[Mapping[str, str]], *, asks: bool, names: Mapping[str, str], reasons: bool = False
 ) -> Iterator[tuple[str, bool]]:
     """A conversation by its template, in texts that are taught (what the assistant says) and texts that are not.
 
@@ -163,20 +167,51 @@ def rendered(
     ModelError
         If the template refuses the messages.
     """
-    whole = _render(template, messages, asks, names)
+    whole = openings(template, messages, names, reasons)[0] if asks else _render(template, messages, False, names)
     edges = [0]
     for at, message in enumerate(messages):
         if message["role"] == "assistant":
-            before = _render(template, messages[:at], True, names)
             after = _render(template, messages[: at + 1], False, names)
-            if whole.startswith(after) and after.startswith(before) and len(before) >= edges[-1]:
-                edges += [len(before), len(after)]
-    if len(edges) == 1 and messages and messages[-1]["role"] == "assistant":
-        marked = _render(template, [*messages[:-1], {**messages[-1], "content": HERE}], asks, names)
-        edges += [marked.index(HERE), len(whole)] if HERE in marked else []
+            ways = openings(template, messages[:at], names, reasons) if whole.startswith(after) else []
+            before = next((len(way) for way in ways if after.startswith(way)), -1)
+            if before >= edges[-1]:
+                edges += [before, len(after)]
     for place, (begin, end) in enumerate(zip(edges, [*edges[1:], len(whole)], strict=True)):
         if end > begin:
             yield whole[begin:end], place % 2 == 1
+
+
+def openings(
+    template: str, messages: Sequence[Mapping[str, str]], names: Mapping[str, str], reasons: bool
+) -> list[str]:
+    """All that may stand before the next answer, what it is asked by first.
+
+    That is all up to the answer as the template shows one, as some templates invite to think before it, or say less
+    when they ask. Where answers begin with thoughts, or only spaces lie between, it is what the template asks by.
+    """
+    marked = _render(template, [*messages, {"role": "assistant", "content": HERE}], False, names)
+    shown = [marked[: marked.rindex(HERE)]] if HERE in marked else []
+    asked = [_render(template, messages, True, names)] if messages else []
+    plain = bool(shown and asked) and shown[0].startswith(asked[0]) and not shown[0][len(asked[0]) :].strip()
+    found = asked if plain else [*asked, *shown] if reasons or not shown else [*shown, *asked]
+    return found or [""]
+
+
+def thoughtful(template: str, rows: Iterable[tuple[str, str]], names: Mapping[str, str]) -> bool:
+    """Whether most answers of some rows begin with what the template takes for thoughts."""
+    votes = []
+    for given, answer in rows:
+        messages = conversation(given)
+        whole = _render(template, [*messages, {"role": "assistant", "content": answer}], False, names)
+        first, *others = openings(template, messages, names, False)
+        votes.append(not whole.startswith(first) and any(whole.startswith(way) for way in others))
+    return 2 * sum(votes) > len(votes)
+
+
+def named(words: Words, start: int, end: int) -> dict[str, str]:
+    """The special tokens that templates call by name."""
+    begin, end_ = (words.tokenizer.id_to_token(token) or "" for token in (start, end))
+    return {"bos_token": begin, "eos_token": end_}
 
 
 def _render(template: str, messages: Sequence[Mapping[str, str]], asks: bool, names: Mapping[str, str]) -> str:

@@ -83,7 +83,8 @@ def recipe_of(folder: Any, config: Any, words: Words, request: Request) -> dict[
     from ukulele.models import hub
 
     family, plain = _family(config, folder), json.loads(config.to_json_string(use_diff=False))
-    found = {"family": FAMILY, "config": plain, "marks": family, "untied": [], "habits": hub.habits(folder)}
+    found = {"family": FAMILY, "config": plain, "marks": family, "untied": []}
+    found["habits"] = hub.habits(folder, getattr(config, "decoder_vocab_size", None) or config.vocab_size)
     return {**found, **reading(request, config, words, family), "prefix": _prefix(plain, request)}
 
 

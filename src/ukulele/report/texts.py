@@ -36,11 +36,12 @@ def _sample(sample: Mapping[str, Any]) -> dict[str, Any]:
 def _counts(counts: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not counts:
         return []
-    rows = counts.get("rows")
+    rows, cut = counts.get("rows"), counts.get("cut")
     words, wanted = table(counts.get("words")), table(counts.get("reference_words"))
     return [
         ("Copies of the source", f"{phrases.count(counts.get('copies'))} of {phrases.count(rows)}"),
         ("Empty", f"{phrases.count(counts.get('empty'))} of {phrases.count(rows)}"),
+        *([("Sources cut to leave room", f"{phrases.count(cut)} of {phrases.count(rows)}")] if cut else []),
         ("Words an output", _spread(words)),
         ("Words a reference", _spread(wanted)),
         ("Length of outputs to references", phrases.number(counts.get("length_ratio"))),

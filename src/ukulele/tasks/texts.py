@@ -130,7 +130,9 @@ def signatures(kind: str, free: bool) -> dict[str, str]:
 
 
 def counted(sources: Sequence[str], answers: Sequence[Written], references: Sequence[str]) -> dict[str, Any]:
-    """Answers that are copies of the source, or empty, and how long answers and references are in words."""
+    """Answers that are copies of the source, or empty, or to sources that had to be cut to leave room for them; and how
+    long answers and references are in words.
+    """
     lengths = np.array([len(answer.text.split()) for answer in answers], np.float64)
     given = np.array([len(reference.split()) for reference in references], np.float64)
     copies = sum(a.text.split() == s.split() and bool(s.split()) for a, s in zip(answers, sources, strict=True))
@@ -138,6 +140,7 @@ def counted(sources: Sequence[str], answers: Sequence[Written], references: Sequ
         "rows": len(answers),
         "copies": int(copies),
         "empty": int((lengths == 0).sum()),
+        "cut": sum(answer.unread > 0 for answer in answers),
         "words": _spread(lengths),
         "reference_words": _spread(given),
         "length_ratio": float(lengths.sum() / given.sum()) if given.sum() else None,

@@ -37,6 +37,7 @@ class Predictor:
     ) -> None:  # fmt: skip
         self.model, self.heads, self.tasks, self.about = model, heads, asked, about
         self.device, self.kept = device, kept or Kept()
+        self.cut = 0  # rows so far of which only a part was read
         told = self.kept.plain.get("domain")
         self.domain = Domain.load({k: v.numpy() for k, v in self.kept.arrays.items()}, told) if told else None
         self._frozen = Frozen(model, Pass(len(model.stages), dtype=precision, device=device))
@@ -148,6 +149,7 @@ class Predictor:
         encoded = self.model.encode(inputs, [0] * len(inputs)) if inputs else []
         lengths = [longest(row, self.model.inputs) if self._ragged else 1 for row in encoded]
         fields = self.model.live(len(self.model.stages))
+        part = self._too_long(inputs, lengths)
         for numbers in by_length(lengths, self.model.together):
             rows = self._frozen.run([encoded[i] for i in numbers])
             live = {k: v.to(self.device) for k, v in collate(rows, fields).items()}
@@ -155,11 +157,22 @@ class Predictor:
                 for name, task in self.tasks.items():
                     for number, one in zip(numbers, self.heads[name].predict(live, task.decoding), strict=True):
                         found[name][number] = one
+                        part |= {number} if getattr(one, "unread", 0) else set()
                 if features:
                     values = live["pooled"] if "pooled" in live else self.model.summary(live)
                     for number, one in zip(numbers, values.float().cpu().numpy(), strict=True):
                         summaries[number] = one
+        self.cut += len(part)
         return found, np.array(summaries) if features else None
+
+    def _too_long(self, inputs: Sequence[tuple[Any, ...]], lengths: Sequence[int]) -> set[int]:
+        """The rows that were cut, as they are longer than the model takes."""
+        limit, measure = self.model.limit, self.model.lengths
+        full = [row for row, length in enumerate(lengths) if limit is not None and length >= limit]
+        if not full or measure is None or limit is None:
+            return set()
+        whole = measure([inputs[row] for row in full])
+        return {row for row, texts in zip(full, whole, strict=True) if any(length > limit for length in texts)}
 
     def spoken(self, text: str, streamer: Callable[[Callable[[Sequence[int]], str]], Any]) -> None:
         """Write what the only task's head has to say to a text, token by token.
@@ -173,6 +186,8 @@ class Predictor:
             values = collate(self._frozen.run([row]), self.model.live(len(self.model.stages)))
             return {key: value.to(self.device) for key, value in values.items()}
 
+        room = head.room(task.decoding) if hasattr(head, "room") else len(row["ids"])
+        self.cut += bool(self._too_long([(text,)], [longest(row, self.model.inputs)])) or len(row["ids"]) > room
         with torch.inference_mode():
             head.stream(row, trunk, task.decoding, streamer(head.speech(row)))
 
@@ -259,6 +274,11 @@ class Grouped:
     def columns(self) -> tuple[str, ...]:
         """The columns that were the input in training."""
         return self.members[0].columns
+
+    @property
+    def cut(self) -> int:
+        """Rows so far of which only a part was read."""
+        return max(member.cut for member in self.members)
 
     @property
     def teaches(self) -> bool:

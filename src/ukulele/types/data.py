@@ -51,13 +51,15 @@ class Box(NamedTuple):
 class Written(NamedTuple):
     """What a model wrote for a row; and of the reference the loss in nats, its tokens, and the bytes that they spell.
 
-    Where there is no reference, or the model has no loss, `loss` is NaN and the other two are 0.
+    Where there is no reference, or the model has no loss, `loss` is NaN and the other two are 0. `unread` tokens of the
+    row's text were left out, so that there was room for the answer.
     """
 
     text: str
     loss: float = float("nan")
     tokens: int = 0
     bytes: int = 0
+    unread: int = 0
 
 
 @dataclass(frozen=True)
