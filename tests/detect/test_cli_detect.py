@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from detect_kit import write_voc
+from PIL import Image
 from safetensors.torch import save_file
 
 from ukulele.api import load
@@ -145,6 +146,13 @@ def test_pictures_are_answered_and_drawn(run, folder, tmp_path, capsys):
     for box in lines[0]["boxes"]:
         assert box["label"] in {"disc", "square"}
         assert 0 <= box["box"][0] <= box["box"][2] <= 96
+    record = json.loads((run / "record.json").read_text())
+    assert record["domain"][0]["test"]["n"] == 6
+    assert sum(line["outside"] for line in lines) < 9
+    Image.new("RGB", (96, 96), (255, 0, 255)).save(tmp_path / "odd.png")
+    assert answer(["predict", str(run), str(tmp_path / "odd.png"), "--out", str(tmp_path / "odd.jsonl")]) == 0
+    assert json.loads((tmp_path / "odd.jsonl").read_text())["outside"]
+    assert "1 of 1 rows are unlike those of training" in capsys.readouterr().err
     table = tmp_path / "boxes.csv"
     assert answer(["predict", str(run), pictures, "--out", str(table), "--conf", "0.0"]) == 0
     with table.open() as file:

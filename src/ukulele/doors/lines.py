@@ -24,7 +24,8 @@ def lines(answers: Iterable[tuple[Row, dict[str, Any]]], kind: str) -> Iterator[
             continue
         for box in boxes:
             edges = dict(zip(("left", "top", "right", "bottom"), box["box"], strict=True))
-            yield {"row": line["row"], "label": box["label"], "score": box["score"], **edges}
+            outside = {"outside": line["outside"]} if "outside" in line else {}
+            yield {"row": line["row"], "label": box["label"], "score": box["score"], **edges, **outside}
 
 
 def _line(row: Row, answer: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

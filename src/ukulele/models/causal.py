@@ -316,11 +316,13 @@ def _stages(net: nn.Module, layout: Layout | None) -> list[Stage]:
 
 
 def mean(live: Tensors) -> Tensor:
-    """The mean of a row's tokens, float32, behind any stage."""
+    """The mean of a row's tokens but for those of its answer, the last that are taught, float32, behind any stage."""
     if "pooled" in live:
         return live["pooled"]
-    there = (live["token_mask"] > 0).float()
-    return (live["x"].float() * (there / there.sum(1, keepdim=True).clamp(min=1))[..., None]).sum(1)
+    there = live["token_mask"] > 0
+    behind = ((live["taught"] > 0) | ~there).flip(1).cumprod(1).flip(1) > 0
+    share = (there & ~behind).float()
+    return (live["x"].float() * (share / share.sum(1, keepdim=True).clamp(min=1))[..., None]).sum(1)
 
 
 def max_length(config: Any, request: Request) -> int:

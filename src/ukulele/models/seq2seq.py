@@ -230,10 +230,10 @@ def prepare(live: Tensors) -> Tensors:
 
 
 def summary(live: Tensors) -> Tensor:
-    """The mean over a row's tokens, of the source or, in the decoder, of the answer."""
-    x, mask = (live["x"], live["target_mask"]) if "x" in live else (live["memory"], live["source_mask"])
+    """The mean over the tokens of a row's text, as the encoder leaves them."""
+    mask = live["source_mask"]
     share = mask.float() / mask.sum(1, keepdim=True).clamp(min=1)
-    return (x.float() * share[..., None]).sum(1)
+    return (live["memory"].float() * share[..., None]).sum(1)
 
 
 class Encoder:

@@ -38,8 +38,8 @@ class Certainty:
 
 
 def certain(chosen: Outcome, context: Context) -> Certainty:
-    """What the bundle of a model needs to say how sure it is; nothing of detectors and of models that write."""
-    if any(task.kind not in KINDS for task in chosen.tasks.values()):
+    """What the bundle of a model needs to say how sure it is; nothing where rows are stretches of a plain text."""
+    if any(getattr(task, "free", False) for task in chosen.tasks.values()):
         return Certainty()
     train, held = chosen.summaries("train"), chosen.summaries("validation")
     return Certainty(_strange(chosen, context), Domain.of(train, held) if len(train) > 1 and len(held) else None)
@@ -47,14 +47,15 @@ def certain(chosen: Outcome, context: Context) -> Certainty:
 
 def _strange(chosen: Outcome, context: Context) -> dict[str, list[float]]:
     """How badly the answers fit the truth of the rows that were set apart, smallest first."""
-    rows, found = context.data.apart, {name: list[float]() for name in chosen.tasks}
+    rows, found = context.data.apart, {name: list[float]() for name, task in chosen.tasks.items() if task.kind in KINDS}
     if rows is None:
         return {}
     predictor = Predictor(chosen.model, chosen.heads, chosen.tasks, {}, context.dtype, context.engine.device)
     for start in range(0, len(rows), predictor.window):
         some = list(rows.take(range(start, min(start + predictor.window, len(rows)))))
         raw = predictor.raw([row.inputs for row in some])
-        for name, task in chosen.tasks.items():
+        for name in found:
+            task = chosen.tasks[name]
             mine = [at for at, row in enumerate(some) if row.targets[name] is not None]
             final = task.decode([raw[name][at] for at in mine])
             found[name] += evaluate.strangeness(task, final, [some[at].targets[name] for at in mine]).tolist()
