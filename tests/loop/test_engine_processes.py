@@ -51,6 +51,28 @@ def test_the_state_is_saved_as_often_as_asked() -> None:
     assert often.saves_now()
 
 
+def test_a_state_that_is_dear_to_write_is_not_saved_after_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("ukulele.loop.engine.time.monotonic", lambda: now[0])
+    engine = Engine("cpu", "fp32", save_every=60.0)
+    assert engine.saves_now(ended=True)  # what it costs is not known yet
+    with engine.saving():
+        now[0] += 2.0
+    seen = []
+    for _ in range(50):
+        now[0] += 1.0
+        seen.append((engine.saves_now(ended=True), engine.saves_now()))
+    assert [ended for ended, _ in seen].index(True) == 39  # twenty times what it took
+    assert not any(within for _, within in seen)
+    with engine.saving():
+        now[0] += 30.0
+    now[0] += 59.0
+    assert not engine.saves_now(ended=True)
+    now[0] += 1.0
+    assert engine.saves_now(ended=True)
+    assert engine.saves_now()
+
+
 def test_device_and_precision_that_were_asked_for() -> None:
     assert choose_device("cpu") == "cpu"
     assert choose_device() in {"cpu", "cuda", "mps"}

@@ -239,7 +239,7 @@ def test_states_are_of_the_tensors_that_are_trained_where_the_model_moves(bert: 
 
 
 def test_a_state_is_small_and_names_what_changed(bert: Any, make_kit: Any) -> None:
-    kit = make_kit(bert(), Plan("x", (PHASES["last block"],)))
+    kit = make_kit(bert(), Plan("x", (PHASES["last block"],)), save_every=0.0)
     last = [event for event in kit.train() if isinstance(event, Saved)][-1]
     assert last.place == Place(1)
     assert {name.split(".")[0] for name in last.state["weights"]} == {"block1", "head"}
@@ -309,10 +309,11 @@ def test_the_best_epoch_is_kept_and_waiting_ends(bert: Any, make_kit: Any, monke
 
 
 def test_without_patience_the_last_weights_are_kept(bert: Any, make_kit: Any) -> None:
-    kit = make_kit(bert(), Plan("x", (replace(PHASES["last block"], epochs=2),)))
+    kit = make_kit(bert(), Plan("x", (replace(PHASES["last block"], epochs=2),)), save_every=0.0)
     events = kit.train()
     assert not any(isinstance(event, Judged) for event in events)
-    assert [event.place for event in events if isinstance(event, Saved)] == [Place(0, 1), Place(0, 2), Place(1)]
+    places = [event.place for event in events if isinstance(event, Saved)]
+    assert [place for place in places if not place.step] == [Place(0, 1), Place(0, 2), Place(1)]
 
 
 def test_a_score_that_is_no_number_is_never_the_best(bert: Any, make_kit: Any, monkeypatch: Any) -> None:

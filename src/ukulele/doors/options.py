@@ -310,7 +310,8 @@ CacheFolder = Annotated[
 ]
 CacheBudget = Annotated[float, _option(RUN, "How much the feature cache may take.", "GiB")]
 SaveEvery = Annotated[
-    float, _option(RUN, "Seconds between checkpoints within an epoch; one follows each epoch anyway.", "SECONDS")
+    float,
+    _option(RUN, "Seconds between checkpoints; sooner after an epoch, if writing one is quick.", "SECONDS"),
 ]
 Track = Annotated[list[str] | None, _option(RUN, "Also log there; may be given again.", "tensorboard|wandb|mlflow")]
 Quiet = Annotated[bool, _option(RUN, "Print the result alone.", None, "--quiet", "-q")]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ukulele.loop.parts import Part
 
 Precision = Literal["fp32", "bf16"]
+DEAR = 0.05  # share of the time that is spent on writing states down
 
 
 def choose_device(wanted: str = "auto") -> str:
@@ -65,7 +66,7 @@ class Engine:
 
     def __init__(self, device: str, precision: Precision, save_every: float = 60.0) -> None:
         self.device, self._precision, self._save_every = device, precision, save_every
-        self._last_save = time.monotonic()
+        self._last_save, self._took = time.monotonic(), 0.0
         self._accelerator = _launched(precision, device)
         if self._accelerator is not None:
             found = self._accelerator.device
@@ -154,12 +155,20 @@ class Engine:
         """Gradients of the loss."""
         loss.backward()  # type: ignore[no-untyped-call]
 
-    def saves_now(self) -> bool:
-        """Whether so much time has passed that the state should be written down."""
-        if time.monotonic() - self._last_save < self._save_every:
-            return False
+    def saves_now(self, *, ended: bool = False) -> bool:
+        """Whether so much time has passed that the state should be written down; where an epoch or a phase has ended
+        sooner than within one, as soon as writing is `DEAR` of the time since the last.
+        """
+        wanted = min(self._save_every, self._took / DEAR) if ended else self._save_every
+        return time.monotonic() - self._last_save >= wanted
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """While the state is written down: how long that takes decides how often it is."""
+        began = time.monotonic()
+        yield
         self._last_save = time.monotonic()
-        return True
+        self._took = self._last_save - began
 
 
 class Tracker:

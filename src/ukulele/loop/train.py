@@ -52,9 +52,9 @@ def train(
     Yields
     ------
     Event
-        `Stepped` after each step, `Judged` and `Saved` after each epoch; of several tasks that share what is
-        trained, `Lookahead` a few times an epoch. A state is a view of live tensors: who keeps it beyond the next
-        step writes it down or copies it.
+        `Stepped` after each step, `Judged` after each epoch, `Saved` after each probe and else where it is worth its
+        time; of several tasks that share what is trained, `Lookahead` a few times an epoch. A state is a view of live
+        tensors: who keeps it beyond the next step writes it down or copies it.
     """
     begin = start.place if start else Place()
     within = start if start and "optimiser" in start.state else None  # saved in the middle of a phase
@@ -70,7 +70,9 @@ def train(
                 run = start_phase(model, heads, plan, number, engine)
                 run.pull_to(origin, owners(model, heads))
                 yield from _descend(run, feed, engine, within if number == begin.phase else None, late)
-        yield Saved(Place(number + 1), {"weights": changing(model, heads, plan.phases[: number + 1])})
+        if phase.optimiser == "probe" or engine.saves_now(ended=True):
+            with engine.saving():
+                yield Saved(Place(number + 1), {"weights": changing(model, heads, plan.phases[: number + 1])})
 
 
 def _origin(model: Model, heads: Mapping[str, Head], plan: Plan) -> dict[str, Tensor]:
@@ -95,7 +97,9 @@ def _descend(
             yield from _epoch(run, forward, feed, engine, epoch, begin.step if epoch == begin.epoch else 0)
             if phase.patience is not None:
                 yield _judged(run, feed, engine, epoch)
-            yield Saved(Place(number, epoch + 1), run.state())
+            if engine.saves_now(ended=True):
+                with engine.saving():
+                    yield Saved(Place(number, epoch + 1), run.state())
     run.above.eval()
     put(run.changes, run.best_values or (run.average.values if run.average else {}))
     if len(run.kept) > 1:
@@ -131,7 +135,8 @@ def _epoch(run: PhaseRun, forward: nn.Module, feed: Feed, engine: Engine, epoch:
         yield from run.news()
         yield Stepped(place, len(steps), phase.epochs, losses, len(steps[index]))
         if engine.saves_now():
-            yield Saved(Place(number, epoch, index + 1), run.state())
+            with engine.saving():
+                yield Saved(Place(number, epoch, index + 1), run.state())
     run.end_epoch()
 
 
