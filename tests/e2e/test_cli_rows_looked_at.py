@@ -119,3 +119,45 @@ def test_copies_across_given_splits_are_found(uke, bert, tmp_path):
     before = diagnosed(uke, folder, bert)
     assert [one["input"] for one in before["copies"] if one["split"] == "test"] == [line["input"] for line in found]
     assert told | {"advice": "Remove them from train; all are in what --json prints."} in before["findings"]
+
+
+def test_one_number_far_from_all_others_is_found_and_hides_nothing(uke, bert, tmp_path):
+    draw = random.Random(0)
+    rows = [{"text": f"{sentence(draw, n % 2 == 0, 2)} w{n}", "score": n % 2 + draw.random() / 5} for n in range(160)]
+    rows[9]["score"] *= 1000
+    data = write_csv(tmp_path / "scores.csv", rows, ["text", "score"])
+    run = tmp_path / "run"
+    said = uke("fit", data, "--model", bert, "--strategy", "probe", "--controls", "none", "--out", run)
+    assert said.code == 0, said.flat
+    (line,) = lines_of(run / "suspects.csv")
+    assert line["input"] == rows[9]["text"]
+    codes = {finding["code"] for finding in record_of(run)["findings"]}
+    assert {"stray-numbers", "label-errors"} <= codes
+    assert "nothing-to-learn" not in codes
+    assert "Values of 'score' far from all others: 1" in uke("check", data).flat
+
+
+def test_few_rows_are_not_said_to_hold_nothing(uke, bert, tmp_path):
+    draw = random.Random(1)
+    rows = [{"text": sentence(draw, n % 2 == 0, 2), "label": "good" if n % 2 == 0 else "bad"} for n in range(20)]
+    data = write_csv(tmp_path / "few.csv", rows, ["text", "label"])
+    run = tmp_path / "run"
+    assert uke("fit", data, "--model", bert, "--strategy", "probe", "--controls", "none", "--out", run).code == 0
+    codes = {finding["code"] for finding in record_of(run)["findings"]}
+    assert "nothing-to-learn" not in codes
+    assert "too-few-to-tell" in codes
+
+
+def test_the_only_row_of_a_class_is_not_doubted(uke, bert, tmp_path):
+    draw = random.Random(2)
+    rows = [
+        {"text": f"{sentence(draw, n % 2 == 0, 2)} w{n}", "label": "good" if n % 2 == 0 else "bad", "split": "train"}
+        for n in range(150)
+    ]
+    rows[7] |= {"text": "an album of songs from far away", "label": "song"}
+    for n in range(100, 150):
+        rows[n]["split"] = "validation" if n < 120 else "test"
+    data = write_csv(tmp_path / "rare.csv", rows, ["text", "label", "split"])
+    run = tmp_path / "run"
+    assert uke("fit", data, "--model", bert, "--strategy", "probe", "--controls", "none", "--out", run).code == 0
+    assert rows[7]["text"] not in {line["input"] for line in lines_of(run / "suspects.csv")}

@@ -16,6 +16,7 @@ from ukulele.data.arrays import flags
 from ukulele.data.frame import Frame, Indices
 from ukulele.data.near import Prints
 from ukulele.data.rows import Shape
+from ukulele.tools.strays import strays
 from ukulele.types import SPLITS, Finding, Split, Target
 
 SHOWN = 5
@@ -43,11 +44,7 @@ class Checked:
 
 def check(data: Checked) -> tuple[Finding, ...]:
     """All checks of a whole data set."""
-    return tuple(
-        finding
-        for one in (leaks, duplicates, conflicts, small_classes, absent_classes, imbalance, constant_columns, mojibake)
-        for finding in one(data)
-    )
+    return tuple(finding for one in CHECKS for finding in one(data))
 
 
 def leaks(data: Checked) -> Iterator[Finding]:
@@ -188,6 +185,27 @@ def _counted(target: Target) -> str:
     return "boxes" if target.kind == "detect" else "rows"
 
 
+def stray_numbers(data: Checked) -> Iterator[Finding]:
+    """Numbers to be foretold that lie far from all others."""
+    for target in data.shape.targets:
+        if target.kind != "regress":
+            continue
+        found = data.answers[target.name]
+        known = found.known(data.rows)
+        values = np.array(found.values, np.float64)[found.codes[known]]
+        far = strays(values)
+        if len(far):
+            examples = [{"row": str(data.frame.where(known[at])), "value": float(values[at])} for at in far]
+            yield Finding(
+                "warning",
+                "stray-numbers",
+                f"Values of {target.name!r} far from all others: {len(far)}, such as {values[far[0]]:.6g}; "
+                f"the median is {np.median(values):.6g}.",
+                {"target": target.name, "count": len(far), "examples": examples[: data.shown]},
+                "Look at the unit and the point: a single one can spoil what is learned, and R².",
+            )
+
+
 def constant_columns(data: Checked) -> Iterator[Finding]:
     """Columns with one value only."""
     if len(data.frame) < 2:
@@ -265,6 +283,11 @@ def same_inputs(parts: Mapping[str, Checked]) -> Iterator[Finding]:
             {"train": first, "test": second, "count": count, "rows": len(test), "examples": examples},
             f"Remove them from the training rows of {first!r}.",
         )
+
+
+CHECKS = (
+    leaks, duplicates, conflicts, small_classes, absent_classes, imbalance, stray_numbers, constant_columns, mojibake,
+)  # fmt: skip
 
 
 def _distinct(prints: Prints) -> tuple[Prints, Indices]:

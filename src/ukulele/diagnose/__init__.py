@@ -13,7 +13,7 @@ from ukulele.diagnose.domain import (
     nothing_learnt,
     source_in_words,
 )
-from ukulele.diagnose.label_errors import Suspect, doubted_classes, doubted_numbers, doubted_sets, label_errors
+from ukulele.diagnose.label_errors import Suspect, doubted_classes, doubted_numbers, doubted_sets, far_off, label_errors
 from ukulele.diagnose.next_labels import next_labels, unsure_of_class, unsure_of_labels
 from ukulele.diagnose.overfitting import behind, forgetting, gap, lost, training
 from ukulele.diagnose.reading import box_labels, damaged_cache, frozen_tokens, lengths
@@ -36,6 +36,7 @@ __all__ = [
     "doubted_numbers",
     "doubted_sets",
     "far_domain",
+    "far_off",
     "forgetting",
     "frechet",
     "from_source",

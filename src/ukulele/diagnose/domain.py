@@ -25,13 +25,13 @@ def nothing_learnt(name: str, task: Mapping[str, Any]) -> Finding:
 
 
 def cannot_tell(name: str) -> Finding:
-    """Too few rows of each class to hold any out."""
+    """Too few rows, of each class or in all, to hold any out."""
     return Finding(
         "warning",
-        "one-row-a-class",
-        f"Most classes of {name!r} have a single training row: held-out probes cannot tell what would be learnt.",
+        "too-few-to-tell",
+        f"The training rows of {name!r} are too few, of each class or in all, to tell whether a probe learns anything.",
         {},
-        "Label more rows of each class.",
+        "Label more rows of each class; figures rest on little until then.",
     )
 
 
@@ -134,9 +134,9 @@ def apart_in_words(distance: Mapping[str, Any]) -> list[str]:
     d = distance
     return [
         f"How far {d['of']} lie from {d['from']} ({d['rows'][0]:,} and {d['rows'][1]:,} rows), as the model sees them",
-        f"  Fréchet distance   {d['frechet']:.4g}   ({d['frechet_of_halves']:.4g} between halves of {d['of']})",
+        f"  Fréchet distance   {d['frechet']:.4g}   ({d['frechet_within']:.4g} within {d['of']})",
         f"  MMD²               {d['mmd']:.4g}   (p = {d['mmd_p']:.3f} that random divisions are as uneven)",
         f"  proxy A-distance   {d['proxy_a']:.2f}   (0: a probe cannot tell them apart; 2: it always can)",
-        f"  CKA of features    {d['cka']:.3f}   ({d['cka_of_halves']:.3f} between halves; 1: they vary alike)",
+        f"  CKA of features    {d['cka']:.3f}   ({d['cka_within']:.3f} within; 1: they vary alike)",
         "  Evidence that rows differ, not that a model fails on them: such distances predict transfer poorly.",
     ]

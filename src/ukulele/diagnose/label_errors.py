@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ukulele.tools.strays import strays
 from ukulele.types import Finding
 
 TIMES = 8.0  # as probable as the label another class must be for the label to be doubted
@@ -32,7 +33,9 @@ class Suspect:
     score: float
 
 
-def doubted_classes(given: NDArray[np.intp], probabilities: Floats, labels: Sequence[str]) -> list[Suspect]:
+def doubted_classes(
+    given: NDArray[np.intp], probabilities: Floats, labels: Sequence[str], seen: NDArray[np.bool_] | None = None
+) -> list[Suspect]:
     """Rows of one class each that confident learning doubts, the most doubtful first.
 
     Parameters
@@ -43,6 +46,8 @@ def doubted_classes(given: NDArray[np.intp], probabilities: Floats, labels: Sequ
         Of each class (n, classes), by models that have not seen the row.
     labels
         The names of the classes.
+    seen
+        Which rows are of a class that the model which answered has seen (n,); the others cannot be doubted.
 
     Notes
     -----
@@ -61,7 +66,7 @@ def doubted_classes(given: NDArray[np.intp], probabilities: Floats, labels: Sequ
     own, best = known[rows, inside], others.argmax(1)
     score = own / (own + others[rows, best])
     doubted = (score * (1 + TIMES) < 1) | (_confidently_wrong(inside, known) & (score < 0.5))
-    found = np.flatnonzero(doubted)
+    found = np.flatnonzero(doubted if seen is None else doubted & seen)
     found = found[np.argsort(score[found], kind="stable")]
     return [
         Suspect(int(row), labels[given[row]], labels[present[best[row]]], float(f"{score[row]:.3g}")) for row in found
@@ -110,6 +115,13 @@ def doubted_sets(given: NDArray[np.bool_], probabilities: Floats, labels: Sequen
         )
         for row in rows
     ]
+
+
+def far_off(given: Floats) -> list[Suspect]:
+    """Numbers so far from all others that their unit or their point is likely wrong, the furthest first; the median is
+    what is suggested. A probe that was taught such numbers says little of the others.
+    """
+    return [Suspect(int(row), float(given[row]), float(np.median(given)), 0.0) for row in strays(given)]
 
 
 def doubted_numbers(given: Floats, answers: Floats, far: float = FAR) -> list[Suspect]:

@@ -97,8 +97,8 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
     for task, learnt in found["learnt"].items():
         if learnt["something"] is None:
             said.append(
-                f"Most classes of {task!r} have a single training row: held-out probes cannot tell what would be "
-                "learnt, and this order rests on little. Label more rows of each class."
+                f"The training rows of {task!r} are too few, of each class or in all, to tell whether a probe learns "
+                "anything, and this order rests on little. Label more rows of each class."
             )
         elif not learnt["something"]:
             same = interval(learnt["same_for_all"], 3).strip()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
@@ -41,6 +42,7 @@ from ukulele.types import Finding, Row, Rows, Task
 
 ALL = 20_000  # training rows up to which all are looked at
 FEW = 20  # rows a side, below which distances say nothing
+DIVISIONS = 5  # of rows, over which distances that depend on their number are averaged
 MOST = 2000  # rows a side that distances are computed of
 LISTED = "what --json prints"  # where all rows are that a finding tells of
 
@@ -74,7 +76,7 @@ def answer(source: Any, options: FitOptions, hear: Hear, *, against: Any = None)
     found = [*context.data.findings, *_findings(asked, scores, best, seen.last)]
     found += [*diagnose.apart(apart), *diagnose.from_source(told)]
     closer = _rows(name, best, context)
-    found += [one for one in closer.findings if one.code != "nothing-to-learn"]  # which is told above
+    found += [one for one in closer.findings if one.code not in {"nothing-to-learn", "too-few-to-tell"}]  # told above
     return {
         "data": context.data.name, "model": name, "rows": len(seen.rows), "stage": best or seen.last,
         "far": best is not None, "layers": [{"stage": stage, **score} for stage, score in scores.items()],
@@ -138,15 +140,28 @@ def _distances(seen: Seen, stage: str, context: Context, against: Any) -> dict[s
     if len(rows) > MOST:
         rows = rows.take(np.sort(np.random.default_rng(context.options.seed).permutation(len(rows))[:MOST]).tolist())
     theirs = summaries(seen.model, rows, context)[stage].float()
-    halves = ours[0::2].numpy(), ours[1::2].numpy()
     a, b = ours.numpy(), theirs.numpy()
-    tested = diagnose.mmd(a, b, context.options.seed)
+    tested, alike = diagnose.mmd(a, b, context.options.seed), _alike(a, b, context.options.seed)
     return {
         "of": "the training rows", "from": what, "rows": [len(ours), len(theirs)],
-        "frechet": diagnose.frechet(a, b), "frechet_of_halves": diagnose.frechet(*halves),
+        "frechet": alike["frechet"][0], "frechet_within": alike["frechet"][1],
         "mmd": tested.value, "mmd_p": tested.p, "proxy_a": diagnose.proxy_a(_told_apart(ours, theirs)),
-        "cka": diagnose.covariance_cka(a, b), "cka_of_halves": diagnose.covariance_cka(*halves),
+        "cka": alike["cka"][0], "cka_within": alike["cka"][1],
     }  # fmt: skip
+
+
+def _alike(a: NDArray[np.float32], b: NDArray[np.float32], seed: int) -> dict[str, tuple[float, float]]:
+    """Distances that depend on how many rows there are: of a part of `a` from `b`, and from as many others of `a`; the
+    means over some divisions.
+    """
+    size, found = min(len(b), len(a) // 2), []
+    for number in range(DIVISIONS):
+        draw = np.random.default_rng((seed, number))
+        order, some = draw.permutation(len(a)), draw.permutation(len(b))[:size]
+        rest, apart = a[order[size:]], a[order[:size]]
+        found.append([[of(rest, b[some]), of(rest, apart)] for of in (diagnose.frechet, diagnose.covariance_cka)])
+    means = np.mean(found, 0).tolist()
+    return {name: (here, within) for name, (here, within) in zip(("frechet", "cka"), means, strict=True)}
 
 
 def _spread(x: Tensor, seed: int) -> Tensor:

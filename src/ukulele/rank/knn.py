@@ -30,7 +30,8 @@ def neighbours(
     targets
         (n, m): one column a class or label (0 and 1), or numbers.
     ks
-        Where there are fewer other rows than k, all of them answer.
+        Those beyond the first are left out of which there are no two other rows for each: where nearly all rows answer,
+        a row's own class is the rarer one for want of the row itself.
 
     Examples
     --------
@@ -41,8 +42,9 @@ def neighbours(
     x, y = np.asarray(features, np.float32), np.asarray(targets, np.float64)
     x = x - x.mean(0)
     x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    n, most = len(x), min(max(ks), len(x) - 1)
-    found = {k: np.zeros_like(y) for k in ks}
+    n = len(x)
+    ks = [k for place, k in enumerate(ks) if not place or 2 * k < n]
+    most, found = min(max(ks), n - 1), {k: np.zeros_like(y) for k in ks}
     if most < 1:
         return found
     for start in range(0, n, AT_ONCE):

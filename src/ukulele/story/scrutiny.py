@@ -18,6 +18,7 @@ from ukulele.story.candidates import survey, wishes_of
 from ukulele.story.record import shown
 from ukulele.story.twins import twins
 from ukulele.tools.files import write_csv
+from ukulele.tools.strays import strays
 from ukulele.trial.attempt import attempt
 from ukulele.trial.context import Context
 from ukulele.trial.evidence import constant, gains_over, learns
@@ -51,8 +52,10 @@ def scrutinise(probe: Outcome, context: Context, *, doubt: bool = True, listed: 
     if not probe.held or not probe.candidate.pretrained:
         return found
     if doubt:
-        found.unlearnt = [name for name in probe.tasks if not _learnt(probe, context, name)]
+        learnt = {name: _learnt(probe, context, name) for name in probe.tasks}
+        found.unlearnt = [name for name, something in learnt.items() if something is False]
         found.findings += [diagnose.nothing_learnt(name, {}) for name in found.unlearnt]
+        found.findings += [diagnose.cannot_tell(name) for name, something in learnt.items() if something is None]
     _labels(probe, context, found, listed)
     _copies(probe, context, found, listed)
     return found
@@ -66,15 +69,17 @@ def look_closer(name: str, stage: str | None, context: Context, listed: str) -> 
     return scrutinise(attempt(Candidate("probe", name, plan, stop=stage), unheard), context, listed=listed)
 
 
-def _learnt(probe: Outcome, context: Context, name: str) -> bool:
+def _learnt(probe: Outcome, context: Context, name: str) -> bool | None:
     """Whether the probe's held-out answers are clearly better than the same answer for every row: see `learns`."""
     task, values, answers = probe.tasks[name], context.truth("train").values(name), probe.held[name].double()
+    if task.kind == "regress" and len(strays(np.array(values, np.float64))):
+        return True  # numbers that far off hide whatever there is
     y, weights, classes = probe_targets(task, values)
     if task.kind == "classify":  # as it is asked: the same classes, and no surer than it is right
         counted = answers if weights is None else answers - torch.tensor(getattr(task, "weights")).log()  # noqa: B009
         tuned: Any = task.tuned(list(counted.log_softmax(1).numpy()), values)
         answers = (counted / tuned.decoding.value).log_softmax(1)
-    return learns([gains_over(constant(task, y, classes), answers, y)]) is not False
+    return learns([gains_over(constant(task, y, classes), answers, y)])
 
 
 # ---------------------------------------------------------------- copies
@@ -132,7 +137,7 @@ def _labels(probe: Outcome, context: Context, found: Scrutiny, listed: str) -> N
     lines: list[Sequence[Any]] = []
     block: list[dict[str, Any]] = []
     for name in probe.tasks:
-        if name in found.unlearnt:  # then any label is as doubtful as any other
+        if name in found.unlearnt and probe.tasks[name].kind != "regress":  # any label is as doubtful as any other
             continue
         pool = _Pool.of(probe, context, name)
         doubted = pool.doubted()
@@ -176,12 +181,16 @@ class _Pool:
         match self.task.kind:
             case "classify":
                 given = np.array([numbering[value] for value in self.values], np.intp)
-                return diagnose.doubted_classes(given, np.exp(self.answers), labels)
+                known = np.array([split == "train" for split, _ in self.places])
+                counts = np.bincount(given[known], minlength=len(labels))
+                seen = counts[given] - known > 0  # by the probe that answers: some row of the class
+                return diagnose.doubted_classes(given, np.exp(self.answers), labels, seen)
             case "multilabel":
                 marks = np.array([[label in value for label in labels] for value in self.values], bool)
                 return diagnose.doubted_sets(marks, 1 / (1 + np.exp(-self.answers)), labels)
             case "regress":
-                return diagnose.doubted_numbers(np.array(self.values, np.float64), self.answers[:, 0])
+                numbers = np.array(self.values, np.float64)
+                return diagnose.far_off(numbers) or diagnose.doubted_numbers(numbers, self.answers[:, 0])
             case _:
                 return []
 

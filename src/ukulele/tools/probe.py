@@ -31,7 +31,17 @@ if TYPE_CHECKING:
 
 Features: TypeAlias = "Tensor | csr_matrix"
 
-__all__ = ["Probe", "Score", "Search", "fit_logistic", "fit_ridge", "held_out", "score_layers", "stratified_folds"]
+__all__ = [
+    "Probe",
+    "Score",
+    "Search",
+    "by_strength",
+    "fit_logistic",
+    "fit_ridge",
+    "held_out",
+    "score_layers",
+    "stratified_folds",
+]
 
 LOGISTIC_STRENGTHS = tuple(10 ** (0.75 * i - 5) for i in range(9))  # 1e-5 to 10
 RIDGE_STRENGTHS = tuple(10 ** (0.75 * i - 4) for i in range(9))  # 1e-4 to 100
@@ -127,7 +137,9 @@ def fit_ridge(
     scores = []
     for strength, squared in zip(strengths, errors, strict=True):
         loss, error = mean_and_error(squared, rows)
-        scores.append(Score(strength, 1 - loss / max(float(spread), 1e-12), error / max(float(spread), 1e-12), loss))
+        unit = max(float(spread), 1e-12)
+        parts = (1 - squared.double() / unit) * rows.double() / rows.double().sum() if search.parts else None
+        scores.append(Score(strength, 1 - loss / unit, error / unit, loss, parts))
     best = min(range(len(scores)), key=lambda i: scores[i].loss)
     whole = (problem.rows * (torch.arange(len(problem.rows)) < problem.train))[:, None]
     weight, bias = space.unfold(_ridge(*_grams(problem, whole / whole.sum()), strengths[best]))
@@ -143,7 +155,8 @@ def score_layers(
     search: Search | None = None,
     rows: int = 5000,
 ) -> dict[str, Score]:
-    """How well a probe on each layer's features does, cheaply: on at most `rows` rows and half the strengths.
+    """How well a probe on each layer's features does, cheaply: on at most `rows` rows and half the strengths. Scores
+    hold their `parts`.
 
     Parameters
     ----------
@@ -160,7 +173,7 @@ def score_layers(
     """
     search = search or Search()
     strengths = search.strengths or (RIDGE_STRENGTHS if classes is None else LOGISTIC_STRENGTHS)[::2]
-    search = replace(search, strengths=strengths)
+    search = replace(search, strengths=strengths, parts=True)
     pieces = -(-len(y) // rows)
     chosen = (stratified_folds(y, pieces, search.seed) == 0).nonzero()[:, 0] if pieces > 1 else slice(None)
     y, weights = y[chosen], None if weights is None else weights[chosen]
@@ -211,6 +224,24 @@ def held_out(
     return next(score for score in scores if score.strength == best[0]), answers
 
 
+def by_strength(
+    x: Tensor, y: Tensor, classes: int | None, validation: tuple[Tensor, Tensor], *, weights: Tensor | None = None,
+    search: Search,
+) -> tuple[tuple[Score, ...], Tensor]:  # fmt: skip
+    """The same for every strength of the search: scores on the validation rows, and the answers there (strengths, n,
+    outputs). Who chooses a strength by them must not be judged by them.
+    """
+    if classes is not None:
+        every: list[Tensor] = []
+        problem = _problem(principal_axes(x), x, y, weights, validation, search)
+        scores, _, _ = _logistic_path(problem, classes, search, every)
+        return scores, torch.stack(every)
+    strengths = sorted(search.strengths or RIDGE_STRENGTHS, reverse=True)
+    searches = [replace(search, strengths=(strength,)) for strength in strengths]
+    probes = [fit_ridge(x, y, weights=weights, validation=validation, search=one) for one in searches]
+    return tuple(probe.score for probe in probes), torch.stack([probe.oof for probe in probes])
+
+
 # ---------------------------------------------------------------- folds
 
 
@@ -258,9 +289,11 @@ def _targets(problem: _Problem, classes: int) -> Tensor:
 
 
 def _logistic_path(
-    problem: _Problem, classes: int, search: Search
+    problem: _Problem, classes: int, search: Search, every: list[Tensor] | None = None
 ) -> tuple[tuple[Score, ...], tuple[float, Tensor], Tensor]:
-    """Scores along the path; the best strength and the folds' mean weights there (d + 1, k); held-out answers."""
+    """Scores along the path; the best strength and the folds' mean weights there (d + 1, k); held-out answers, and to
+    `every` those of each strength.
+    """
     y = _targets(problem, classes)
     outputs = y.shape[1] if y.dim() == 2 else classes
     fits = problem.shares.shape[1]
@@ -281,6 +314,8 @@ def _logistic_path(
         answers = _held_answers(problem, w)
         score = judge(answers, problem.y[held], problem.rows[held], strength, search)
         scores.append(score)
+        if every is not None:
+            every.append(log_probabilities(answers, problem.y))
         if best is None or (score.mean, -score.loss) > best[0]:
             best = ((score.mean, -score.loss), strength, w.mean(1), answers)
     assert best is not None  # a path has a strength

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ class Search:
 
     The objective is mean loss + strength / 2 x squared norm of the weights on standardised features: in
     scikit-learn's words C = 1 / (n x strength), alpha = n x strength. `strengths` None means a wide path. `groups`
-    (n,) are numbers of rows: those of one group are held out together.
+    (n,) are numbers of rows: those of one group are held out together. `parts`: scores keep theirs.
     """
 
     strengths: tuple[float, ...] | None = None
@@ -27,6 +27,7 @@ class Search:
     metric: Literal["accuracy", "balanced_accuracy", "log_loss"] = "accuracy"
     seed: int = 0
     groups: Tensor | None = None
+    parts: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,14 @@ class Score:
     """How a strength fared on held-out rows: mean of the deciding metric, its standard error, and the loss.
 
     `mean` is higher for better: accuracy, balanced accuracy, negative log-loss; R² for ridge. `loss` is the mean
-    log-loss (nats) or squared error.
+    log-loss (nats) or squared error. `parts`, where kept, are what the rows add to the mean (n,).
     """
 
     strength: float
     mean: float
     error: float
     loss: float
+    parts: Tensor | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,26 @@ def judge(outputs: Tensor, y: Tensor, rows: Tensor, strength: float, search: Sea
         losses = -answers.gather(1, y[:, None])[:, 0]
     loss, error = mean_and_error(losses, rows)
     if y.dim() == 2 or search.metric == "log_loss":
-        return Score(strength, -loss, error, loss)
+        return Score(strength, -loss, error, loss, _parts(-losses, rows) if search.parts else None)
     if search.metric == "balanced_accuracy":
         rows = 1 / one_hot(y).sum(0)[y]
-    mean, error = mean_and_error(answers.argmax(1) == y, rows)
-    return Score(strength, mean, error, loss)
+    right = answers.argmax(1) == y
+    mean, error = mean_and_error(right, rows)
+    return Score(strength, mean, error, loss, _parts(right, rows) if search.parts else None)
+
+
+def _parts(values: Tensor, rows: Tensor) -> Tensor:
+    return values.double() * rows.double() / rows.double().sum()
+
+
+def paired(one: Score, other: Score) -> tuple[float, float]:
+    """By how much a score is above another on the same held-out rows, and the standard error of that.
+
+    >>> right, half = (torch.tensor(x) / 4 for x in ([1.0, 1, 1, 1], [1.0, 1, 0, 0]))
+    >>> paired(Score(1.0, 1.0, 0.0, 0.0, right), Score(1.0, 0.5, 0.25, 0.0, half))
+    (0.5, 0.25)
+    """
+    assert one.parts is not None
+    assert other.parts is not None
+    apart = one.parts - other.parts
+    return one.mean - other.mean, float((apart - apart.mean()).square().sum().sqrt())

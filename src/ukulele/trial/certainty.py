@@ -59,7 +59,7 @@ def _strange(chosen: Outcome, context: Context) -> dict[str, list[float]]:
             mine = [at for at, row in enumerate(some) if row.targets[name] is not None]
             final = task.decode([raw[name][at] for at in mine])
             found[name] += evaluate.strangeness(task, final, [some[at].targets[name] for at in mine]).tolist()
-    return {name: sorted(float(f"{one:.6g}") for one in strange) for name, strange in found.items()}
+    return {name: sorted(map(float, strange)) for name, strange in found.items()}
 
 
 def told(parts: Mapping[str, Outcome], sure: Mapping[int, Certainty]) -> dict[str, Any]:

@@ -24,12 +24,14 @@ from ukulele.loop.truth import Numbers, Truth
 from ukulele.models import CLASSICAL
 from ukulele.strategies import Plan
 from ukulele.tools.probe import Score, held_out, score_layers
+from ukulele.tools.search import paired
 from ukulele.trial.context import Context
 from ukulele.types import Candidate, Model, Rows, Split, Table, Task
 
 ROWS, FOLDS = 2000, 3  # enough to tell stages apart, and quick with many classes
 PROBED, LEAST_PROBED = 5000, 1000  # rows that a probe's held-out answers are computed for: at most, and
 ANSWERS = 150_000  # with many classes so many that their answers are no more than this, but not fewer than the least
+WORTH = 0.5  # of what there is to gain: as long as that much may have been missed, rows are too few
 AVERAGE = "average"  # of all blocks of a text encoder: one more summary
 Floats = NDArray[np.float64]
 
@@ -127,28 +129,40 @@ def summaries(model: Model, rows: Rows, context: Context, *, whole: bool = False
 def stage_scores(
     stages: Mapping[str, Tensor], truth: Truth, tasks: Mapping[str, Task], seed: int
 ) -> dict[str, dict[str, Any]]:
-    """By stage, the cross-validated score of a probe on its summary, with a 95 % interval; the mean over tasks."""
+    """By stage, the cross-validated score of a probe on its summary, with a 95 % interval, and the paired gain over the
+    last of them; means over tasks.
+    """
     found = []
     for name, task in tasks.items():
         y, weights, classes = probe_targets(task, truth.values(name))
         having = {stage: pick(values, truth.numbers(name)) for stage, values in stages.items()}
         search = replace(probe_search(task, None, seed, truth.groups(truth.numbers(name))), folds=FOLDS)
         found.append(score_layers(having, y, classes, weights=weights, search=search, rows=ROWS))
-    return {stage: _shown([scores[stage] for scores in found]) for stage in found[0]}
+    last = list(found[0])[-1]
+    return {stage: _shown([(scores[stage], scores[last]) for scores in found]) for stage in found[0]}
 
 
-def _shown(scores: Sequence[Score]) -> dict[str, Any]:
-    """The mean over tasks, with its error."""
-    value = sum(score.mean for score in scores) / len(scores)
-    error = math.sqrt(sum(score.error**2 for score in scores)) / len(scores)
-    return {"value": value, "error": error, "low": value - 1.96 * error, "high": value + 1.96 * error}
+def _shown(scores: Sequence[tuple[Score, Score]]) -> dict[str, Any]:
+    """The mean over tasks, with its error, and that of the gain over the last stage."""
+    value, error = _mean([(score.mean, score.error) for score, _ in scores])
+    gain, its = _mean([paired(*both) for both in scores])
+    interval = {"low": value - 1.96 * error, "high": value + 1.96 * error}
+    return {"value": value, "error": error, **interval, "gain": gain, "gain_error": its}
+
+
+def _mean(found: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    return sum(v for v, _ in found) / len(found), math.sqrt(sum(e**2 for _, e in found)) / len(found)
 
 
 def clearly_best(scores: Mapping[str, Mapping[str, Any]], last: str) -> str | None:
-    """The stage that beats the last one by more than two standard errors; None where none does."""
+    """The best stage where it beats the last on the same rows by more than chance lets the best of so many do, at a
+    level of 2.5 %; None where none does.
+    """
+    from scipy.stats import norm
+
     best = max(scores, key=lambda stage: float(scores[stage]["value"]))
-    clear = scores[best]["value"] - scores[last]["value"] > 2 * max(scores[best]["error"], scores[last]["error"])
-    return best if best != last and clear else None
+    z = float(norm.isf(0.025 / max(1, len(scores) - 1)))
+    return best if best != last and scores[best]["gain"] > z * scores[best]["gain_error"] else None
 
 
 # ---------------------------------------------------------------- what a probe answers
@@ -159,8 +173,9 @@ class Held:
     """A probe's answers on rows held out of it, as row statistics, and how much they tell.
 
     `gains` are by how much its loss lies below that of answering the same for every row and, of classes, by how much
-    more often it is right: means over rows with standard errors. Nothing is learnt where none is clearly above 0. Rows
-    whose class has no other row count for nothing; it is empty where those are most.
+    more often it is right: means over rows with standard errors, as shares of what there is to gain. Nothing is learnt
+    where none is clearly above 0, and few rows cannot tell. Rows whose class has no other row count for nothing; it is
+    empty where those are most.
     """
 
     task: Task  # its decoding tuned on those answers
@@ -175,7 +190,8 @@ class Held:
 
 
 def learns(gains: Sequence[tuple[tuple[float, float], ...]], looks: int = 1) -> bool | None:
-    """Whether any of some gains is above 0, at a level of 2.5 % shared among all looks; None where there are none.
+    """Whether any of some gains is above 0, at a level of 2.5 % shared among all looks; None where there are none, or
+    where none is and yet one of half of all there is to gain would not be surprising: rows are too few.
 
     The best of many looks at noise is better than nothing by chance. `looks` counts more than the gains, where those
     were picked.
@@ -186,7 +202,9 @@ def learns(gains: Sequence[tuple[tuple[float, float], ...]], looks: int = 1) -> 
     if not every:
         return None
     z = float(norm.isf(0.025 / max(looks, len(every))))
-    return any(mean > z * error for mean, error in every)
+    if any(mean > z * error for mean, error in every):
+        return True
+    return None if any(max(mean, 0.0) + 1.96 * error > WORTH for mean, error in every) else False
 
 
 def probed(x: Tensor, task: Task, values: Sequence[Any], seed: int, groups: Numbers | None) -> Held:
@@ -205,13 +223,15 @@ def probed(x: Tensor, task: Task, values: Sequence[Any], seed: int, groups: Numb
 
 def gains_over(same: Tensor, answers: Tensor, y: Tensor) -> tuple[tuple[float, float], ...]:
     """See `Held.gains`."""
-    found = [losses(same, y) - losses(answers, y)]
+    base = losses(same, y)
+    found = [(base - losses(answers, y)) / max(float(base.mean()), 1e-12)]
     if y.dim() == 1 and not y.is_floating_point():
         told = np.asarray((torch.bincount(y)[y] > 1).numpy())
         if told.sum() < max(2, len(y) / 2):
             return ()
-        right = (answers.argmax(1) == y).double() - (same.argmax(1) == y).double()
-        found = [found[0][told], np.asarray(right.numpy())[told]]
+        usual = np.asarray((same.argmax(1) == y).numpy(), np.float64)[told]
+        right = np.asarray((answers.argmax(1) == y).numpy(), np.float64)[told]
+        found = [found[0][told], (right - usual) / max(1 - float(usual.mean()), 1 / len(usual))]
     return tuple((float(one.mean()), float(one.std()) / math.sqrt(max(len(one) - 1, 1))) for one in found)
 
 

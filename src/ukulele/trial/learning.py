@@ -15,7 +15,7 @@ from ukulele.loop.probing import pick, probe_search, probe_targets
 from ukulele.loop.truth import Numbers
 from ukulele.tools.bootstrap import resamples, together
 from ukulele.tools.bootstrap import values as many
-from ukulele.tools.probe import held_out, stratified_folds
+from ukulele.tools.probe import Score, Search, by_strength, held_out, stratified_folds
 from ukulele.trial.context import Context
 from ukulele.trial.evidence import Floats, constant, gains_over, learns, outputs, probed, spread_rows, tabled
 from ukulele.trial.outcome import Outcome
@@ -24,7 +24,7 @@ from ukulele.types import Metric, Task
 POINTS = 10  # sizes at most: from the largest down, each by a factor of √2
 QUICK = 6  # sizes of a quick curve, each by a factor of 2
 SMALLEST = 8  # rows
-FOLDS, DRAWS = 5, 200
+FOLDS, INNER, DRAWS = 5, 3, 200
 ANSWERS, QUICK_ANSWERS = 150_000, 1500  # rows times outputs up to which every fold is scored
 MANY = 10_000  # rows up to which a run measures a curve
 LEARNT = 2000  # rows that show whether anything is learnt
@@ -80,19 +80,33 @@ def measure(
     answered = [values[i] for i in scored.tolist()]
     tables: list[Floats] = []
     for size in sizes:
-        answers = []
+        fits = []
         for train, test in zip(rest, held, strict=True):
-            some = train[:size]
-            _, found = held_out(
-                x[some], y[some], classes, weights=None if weights is None else weights[some],
-                validation=(x[test], y[test]), search=search,
-            )  # fmt: skip
-            answers.append(found)
-        tables.append(tabled(task, torch.cat(answers), answered)[1])
+            some, validation = train[:size], (x[test], y[test])
+            given = None if weights is None else weights[some]
+            within = search
+            if len(held) == 1:  # no other fold tells which strength is best
+                theirs = None if search.groups is None else search.groups[some]
+                within = _chosen(x[some], y[some], classes, given, replace(search, groups=theirs))
+            fits.append(by_strength(x[some], y[some], classes, validation, weights=given, search=within))
+        tables.append(tabled(task, torch.cat(_unflattered(fits)), answered)[1])
     some = order[:LEARNT]
     bound = None if groups is None else groups[some.numpy()]
     learnt = None if quick else probed(x[some], task, [values[i] for i in some.tolist()], seed, bound).learnt
     return replace(curve_of(task.metrics[0], sizes, tables, len(y)), learnt=learnt)
+
+
+def _chosen(x: Tensor, y: Tensor, classes: int | None, weights: Tensor | None, search: Search) -> Search:
+    """The search with the one strength that does best by cross-validation within some rows."""
+    score, _ = held_out(x, y, classes, weights=weights, search=replace(search, folds=INNER))
+    return replace(search, strengths=(score.strength,))
+
+
+def _unflattered(fits: Sequence[tuple[Sequence[Score], Tensor]]) -> list[Tensor]:
+    """Each fold's answers at the strength that does best on the other folds: never on the rows it is scored on."""
+    losses = np.array([[score.loss * answers.shape[1] for score in scores] for scores, answers in fits])
+    others = losses.sum(0) - losses if len(fits) > 1 else losses
+    return [answers[int(best)] for (_, answers), best in zip(fits, others.argmin(1), strict=True)]
 
 
 def _by_group(order: Numbers, groups: Numbers) -> Numbers:

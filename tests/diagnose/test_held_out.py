@@ -1,0 +1,87 @@
+"""What held-out probes say, and do not say: of stages, of few rows, of noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ukulele import tasks
+from ukulele.doors.diagnosing import _alike
+from ukulele.tools.probe import score_layers
+from ukulele.tools.search import Search
+from ukulele.trial.evidence import _shown, clearly_best, learns, probed
+from ukulele.trial.learning import measure
+from ukulele.types import Target
+
+CLASSES = Target("label", "classify", ("a", "b"))
+NUMBERS = Target("score", "regress")
+
+
+def noise(rows: int, width: int, seed: int) -> Tensor:
+    return torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
+
+
+def labels(rows: int, seed: int) -> Tensor:
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(1000 + seed))
+    return (torch.arange(rows) % 2)[order]
+
+
+def named(y: Tensor) -> list[str]:
+    return ["ab"[i] for i in y.tolist()]
+
+
+def test_the_best_of_many_stages_of_noise_is_not_clearly_better() -> None:
+    clear = 0
+    for seed in range(30):
+        stages = {f"stage{i}": noise(200, 12, 100 * seed + i) for i in range(8)}
+        found = score_layers(stages, labels(200, seed), 2, search=Search(folds=3, seed=seed))
+        last = found["stage7"]
+        clear += clearly_best({name: _shown([(one, last)]) for name, one in found.items()}, "stage7") is not None
+    assert clear <= 3
+
+
+def test_a_stage_that_tells_more_is_clearly_better() -> None:
+    y = labels(300, 0)
+    told = noise(300, 12, 1) + 1.5 * (y[:, None] - 0.5)
+    stages = {"inner": told, "last": told + 2 * noise(300, 12, 2)}
+    found = score_layers(stages, y, 2, search=Search(folds=3))
+    scores = {name: _shown([(one, found["last"])]) for name, one in found.items()}
+    assert scores["last"]["gain"] == scores["last"]["gain_error"] == 0
+    assert scores["inner"]["gain"] == pytest.approx(scores["inner"]["value"] - scores["last"]["value"])
+    assert clearly_best(scores, "last") == "inner"
+
+
+@pytest.mark.parametrize(("rows", "said"), [(14, {None, True}), (600, {False})])
+def test_few_rows_cannot_tell_that_there_is_nothing_to_learn(rows: int, said: set[bool | None]) -> None:
+    found = set()
+    for seed in range(8):
+        values = named(labels(rows, seed))
+        task = tasks.make(CLASSES, values)
+        found.add(probed(noise(rows, 32, seed), task, values, 0, None).learnt)
+    assert found <= said
+    assert learns([((0.1, 0.3),)]) is learns([((-0.9, 0.3),)]) is None
+    assert learns([((0.0, 0.05),)]) is False
+    assert learns([((0.2, 0.05),)]) is True
+    assert learns([]) is None
+
+
+def test_a_curve_of_noise_does_not_flatter() -> None:
+    """The strength of the penalty is not chosen on the rows that are scored."""
+    scores = []
+    for seed in range(8):
+        values = noise(80, 1, 500 + seed)[:, 0].tolist()
+        curve = measure(noise(80, 64, seed), tasks.make(NUMBERS, values), values, seed)
+        scores.append(curve.scores)
+    assert np.mean(scores) < 0
+
+
+@pytest.mark.parametrize("sizes", [(1500, 100), (100, 1000)])
+def test_rows_of_one_kind_lie_as_far_apart_as_they_do_among_themselves(sizes: tuple[int, int]) -> None:
+    a, b = (noise(size, 64, seed).numpy() for seed, size in enumerate(sizes))
+    found = _alike(a, b, 0)
+    for here, within in found.values():
+        assert here == pytest.approx(within, rel=0.15)
+    moved = _alike(a, b + 1, 0)
+    assert moved["frechet"][0] > 2 * moved["frechet"][1]
