@@ -219,7 +219,7 @@ def test_many_classes_with_three_rows_each(classes: int, uke: Uke, bert: Path, t
     data = write_csv(tmp_path / "wide.csv", rows, ["text", "label"])
     answer = uke("choose", data, "--models", bert)
     assert answer.code == 0, answer.err
-    assert "have a single training row" in answer.flat
+    assert "are too few, of each class or in all" in answer.flat
     assert "Nothing to learn" not in answer.flat
 
 

@@ -213,7 +213,10 @@ def test_the_cut_lies_behind_the_stage_that_a_probe_does_best_on(
     from ukulele.trial import layers
 
     scores = {"embed": 0.9, "block0": 0.6, "block1": 0.5, "pool": 0.5}
-    told = {stage: {"value": v, "error": 0.01, "low": v - 0.02, "high": v + 0.02} for stage, v in scores.items()}
+    told = {
+        stage: {"value": v, "error": 0.01, "low": v - 0.02, "high": v + 0.02, "gain": v - 0.5, "gain_error": 0.01}
+        for stage, v in scores.items()
+    }
     monkeypatch.setattr(layers, "layer_scores", lambda *_args: told)
     run = tmp_path / "run"
     fit = uke("fit", tables / "reviews.csv", "--model", bert, "--budget", "10m", *FAST, "--out", run)
