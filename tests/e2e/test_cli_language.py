@@ -112,12 +112,13 @@ def test_its_bundle_is_the_source_of_another_text(uke: Uke, folders: Path, sourc
 
 
 def test_what_is_replayed_is_forgotten_less(uke: Uke, folders: Path, source: Path, tmp_path: Path) -> None:
-    losses = {}
+    losses, other = {}, tmp_path / "other.txt"
+    other.write_bytes((folders / "one.txt").read_bytes())
     for share in (None, 1.0):
         run = tmp_path / f"run-{share}"
         answer = uke(
             "fit", folders / "two.txt", "--task", "generate", "--model", source, "--strategy", "full", "--epochs", 3,
-            "--rate", 0.01, "--retain", folders / "one.txt", "--controls", "none", "--out", run,
+            "--rate", 0.01, "--retain", other, "--controls", "none", "--out", run,
             *(["--replay", share] if share else []),
         )  # fmt: skip
         assert answer.code == 0, answer.err
@@ -127,6 +128,11 @@ def test_what_is_replayed_is_forgotten_less(uke: Uke, folders: Path, source: Pat
         assert ("Replay: " in answer.err) == bool(share)
     assert rows > 150
     assert losses[1.0] < losses[None]
+    other.write_text(prose(700, 2), "utf-8")
+    refused = uke("fit", folders / "two.txt", "--resume", run)
+    assert refused.code == 2
+    assert "--retain" in refused.err
+    assert "not those that" in refused.err
     refused = uke("fit", folders / "two.txt", "--task", "generate", "--model", source, "--replay", 0.5)
     assert refused.code == 2
     assert "--retain" in refused.err

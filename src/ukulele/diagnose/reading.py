@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from ukulele.types import Finding
 
+RARE, OFTEN = 0.001, 0.01  # shares of tokens from which unknown words are told, and warned of
+
 
 def lengths(
     limit: int | None, tokens: Sequence[int], what: str = "training texts", *, chunks: bool = True
@@ -28,6 +30,23 @@ def lengths(
             "If the ends matter: "
             + "--long chunk reads all, in pieces; " * chunks
             + "--max-length takes more where the model can.",
+        )
+    ]
+
+
+def unknown_words(unknown: int, tokens: int) -> list[Finding]:
+    """Words of some training rows that the model's tokenizer has no pieces for."""
+    share = unknown / max(1, tokens)
+    if share < RARE:
+        return []
+    return [
+        Finding(
+            "warning" if share >= OFTEN else "info",
+            "unknown-words",
+            f"{share:.1%} of the tokens stand for words or letters that the model's tokenizer does not know: they are "
+            "all the same to it, it cannot write them, and they do not count as bytes that it spells.",
+            {"unknown": unknown, "tokens": tokens},
+            "Name a model made for this script, or one that knows every byte; --new-tokens teaches single words.",
         )
     ]
 

@@ -211,6 +211,13 @@ def _from_bundle(path: Path, request: Request, modality: str) -> Model:
     return replace(model, name=path.resolve().parent.name if path.name == "bundle" else path.name, card=card)
 
 
+def unknown_tokens(model: Model, inputs: Sequence[tuple[Any, ...]]) -> tuple[int, int]:
+    """How many tokens of some rows stand for words that the model has no pieces for, and how many tokens there are."""
+    from ukulele.models.wordless import count
+
+    return count(model, inputs)
+
+
 def truncate(model: Model, stop: str, sample: Sequence[tuple[Any, ...]]) -> Model:
     """The model up to and including stage `stop`, its summary there as `pooled`.
 

@@ -97,7 +97,7 @@ def extend(net: Any, pieces: Mapping[str, tuple[int, list[int]]]) -> None:
     for module in _holders(net):
         for name, value in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
             across = value.dim() == 2 and value.shape == (1, rows)  # what Marian and BART add to the scores
-            if not across and len(value) != rows:
+            if not across and (value.dim() == 0 or len(value) != rows):
                 continue
             if id(value) not in longer:
                 found = _begun((value.detach()[0] if across else value.detach()), most, pieces)

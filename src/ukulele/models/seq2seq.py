@@ -126,8 +126,11 @@ def reading(request: Request, config: Any, words: Words, family: str) -> dict[st
         )
     for code in (given[1:] if coded else given) if wanted else ():
         if words.language(code) is None:
+            several = words.of_language(code)
             raise ModelError(
-                f"{request.name} has no language {code!r}.",
+                f"{request.name} has {len(several)} languages {code!r}: {', '.join(several)}."
+                if several
+                else f"{request.name} has no language {code!r}.",
                 hint=f"Name one of its {len(words.languages)} with --languages: {', '.join(words.languages)}.",
             )
     most = getattr(config, "max_position_embeddings", None)

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,11 @@ class Words:
         return self._mark("bos", "eos")
 
     @property
+    def unknown(self) -> int | None:
+        """The token for what has no pieces; None where every byte has some."""
+        return unknown_id(self.content)
+
+    @property
     def size(self) -> int:
         """Tokens in all."""
         return int(self.tokenizer.get_vocab_size(with_added_tokens=True))
@@ -103,11 +108,15 @@ class Words:
         return [len(one) for one in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def taught(self, texts: Sequence[str], most: int) -> list[tuple[list[int], int]]:
-        """The first `most` tokens of each text, and how many bytes of it (UTF-8) they stand for."""
-        found = []
+        """The first `most` tokens of each text, and how many bytes of it (UTF-8) they spell: none those that stand for
+        what is unknown.
+        """
+        found, nothing = [], self.unknown
         for text, one in zip(texts, self.encodings(texts), strict=True):
             kept = text if len(one.ids) <= most else text[: one.offsets[most - 1][1]] if most else ""
-            found.append((list(one.ids)[:most], len(kept.encode())))
+            ids = list(one.ids)[:most]
+            missed = [text[slice(*one.offsets[at])] for at, token in enumerate(ids) if token == nothing]
+            found.append((ids, len(kept.encode()) - len("".join(missed).encode())))
         return found
 
     def text(self, ids: Sequence[int]) -> str:
@@ -128,10 +137,13 @@ class Words:
         ways = (code, f"__{code}__", f">>{code}<<", f">>{LANGUAGES.get(code.lower(), code)}<<")
         if exact := [added[way] for way in ways if way in added]:
             return exact[0]
-        found = self.languages
+        near = self.of_language(code)
+        return self.languages[near[0]] if len(near) == 1 else None
+
+    def of_language(self, code: str) -> list[str]:
+        """The codes of a language by ISO 639-1, where a model has several: "zho_Hans" and "zho_Hant" of "zh"."""
         starts = (f"{code.lower()}_", f"{LANGUAGES.get(code.lower(), code.lower())}_")
-        near = [token for token in found if token.lower().startswith(starts)]
-        return found[near[0]] if len(near) == 1 or (near and code.lower() in LANGUAGES) else None
+        return [token for token in self.languages if token.lower().startswith(starts)]
 
     @property
     def languages(self) -> dict[str, int]:
@@ -150,6 +162,16 @@ class Words:
                 hint='Name it in the model\'s config.json: "eos_token_id".',
             )
         return found
+
+
+@lru_cache(8)
+def unknown_id(tokenizer: bytes | None) -> int | None:
+    """The token of a tokenizer.json for what it does not know; None where it knows every byte."""
+    model: dict[str, Any] = json.loads(tokenizer)["model"] if tokenizer else {}
+    if isinstance(number := model.get("unk_id"), int):
+        return number
+    vocabulary, token = model.get("vocab"), model.get("unk_token")
+    return vocabulary.get(token) if isinstance(vocabulary, dict) and token else None
 
 
 def from_assets(assets: Mapping[str, bytes]) -> Words:

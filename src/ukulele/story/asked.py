@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ukulele import data, models, tasks
+import numpy as np
+
+from ukulele import data, diagnose, models, tasks
 from ukulele.config import FitOptions
 from ukulele.errors import PlanError
 from ukulele.events import Said
 from ukulele.loop.truth import Truth
-from ukulele.story.candidates import model_name, survey_model
+from ukulele.models import CLASSICAL
+from ukulele.story.candidates import is_made, model_name, survey_model
 from ukulele.trial import retention
 from ukulele.trial.context import Context
-from ukulele.types import WRITTEN, Dataset, Task
+from ukulele.types import WRITTEN, Dataset, Task, with_answer
 
+SPELLED = 500  # rows that tell whether a model knows the words
 TAPPED_ROWS = 20_000  # up to here every stage's summary of every row is stored
 
 
@@ -39,6 +43,21 @@ def windowed(context: Context) -> Context:
     for note in cut.notes[len(context.data.notes) :]:
         context.hear(Said(note))
     return replace(context, data=cut)
+
+
+def spelled(context: Context) -> Context:
+    """Texts with a finding, told before anything is trained, where the model has no pieces for some of their words."""
+    name = model_name(context)
+    if context.data.modality not in {"text", "pair"} or name in CLASSICAL or is_made(context):
+        return context
+    model, rows = survey_model(name, context), context.data.splits["train"]
+    places = np.unique(np.linspace(0, len(rows) - 1, min(SPELLED, len(rows))).astype(np.int64)).tolist()
+    task = next(iter(context.tasks))
+    inputs = [with_answer(row, task) if model.teaches else row.inputs for row in rows.take(places)]
+    found = diagnose.unknown_words(*models.unknown_tokens(model, inputs))
+    for finding in found:
+        context.hear(Said(finding.message, "info" if finding.severity == "info" else "warning"))
+    return replace(context, data=replace(context.data, findings=(*context.data.findings, *found)))
 
 
 def refuse_for_one(options: FitOptions, dataset: Dataset) -> None:

@@ -19,7 +19,7 @@ from ukulele.events import Event, Hear, Judged, Said, Stepped
 from ukulele.loop.engine import Engine, Tracker, choose_device, choose_precision, refuse_absent
 from ukulele.models import quantised
 from ukulele.runs import RunFolder, read_manifest
-from ukulele.story.asked import make_tasks, refuse_for_one, refuse_for_texts, taps_of, windowed
+from ukulele.story.asked import make_tasks, refuse_for_one, refuse_for_texts, spelled, taps_of, windowed
 from ukulele.story.candidates import is_made, model_name, planned, rivals, survey, wishes_of
 from ukulele.story.choice import with_model
 from ukulele.story.ladder import Climb
@@ -110,7 +110,7 @@ def _fit(source: Any, options: FitOptions, run: RunFolder, engine: Engine, hear:
     asked, taps = make_tasks(dataset, options), taps_of(dataset, options)
     with tracking(run, options, engine) as track:
         context = Context(options, dataset, asked, cache, engine, dtype, run, tell, taps, track)
-        return _proven(windowed(with_model(context)))
+        return _proven(spelled(windowed(with_model(context))))
 
 
 def _proven(context: Context) -> Path:

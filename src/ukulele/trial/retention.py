@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ukulele import data, diagnose, evaluate
+from ukulele import data, diagnose, evaluate, features
 from ukulele.data.options import ReadOptions
-from ukulele.errors import PlanError
+from ukulele.errors import PlanError, RunError
 from ukulele.trial.context import Context
 from ukulele.trial.outcome import Outcome
 from ukulele.trial.predict import Predictor
@@ -68,6 +68,12 @@ def kept(context: Context) -> Dataset | None:
         columns = () if context.data.columns == (data.MESSAGES,) else context.data.columns
         asked = ReadOptions(task=kind, inputs=columns, target=(target.column or target.name,) if columns else ())
     found = data.read(context.options.retain, asked, context.options.cache_folder)
+    key = features.data_key(found)
+    if context.run.decide("retain", lambda: key) != key:
+        raise RunError(
+            f"--retain {context.options.retain}: the data are not those that {context.run.path} was begun with.",
+            hint="Begin a new run, or bring the old data back.",
+        )
     if found.targets[0].free != target.free:
         raise PlanError(
             f"--retain {context.options.retain}: rows of the same kind as the data's were expected.",

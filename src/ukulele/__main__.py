@@ -1,0 +1,5 @@
+"""`python -m ukulele`: the same as `uke`."""
+
+from ukulele.cli import main
+
+main()
