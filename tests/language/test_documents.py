@@ -111,6 +111,20 @@ def test_what_is_plain_text(tmp_path: Path) -> None:
     assert not documents.is_plain_text(tmp_path / "a.txt", ReadOptions(task="generate", target=("label",)))
 
 
+def test_hidden_is_what_lies_below_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = tmp_path / ".cache" / "corp"
+    (corpus / ".trash").mkdir(parents=True)
+    (corpus / "a.txt").write_text(prose(300), "utf-8")
+    (corpus / ".b.txt").write_text("no", "utf-8")
+    (corpus / ".trash" / "c.txt").write_text("no", "utf-8")
+    (tmp_path / ".cache" / "here").mkdir()
+    monkeypatch.chdir(tmp_path / ".cache" / "here")
+    for folder in (corpus, Path("../corp")):
+        assert documents.is_plain_text(folder, GENERATE)
+        (rows,) = documents.read_text(folder).splits.values()
+        assert "".join(row.targets["text"] for row in rows) == prose(300)
+
+
 def test_a_word_longer_than_a_window_is_cut() -> None:
     found = words.learn(documents.TextRows(documents.Files(()), np.zeros((0, 5), np.int64)), 260)
     text = "a" * 100 + " b"

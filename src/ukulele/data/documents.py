@@ -209,8 +209,8 @@ class TextRows:
 
 
 def _texts(folder: Path) -> list[Path]:
-    found = [path for path in folder.rglob("*.txt") if not any(part.startswith(".") for part in path.parts)]
-    return sorted(path for path in found if path.is_file())
+    found = [path for path in folder.rglob("*.txt") if path.is_file()]
+    return sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))
 
 
 def _size(spans: Spans) -> int:
