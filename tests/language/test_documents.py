@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from language_kit import prose
-from ukulele.data import documents
+from ukulele.data import documents, stretches
+from ukulele.data import windows as in_windows
 from ukulele.data.options import ReadOptions
 from ukulele.errors import DataError
 from ukulele.models import words
@@ -26,7 +27,7 @@ def texts(dataset: Dataset, split: str) -> list[str]:
 
 def cut(dataset: Dataset) -> tuple[Dataset, Reader]:
     found = words.learn(dataset.splits["train"], 300)
-    return documents.windows(dataset, partial(windows, found, LIMIT - 2), LIMIT), Reader(found, 1, 2, LIMIT)
+    return in_windows(dataset, partial(windows, found, LIMIT - 2), LIMIT), Reader(found, 1, 2, LIMIT)
 
 
 def test_one_file_is_split_in_order_and_nothing_is_lost(tmp_path: Path) -> None:
@@ -88,6 +89,24 @@ def test_damage_is_a_finding(tmp_path: Path) -> None:
     assert finding.code == "damaged-text"
 
 
+def test_stray_bytes_move_no_window(tmp_path: Path) -> None:
+    lines = [line + "\n" for line in (prose(900) + "naïve café\n" * 40).split("\n")]
+    content = b"".join(b"\x93" * (at % 7) + line.encode() for at, line in enumerate(lines)) + b"caf\xc3"
+    (tmp_path / "a.txt").write_bytes(content)
+    whole = documents.read_documents(tmp_path / "a.txt")
+    dataset, _ = cut(whole)
+    at = 0
+    for split, rows in dataset.splits.items():
+        assert isinstance(rows, stretches.TextRows)
+        chunks = whole.splits[split]
+        assert isinstance(chunks, stretches.TextRows)
+        assert rows.spans[0, 1] == chunks.spans[0, 1] == at
+        assert (rows.spans[1:, 1] == rows.spans[:-1, 2]).all(), "nothing is skipped"
+        at = rows.spans[-1, 2]
+        assert at == chunks.spans[-1, 2], "no split runs into the next one"
+    assert "".join("".join(texts(dataset, split)) for split in dataset.splits) == content.decode("utf-8", "replace")
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [(b"", "is empty"), (b" \n \n", "is empty"), (b"ab\x00cd" * 4000, "no text"), (b"Short.", "too little text")],
@@ -126,7 +145,7 @@ def test_hidden_is_what_lies_below_the_folder(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_word_longer_than_a_window_is_cut() -> None:
-    found = words.learn(documents.TextRows(documents.Files(()), np.zeros((0, 5), np.int64)), 260)
+    found = words.learn(stretches.TextRows(stretches.Files(()), np.zeros((0, 5), np.int64)), 260)
     text = "a" * 100 + " b"
     spans = windows(found, 30, text)
     assert "".join(text[begin:end] for begin, end in spans) == text

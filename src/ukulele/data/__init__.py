@@ -2,8 +2,6 @@
 
 from ukulele.data.boxes import write as convert
 from ukulele.data.conversations import MESSAGES, in_words
-from ukulele.data.documents import COLUMN as TEXT
-from ukulele.data.documents import replayed, windows
 from ukulele.data.entries import is_several, named
 from ukulele.data.labelled import read_labelled
 from ukulele.data.listing import input_of, places, write_findings
@@ -11,6 +9,8 @@ from ukulele.data.options import ReadOptions
 from ukulele.data.quarantine import listed_in, listing, write_quarantine
 from ukulele.data.read import read, read_inputs
 from ukulele.data.several import mixed
+from ukulele.data.stretches import COLUMN as TEXT
+from ukulele.data.windows import replayed, windows
 
 __all__ = [
     "MESSAGES",
