@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from functools import partial
 from pathlib import Path
 
@@ -71,6 +72,19 @@ def test_documents_do_not_run_into_each_other(tmp_path: Path) -> None:
             held = ""
     assert set(found) <= whole
     assert len(found) > 30
+
+
+def test_more_documents_than_files_may_be_open(tmp_path: Path) -> None:
+    for number in range(300):
+        (tmp_path / f"{number:03}.txt").write_text(prose(3, number), "utf-8")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
+    try:
+        dataset, _ = cut(documents.read_documents(tmp_path))
+        found = [text for split in dataset.splits for text in texts(dataset, split)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert "".join(found) == "".join(prose(3, number) for number in range(300))
 
 
 def test_other_encodings(tmp_path: Path) -> None:

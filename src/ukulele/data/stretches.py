@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,10 @@ from ukulele.data.delimited import encoding
 from ukulele.errors import DataError
 from ukulele.types import GoesOn, Row, Where
 
-Spans = NDArray[
-    np.int64
-]  # a row each: document, first byte, byte behind the last, 1 where the document ends, first line
+Spans = NDArray[np.int64]  # rows of document, first byte, byte behind the last, 1 where the document ends, line
 COLUMN = "text"
 LOOK = 1 << 20  # bytes that are looked through at a time
+OPEN = 64  # files at a time
 UTF8, MARKED, DAMAGED = "utf-8", "utf-8-sig", "damaged "  # encodings
 
 
@@ -31,14 +30,12 @@ class Files:
     names: tuple[str, ...]
 
     @cached_property
-    def _held(self) -> dict[int, Any]:
-        return {}
+    def _held(self) -> Callable[[int], Any]:
+        return lru_cache(OPEN)(self._read)
 
     def content(self, number: int) -> Any:
         """A file's bytes: mapped where they are UTF-8 already; of what is not, the signs for it count."""
-        if number not in self._held:
-            self._held[number] = self._read(number)
-        return self._held[number]
+        return self._held(number)
 
     def text(self, number: int, begin: int, end: int) -> str:
         """Some bytes of a file as text."""
