@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from language_kit import prose
+from ukulele import check
 from ukulele.data import documents, stretches
 from ukulele.data import windows as in_windows
 from ukulele.data.options import ReadOptions
-from ukulele.errors import DataError
+from ukulele.errors import DataError, PlanError
 from ukulele.models import words
 from ukulele.models.passages import Reader, windows
 from ukulele.types import Dataset, GoesOn, with_answer
@@ -129,6 +130,18 @@ def test_what_is_no_text_to_learn_from_is_refused(tmp_path: Path, content: bytes
     (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(DataError, match=said):
         documents.read_documents(tmp_path / "a.txt")
+
+
+def test_options_that_plain_text_does_not_read_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(prose(600), "utf-8")
+    asked = {"text": ("body",), "split": "part", "time": "day", "group": "author", "max_bad": 0.5}
+    with pytest.raises(PlanError) as refused:
+        check(tmp_path / "a.txt", task="generate", **asked)
+    for said in ("--text body", "--prompt", "--split part", "--time day", "--group author", "--max-bad 0.5"):
+        assert said in refused.value.message
+    with pytest.raises(PlanError, match="--group author"):
+        check(str(tmp_path), task="generate", group="author")
+    assert check(tmp_path / "a.txt", task="generate").splits
 
 
 def test_what_is_plain_text(tmp_path: Path) -> None:

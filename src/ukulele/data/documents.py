@@ -13,12 +13,13 @@ from ukulele.data.options import ReadOptions
 from ukulele.data.split_names import split_name
 from ukulele.data.store import FORMATS
 from ukulele.data.stretches import COLUMN, LOOK, Files, Spans, TextRows, whole_letters
-from ukulele.errors import DataError
+from ukulele.errors import DataError, PlanError
 from ukulele.types import SPLITS, Dataset, Finding, Rows, Split, Target
 
 CHUNK = 1024  # bytes of a row before windows are cut, about: to split by, and to learn a vocabulary from
 TRAIN, BOTH = 0.9, 0.95  # of all bytes, in order: training ends, validation ends
 TABLES = FORMATS.keys() - {".txt"}
+DEFAULTS = ReadOptions()
 
 
 def is_plain_text(source: Any, options: ReadOptions) -> bool:
@@ -31,7 +32,7 @@ def is_plain_text(source: Any, options: ReadOptions) -> bool:
     return path.is_dir() and bool(_texts(path)) and not any(p.suffix.lower() in TABLES for p in path.iterdir())
 
 
-def read_documents(source: Any) -> Dataset:
+def read_documents(source: Any, options: ReadOptions = DEFAULTS) -> Dataset:
     """Files of plain text, each a document, as a data set.
 
     A file's name may say its split (train.txt); where none does, the first 90 % of all bytes train and the rest is
@@ -41,7 +42,10 @@ def read_documents(source: Any) -> Dataset:
     ------
     DataError
         If a file is empty or no text, or a split would be without text.
+    PlanError
+        If an option is given that only tables have a use for.
     """
+    refuse_options(options)
     path, found = _found(source)
     notes = [found.note]
     if any(found.splits):
@@ -71,6 +75,29 @@ def read_text(source: Any) -> Dataset:
     chunks = [some for some, split in zip(found.chunks, found.splits, strict=True) if split == held]
     notes = [found.note] + ([f"Of {path.name} the {held} split is read."] if held else [])
     return _dataset(path, found, {"test": np.concatenate(chunks)}, notes)
+
+
+def refuse_options(options: ReadOptions) -> None:
+    """Refuse what plain text does not read.
+
+    Raises
+    ------
+    PlanError
+        That names every such option.
+    """
+    columns = "plain text has no columns"
+    wrong = {
+        f"--text {' '.join(options.inputs)} (or --prompt): {columns}": bool(options.inputs),
+        f"--split {options.split}: {columns}; files named train.txt, valid.txt and test.txt are splits": options.split,
+        f"--time {options.time}: {columns}; it is split in its order": options.time,
+        f"--group {options.group}: {columns}; it is split in its order": options.group,
+        f"--max-bad {options.max_bad}: plain text has no rows": options.max_bad != DEFAULTS.max_bad,
+    }
+    if any(wrong.values()):
+        raise PlanError(
+            "these options would change nothing:\n- " + "\n- ".join(said for said, there in wrong.items() if there),
+            hint="Leave them out, or give a table (.csv, .tsv, .jsonl, .parquet).",
+        )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ukulele.data.assign import given_splits
 from ukulele.data.conversations import MESSAGES, conversations
-from ukulele.data.documents import read_text
+from ukulele.data.documents import read_text, refuse_options
 from ukulele.data.entries import is_several, listed, named_errors, sources
 from ukulele.data.frame import require
 from ukulele.data.join import JoinedRows
@@ -70,6 +70,7 @@ def read_labelled(
         If the source cannot be read, lacks a column, or has too many bad rows.
     """
     if len(targets) == 1 and targets[0].free:
+        refuse_options(ReadOptions(max_bad=max_bad))
         return read_text(source)
     if not is_several(source):
         loaded = load(source, cache)

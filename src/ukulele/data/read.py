@@ -34,11 +34,13 @@ def read(source: Any, options: ReadOptions, cache: Path) -> Dataset:
     ------
     DataError
         If the source cannot be read, asks nothing that can be learned, or has too many bad rows.
+    PlanError
+        If plain text is to be read by options that only tables have a use for.
     """
     if is_several(source):
         return read_several(source, options, cache)
     if is_plain_text(source, options):
-        return read_documents(source)
+        return read_documents(source, options)
     return conversations(read_loaded(load(source, cache), options, cache).dataset)
 
 
