@@ -14,7 +14,7 @@ from ukulele import check
 from ukulele.data import documents, stretches
 from ukulele.data import windows as in_windows
 from ukulele.data.options import ReadOptions
-from ukulele.errors import DataError, PlanError
+from ukulele.errors import BadRowsError, DataError, PlanError
 from ukulele.models import words
 from ukulele.models.passages import Reader, windows
 from ukulele.types import Dataset, GoesOn, with_answer
@@ -130,6 +130,21 @@ def test_what_is_no_text_to_learn_from_is_refused(tmp_path: Path, content: bytes
     (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(DataError, match=said):
         documents.read_documents(tmp_path / "a.txt")
+
+
+def test_files_without_text_are_set_aside(tmp_path: Path) -> None:
+    for name, content in {"a": prose(600), "b": "", "c": " \n", "d": "ab\0cd"}.items():
+        (tmp_path / f"{name}.txt").write_text(content, "utf-8")
+    for dataset in (documents.read_documents(tmp_path), documents.read_text(tmp_path)):
+        found = "".join("".join(texts(dataset, split)) for split in dataset.splits)
+        assert found == prose(600)
+        assert [Path(bad.where.file).name for bad in dataset.quarantine] == ["b.txt", "c.txt", "d.txt"]
+        assert [finding.code for finding in dataset.findings] == ["bad-rows"]
+        assert "3 of 4 files" in dataset.findings[0].message
+    (tmp_path / "a.txt").unlink()
+    with pytest.raises(BadRowsError, match=r"b\.txt: the file is empty.*other 2 files") as refused:
+        documents.read_documents(tmp_path)
+    assert len(refused.value.bad) == 3
 
 
 def test_options_that_plain_text_does_not_read_are_refused(tmp_path: Path) -> None:

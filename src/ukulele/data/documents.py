@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ukulele.data import quarantine
 from ukulele.data.options import ReadOptions
 from ukulele.data.split_names import split_name
 from ukulele.data.store import FORMATS
 from ukulele.data.stretches import COLUMN, LOOK, Files, Spans, TextRows, whole_letters
-from ukulele.errors import DataError, PlanError
-from ukulele.types import SPLITS, Dataset, Finding, Rows, Split, Target
+from ukulele.errors import BadRowsError, DataError, PlanError
+from ukulele.types import SPLITS, BadRow, Dataset, Finding, Rows, Split, Target, Where
 
 CHUNK = 1024  # bytes of a row before windows are cut, about: to split by, and to learn a vocabulary from
 TRAIN, BOTH = 0.9, 0.95  # of all bytes, in order: training ends, validation ends
@@ -36,12 +37,12 @@ def read_documents(source: Any, options: ReadOptions = DEFAULTS) -> Dataset:
     """Files of plain text, each a document, as a data set.
 
     A file's name may say its split (train.txt); where none does, the first 90 % of all bytes train and the rest is
-    validation and test, half each: later text is asked for what earlier text taught.
+    validation and test, half each: later text is asked for what earlier text taught. Files without text are set aside.
 
     Raises
     ------
     DataError
-        If a file is empty or no text, or a split would be without text.
+        If no file holds text, or a split would be without text.
     PlanError
         If an option is given that only tables have a use for.
     """
@@ -68,7 +69,7 @@ def read_text(source: Any) -> Dataset:
     Raises
     ------
     DataError
-        If there is none, or a file is empty or no text.
+        If none of them holds text.
     """
     path, found = _found(source)
     held = next((split for split in reversed(SPLITS) if split in found.splits), None)
@@ -108,6 +109,7 @@ class _Found:
     chunks: Sequence[Spans]
     splits: Sequence[Split | None]
     findings: tuple[Finding, ...]
+    bad: tuple[BadRow, ...]
 
     @property
     def note(self) -> str:
@@ -123,17 +125,29 @@ def _found(source: Any) -> tuple[Path, _Found]:
     paths = [path] if path.is_file() else _texts(path)
     if not paths:
         raise DataError(f"{path}: no file of text in this folder.", hint="Expected files that end in .txt.")
-    files = Files(tuple(map(str, paths)))
-    numbers = range(len(paths))
-    findings = tuple(finding for number in numbers for finding in _damage(files, number))
-    splits = [split_name(one.stem) if len(paths) > 1 else None for one in paths]
-    return path, _Found(files, [_chunks(files, number) for number in numbers], splits, findings)
+    every = Files(tuple(map(str, paths)))
+    kept, bad, findings = list[Path](), list[BadRow](), list[Finding]()
+    for number, one in enumerate(paths):
+        damaged, fault = _looked_through(every, number)
+        if fault:
+            bad.append(BadRow(Where(str(one)), fault))
+            continue
+        kept.append(one)
+        findings += [_damage(str(one), damaged)] if damaged else []
+    if not kept:
+        more = f" So are the other {len(bad) - 1:,} files." if len(bad) > 1 else ""
+        raise BadRowsError(f"{bad[0].where}: {bad[0].reason}.{more}", hint="Expected text in UTF-8.", bad=bad)
+    files = Files(tuple(map(str, kept)))
+    splits = [split_name(one.stem) if len(paths) > 1 else None for one in kept]
+    chunks = [_chunks(files, number) for number in range(len(kept))]
+    findings += quarantine.bad_rows_finding(bad, len(paths), "files")
+    return path, _Found(files, chunks, splits, tuple(findings), tuple(bad))
 
 
 def _dataset(path: Path, found: _Found, splits: Mapping[Split, Spans], notes: Sequence[str]) -> Dataset:
     rows: dict[Split, Rows] = {split: TextRows(found.files, spans) for split, spans in splits.items()}
     target = Target(COLUMN, "generate", free=True)
-    return Dataset(path.resolve().stem, "text", (COLUMN,), (target,), rows, tuple(notes), found.findings)
+    return Dataset(path.resolve().stem, "text", (COLUMN,), (target,), rows, tuple(notes), found.findings, found.bad)
 
 
 def _texts(folder: Path) -> list[Path]:
@@ -145,26 +159,27 @@ def _size(spans: Spans) -> int:
     return int((spans[:, 2] - spans[:, 1]).sum())
 
 
-def _damage(files: Files, number: int) -> Iterator[Finding]:
-    """What is wrong with a file, one finding; nothing in it at all is an error."""
-    content, name = files.content(number), files.names[number]
+def _looked_through(files: Files, number: int) -> tuple[int, str]:
+    """In how many places a file is damaged, and why it is no text; "" where it is one."""
+    content = files.content(number)
     damaged, blank, at = 0, True, 0
     while at < len(content):
         stop = whole_letters(content, min(len(content), at + LOOK))
         text = files.text(number, at, stop)
         if "\0" in text:
-            raise DataError(f"{name}: this is no text: it holds zero bytes.", hint="Expected a file of text in UTF-8.")
+            return 0, "this is no text: it holds zero bytes"
         damaged, blank, at = damaged + text.count("\ufffd"), blank and not text.strip(), stop
-    if blank:
-        raise DataError(f"{name}: the file is empty.", hint="Expected text.")
-    if damaged:
-        yield Finding(
-            "warning",
-            "damaged-text",
-            f"{name} is not UTF-8 in {damaged:,} places; they are read as the sign for what is unknown.",
-            {"file": name, "places": damaged},
-            "Write the file anew in UTF-8.",
-        )
+    return damaged, "the file is empty" if blank else ""
+
+
+def _damage(name: str, places: int) -> Finding:
+    return Finding(
+        "warning",
+        "damaged-text",
+        f"{name} is not UTF-8 in {places:,} places; they are read as the sign for what is unknown.",
+        {"file": name, "places": places},
+        "Write the file anew in UTF-8.",
+    )
 
 
 def _chunks(files: Files, number: int) -> Spans:

@@ -214,15 +214,15 @@ def refuse_unreadable(bad: Sequence[BadRow], rows: int, left: int, max_bad: floa
     refuse_too_many(bad, rows, max_bad)
 
 
-def bad_rows_finding(bad: Sequence[BadRow], rows: int) -> Iterator[Finding]:
-    """Bad rows in all, by reason."""
+def bad_rows_finding(bad: Sequence[BadRow], rows: int, what: str = "rows") -> Iterator[Finding]:
+    """Bad rows (or `what`) in all, by reason."""
     if bad:
         reasons = Counter(b.reason.split(":")[0] for b in bad)
         said = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
         yield Finding(
             "warning",
             "bad-rows",
-            f"{len(bad)} of {rows} rows were set aside: {said}.",
+            f"{len(bad)} of {rows} {what} were set aside: {said}.",
             {"count": len(bad), "rows": rows, "reasons": dict(reasons.most_common(20))}
             | {"examples": [f"{b.where}: {b.reason}" for b in bad[:5]]},
             "They are listed in quarantine.csv with file, line and reason.",
