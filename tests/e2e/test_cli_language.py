@@ -311,3 +311,29 @@ def test_killed_and_resumed_it_ends_bit_identical(folders: Path, tmp_path: Path,
         assert ours["test"] == theirs["test"]
         assert ours["writing"]["samples"] == theirs["writing"]["samples"]
         assert [c["history"] for c in ours["candidates"]] == [c["history"] for c in theirs["candidates"]]
+
+
+def test_a_table_of_documents(uke: Uke, folders: Path, tmp_path: Path) -> None:
+    lines = [{"body": prose(20, at), "id": f"d{at}"} for at in range(60)]
+    docs = tmp_path / "docs.jsonl"
+    docs.write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    (tmp_path / "docs.txt").write_text("".join(line["body"] for line in lines), "utf-8")
+    run = tmp_path / "run"
+    answer = uke(
+        "fit", docs, "--task", "generate", "--text", "body", "--model", folders / "gpt2", "--strategy", "scratch",
+        "--epochs", 2, "--rate", 0.005, "--slice", "id", "--out", run,
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert "60 documents" in answer.err
+    assert "Windows of at most" in answer.err
+    record = record_of(run)
+    assert record["writing"]["free"]
+    assert 0 < record["test"]["bits_per_byte"]["value"] < 6
+    values = {}
+    for source in (docs, tmp_path / "docs.txt"):
+        scored = uke("evaluate", run, source, "--json")
+        assert scored.code == 0, scored.err
+        values[source.suffix] = json.loads(scored.out)["test"]["bits_per_byte"]["value"]
+    assert values[".jsonl"] == pytest.approx(values[".txt"], abs=0.5), "the braces of JSON are no text"
+    sliced = uke("evaluate", run, docs, "--slice", "id", "--json")
+    assert {one["value"] for one in json.loads(sliced.out)["slices"]} <= {line["id"] for line in lines}

@@ -142,7 +142,7 @@ def test_files_without_text_are_set_aside(tmp_path: Path) -> None:
         assert [finding.code for finding in dataset.findings] == ["bad-rows"]
         assert "3 of 4 files" in dataset.findings[0].message
     (tmp_path / "a.txt").unlink()
-    with pytest.raises(BadRowsError, match=r"b\.txt: the file is empty.*other 2 files") as refused:
+    with pytest.raises(BadRowsError, match=r"b\.txt: the file is empty.*other 2 files holds text") as refused:
         documents.read_documents(tmp_path)
     assert len(refused.value.bad) == 3
 

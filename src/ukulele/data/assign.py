@@ -115,7 +115,8 @@ def _made(
         notes.append(f"Split by time: the oldest rows of column {options.time!r} train, the newest test.")
     else:
         groups = alike(frame, shape, pool, decoded)
-        said = f"Split at random (seed {options.seed}), stratified, nearly identical rows on one side"
+        stratified = ", stratified" if shape.targets else ""
+        said = f"Split at random (seed {options.seed}){stratified}, nearly identical rows on one side"
         strata = _strata(shape, answers, pool, sum(share > 0 for share in shares))
         if options.group is not None:
             groups = merged(groups, named_groups(frame, options.group, pool))

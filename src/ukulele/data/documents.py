@@ -13,7 +13,7 @@ from ukulele.data import quarantine
 from ukulele.data.options import ReadOptions
 from ukulele.data.split_names import split_name
 from ukulele.data.store import FORMATS
-from ukulele.data.stretches import COLUMN, LOOK, Files, Spans, TextRows, whole_letters
+from ukulele.data.stretches import COLUMN, LOOK, Files, Spans, TextRows, text_of, whole_letters
 from ukulele.errors import BadRowsError, DataError, PlanError
 from ukulele.types import SPLITS, BadRow, Dataset, Finding, Rows, Split, Target, Where
 
@@ -25,7 +25,12 @@ DEFAULTS = ReadOptions()
 
 def is_plain_text(source: Any, options: ReadOptions) -> bool:
     """Whether a source is text to be continued rather than a table: a file or a folder, and no column is named."""
-    if options.task != "generate" or options.target or not isinstance(source, str | Path):
+    return options.task == "generate" and not options.target and is_text(source)
+
+
+def is_text(source: Any) -> bool:
+    """Whether a source is a file of text, or a folder of such without a table."""
+    if not isinstance(source, str | Path):
         return False
     path = Path(source).expanduser()
     if path.is_file():
@@ -135,8 +140,10 @@ def _found(source: Any) -> tuple[Path, _Found]:
         kept.append(one)
         findings += [_damage(str(one), damaged)] if damaged else []
     if not kept:
-        more = f" So are the other {len(bad) - 1:,} files." if len(bad) > 1 else ""
-        raise BadRowsError(f"{bad[0].where}: {bad[0].reason}.{more}", hint="Expected text in UTF-8.", bad=bad)
+        said, hint = f"{bad[0].where}: {bad[0].reason}.", "Expected text in UTF-8."
+        if len(bad) == 1:
+            raise DataError(said, hint=hint)
+        raise BadRowsError(f"{said} None of the other {len(bad) - 1:,} files holds text, either.", hint=hint, bad=bad)
     files = Files(tuple(map(str, kept)))
     splits = [split_name(one.stem) if len(paths) > 1 else None for one in kept]
     chunks = [_chunks(files, number) for number in range(len(kept))]
@@ -165,7 +172,7 @@ def _looked_through(files: Files, number: int) -> tuple[int, str]:
     damaged, blank, at = 0, True, 0
     while at < len(content):
         stop = whole_letters(content, min(len(content), at + LOOK))
-        text = files.text(number, at, stop)
+        text = text_of(files, number, at, stop)
         if "\0" in text:
             return 0, "this is no text: it holds zero bytes"
         damaged, blank, at = damaged + text.count("\ufffd"), blank and not text.strip(), stop

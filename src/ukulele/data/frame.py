@@ -22,7 +22,7 @@ from ukulele.types import Where
 FILE, LINE = "\x00file", "\x00line"
 PROVENANCE = (pa.field(FILE, pa.int32()), pa.field(LINE, pa.int64()))
 BATCH = 8192
-BYTES = 1 << 25  # of pictures that are held in memory at a time
+BYTES = 1 << 25  # of pictures and texts that are held in memory at a time
 
 Indices = NDArray[np.int64]
 
@@ -83,23 +83,31 @@ class Frame:
                 first = int(rows[0])
                 yield first, [batch.column(name).slice(first - start, len(rows)).to_pylist() for name in names]
 
-    def stretches(self, names: Sequence[str], rows: Indices, most: int = BATCH) -> Iterator[Indices]:
-        """Rows in their order, some at a time: at most `most`, whose cells of bytes in those columns are about `BYTES`
-        together.
+    def stretches(
+        self, names: Sequence[str], rows: Indices, most: int = BATCH, room: int | None = None
+    ) -> Iterator[Indices]:
+        """Rows in their order, some at a time: at most `most`, whose cells of texts or bytes in those columns are about
+        `room` bytes (`BYTES`) together.
         """
-        sizes = sum((self._sizes[name][rows] for name in names if name in self._sizes), np.zeros(len(rows), np.int64))
-        ends, at = np.cumsum(sizes), 0
+        sized = [self.sizes(name)[rows] for name in names if self.fields.get(name) in (pa.string(), pa.binary())]
+        sizes = sum(sized, np.zeros(len(rows), np.int64))
+        ends, at, room = np.cumsum(sizes), 0, room or BYTES
         while at < len(rows):
-            room = int(np.searchsorted(ends, ends[at] - sizes[at] + BYTES, side="right"))
-            stop = min(max(room, at + 1), at + most)
+            end = int(np.searchsorted(ends, ends[at] - sizes[at] + room, side="right"))
+            stop = min(max(end, at + 1), at + most)
             yield rows[at:stop]
             at = stop
 
+    def sizes(self, name: str) -> Indices:
+        """The bytes of each cell of a column of texts or bytes."""
+        if name not in self._sizes:
+            found = [_lengths(batch.column(name)) for batch in self.batches]
+            self._sizes[name] = np.concatenate([np.zeros(0, np.int64), *found])
+        return self._sizes[name]
+
     @cached_property
     def _sizes(self) -> dict[str, Indices]:
-        """The length of each cell of the columns that hold bytes."""
-        names = [name for name, kind in self.fields.items() if kind == pa.binary()]
-        return {name: np.concatenate([_lengths(batch.column(name)) for batch in self.batches]) for name in names}
+        return {}
 
     @property
     def place(self) -> str:

@@ -29,6 +29,8 @@ OUTPUTS = {
     "summarise": ("summary", "highlights", "abstract", "target", "title"),
     "generate": ("completion", "response", "answer", "output", "target"),
 }  # targets by name, where a text is to be written
+PROMPTS = {"prompt", "instruction", "question", "query", "input"}
+DOCUMENTS = ("text", "content", "document", "body", "article")
 TEXTS = (
     "text", "sentence", "review", "content", "body", "message", "comment", "tweet", "utterance", "query",
     "question", "document", "article", "description", "headline", "title", "summary",
@@ -111,6 +113,32 @@ def infer(frame: Frame, options: ReadOptions, folder: bool) -> Guess:
         notes.append(f"Input: {modality}, from {column} {' and '.join(map(repr, inputs))} (change it with --text).")
     targets = _targets(frame, asked, options, notes)
     return Guess(modality, tuple(inputs), targets, tuple(notes))
+
+
+def document_column(frame: Frame, options: ReadOptions) -> str | None:
+    """The column of documents that are to be continued, one a row; None where each row asks for an answer.
+
+    That is the one that --text names, one with the name of documents, or the only one of texts: where no target is
+    named, and no column is called as one.
+    """
+    wanted = options.task == "generate" and not options.target and not options.asked
+    if not wanted or len(options.inputs) > 1 or not len(frame):
+        return None
+    if MESSAGES in frame.fields and set(options.inputs) <= {MESSAGES}:
+        return None
+    spare = _spare(frame, options)
+    lower = {name.lower(): name for name in reversed(spare)}
+    if any(name in lower for name in OUTPUTS["generate"]):
+        return None
+    if options.inputs:
+        require(frame, options.inputs[0])
+        return options.inputs[0]
+    if PROMPTS & lower.keys():
+        return None
+    if named := [lower[name] for name in DOCUMENTS if name in lower]:
+        return named[0]
+    texts = [name for name in spare if frame.fields[name] == pa.string() and _length(frame, name) > 0]
+    return texts[0] if len(texts) == 1 and not is_picture(frame, texts[0]) else None
 
 
 def _of_folder(options: ReadOptions) -> Target:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from ukulele.data.arrays import integers
-from ukulele.data.frame import BATCH
+from ukulele.data.frame import BATCH, BYTES
 from ukulele.data.plain import cells, columns_of
 from ukulele.data.reader import Batch, Reader
 from ukulele.errors import DataError
@@ -33,7 +32,7 @@ def read_json_lines(path: Path) -> Reader:
     """
     fields: dict[str, pa.DataType] = {}
     records = _lines(path, [])
-    while chunk := list(islice(records, BATCH)):
+    for chunk in _chunks(records):
         for name, kind in columns_of([record for _, record in chunk]).items():
             fields[name] = kind if kind != pa.string() else fields.get(name, kind)
     if not fields:
@@ -95,7 +94,20 @@ def _lines(path: Path, bad: list[BadRow]) -> Records:
                 bad.append(BadRow(Where(str(path), number), reason, raw.decode(errors="replace").strip()[:200]))
 
 
+def _chunks(records: Records) -> Iterator[Numbered]:
+    """Some records at a time: at most `BATCH`, whose texts are about `BYTES` together."""
+    held, size = Numbered(), 0
+    for number, record in records:
+        held.append((number, record))
+        size += sum(len(cell) for cell in record.values() if isinstance(cell, str))
+        if len(held) == BATCH or size >= BYTES:
+            yield held
+            held, size = Numbered(), 0
+    if held:
+        yield held
+
+
 def _batches(records: Records, fields: Mapping[str, pa.DataType]) -> Iterator[Batch]:
-    while chunk := list(islice(records, BATCH)):
+    for chunk in _chunks(records):
         columns = {name: cells([record.get(name) for _, record in chunk], kind) for name, kind in fields.items()}
         yield Batch(columns, integers(np.array([line for line, _ in chunk])))

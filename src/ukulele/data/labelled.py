@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ import numpy as np
 
 from ukulele.data.assign import given_splits
 from ukulele.data.conversations import MESSAGES, conversations
-from ukulele.data.documents import read_text, refuse_options
+from ukulele.data.document_table import documents_of
+from ukulele.data.documents import is_text, read_text, refuse_options
 from ukulele.data.entries import is_several, listed, named_errors, sources
 from ukulele.data.frame import require
+from ukulele.data.infer import document_column
 from ukulele.data.join import JoinedRows
 from ukulele.data.options import ReadOptions
 from ukulele.data.rows import Shape, column_of
@@ -70,6 +72,8 @@ def read_labelled(
         If the source cannot be read, lacks a column, or has too many bad rows.
     """
     if len(targets) == 1 and targets[0].free:
+        if not is_text(source):
+            return _documents(source, columns[0], max_bad, cache)
         refuse_options(ReadOptions(max_bad=max_bad))
         return read_text(source)
     if not is_several(source):
@@ -108,17 +112,8 @@ def _plain(loaded: Loaded, known: Known, cache: Path | None) -> Dataset:
     """One source's rows; of one with splits, given or named in a column, those of its test split."""
     names = ("path",) if loaded.pictures else present(loaded, known.columns)
     targets = _found(loaded, known.targets, names)
-    notes: tuple[str, ...] = ()
     read = {*names, *(column for target in targets for column in (column_of(target), *target.labels))}
-    said, unnamed = list[str](), list[BadRow]()
-    every = np.arange(len(loaded.frame))
-    given = loaded.given if SPLIT in read else given_splits(loaded, every, ReadOptions(), said, unnamed)
-    if given is not None:
-        held = next((at for at in (2, 1) if (given == at).any()), 0)
-        loaded = replace(loaded, frame=loaded.frame.select(np.flatnonzero(given == held)), given=None)
-        notes = (*said, f"Of {loaded.name} the {SPLITS[held]} split is evaluated.")
-        if unnamed:
-            notes += (f"{len(unnamed)} rows are of no split, such as {unnamed[0].where}.",)
+    loaded, notes = _held_out(loaded, read)
     shape = Shape(names, known.modality == "image", targets)
     found = usable(loaded, shape, cache, known.max_bad)
     dataset = dataset_of(found, {"test": found.good}, known.modality, notes)
@@ -128,6 +123,35 @@ def _plain(loaded: Loaded, known: Known, cache: Path | None) -> Dataset:
     rows_ = JoinedRows((dataset.splits["test"],), tuple(target.name for target in known.targets))
     notes = (*notes, f"{loaded.name} has no answers for {', '.join(absent)}.")
     return replace(dataset, targets=known.targets, splits={"test": rows_}, notes=notes)
+
+
+def _documents(source: Any, column: str, max_bad: float, cache: Path | None) -> Dataset:
+    """A table of documents to be continued; its column may have another name than in training where it is clear."""
+    if is_several(source):
+        raise DataError("several sources were given; the model has one task.", hint="Give each by itself.")
+    loaded = load(source, cache)
+    if column not in loaded.frame.fields:
+        column = document_column(loaded.frame, ReadOptions(task="generate")) or column
+    (column,) = present(loaded, (column,))
+    loaded, notes = _held_out(loaded, {column})
+    found = usable(loaded, Shape((column,)), cache, max_bad)
+    return documents_of(found, {"test": found.good}, notes)
+
+
+def _held_out(loaded: Loaded, read: Collection[str]) -> tuple[Loaded, tuple[str, ...]]:
+    """Of a source with splits, given or named in a column that is not `read` otherwise, the test rows; what to say."""
+    said, unnamed = list[str](), list[BadRow]()
+    every = np.arange(len(loaded.frame))
+    given = loaded.given if SPLIT in read else given_splits(loaded, every, ReadOptions(), said, unnamed)
+    if given is None:
+        return loaded, ()
+    held = next((at for at in (2, 1) if (given == at).any()), 0)
+    notes = (*said, f"Of {loaded.name} the {SPLITS[held]} split is evaluated.")
+    if unnamed:
+        notes += (f"{len(unnamed)} rows are of no split, such as {unnamed[0].where}.",)
+    kept = np.flatnonzero(given == held)
+    frame = loaded.frame if len(kept) == len(every) else loaded.frame.select(kept)
+    return replace(loaded, frame=frame, given=None), notes
 
 
 def _found(loaded: Loaded, targets: Sequence[Target], inputs: Sequence[str]) -> tuple[Target, ...]:

@@ -18,6 +18,7 @@ SHINGLE = 5  # bytes
 ALIKE = 0.85  # share of MinHash values that agree: an estimate of the Jaccard similarity of the shingles
 BITS = 6  # of 128 in which the difference hashes of one picture may differ
 CHUNK = 4096
+ROOM = 1 << 22  # bytes of texts at a time: minhash takes some thirty times as many
 NEIGHBOURS = 4  # rows of a bucket are compared with the next few
 Prints = NDArray[np.uint64]
 
@@ -43,9 +44,11 @@ def near_texts(frame: Frame, columns: Sequence[str], rows: Indices) -> Indices:
     documents" (1997).
     """
     signatures = np.empty((len(rows), HASHES), np.uint32)
-    for start in range(0, len(rows), CHUNK):
-        cells = [frame.gather(name, rows[start : start + CHUNK]) for name in columns]
-        signatures[start : start + CHUNK] = minhash(cells[0] if len(cells) == 1 else pair(*cells))
+    start = 0
+    for some in frame.stretches(columns, rows, CHUNK, ROOM):
+        cells = [frame.gather(name, some) for name in columns]
+        signatures[start : start + len(some)] = minhash(cells[0] if len(cells) == 1 else pair(*cells))
+        start += len(some)
     bands = np.ascontiguousarray(signatures).view(np.uint64).reshape(len(rows), BANDS, -1)
     keys = bands[:, :, 0] * np.uint64(0x9E3779B97F4A7C15) ^ bands[:, :, 1]
     whole = np.bitwise_xor.reduce(keys * np.arange(1, 2 * BANDS, 2, dtype=np.uint64), axis=1)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ukulele.data.conversations import conversations
+from ukulele.data.document_table import read_table
 from ukulele.data.documents import is_plain_text, read_documents
 from ukulele.data.entries import is_several
+from ukulele.data.infer import document_column
 from ukulele.data.options import ReadOptions
 from ukulele.data.rows import Shape, TableRows
 from ukulele.data.several import read_several
@@ -41,7 +43,11 @@ def read(source: Any, options: ReadOptions, cache: Path) -> Dataset:
         return read_several(source, options, cache)
     if is_plain_text(source, options):
         return read_documents(source, options)
-    return conversations(read_loaded(load(source, cache), options, cache).dataset)
+    loaded = load(source, cache)
+    documents = None if loaded.pictures else document_column(loaded.frame, options)
+    if documents is not None:
+        return read_table(loaded, documents, options, cache)
+    return conversations(read_loaded(loaded, options, cache).dataset)
 
 
 def read_inputs(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ukulele.data import quarantine
 from ukulele.data.answers import Answers, answers
 from ukulele.data.apart import set_apart
-from ukulele.data.assign import assign
+from ukulele.data.assign import Assigned, assign
 from ukulele.data.broken import broken
 from ukulele.data.checks import Checked, check
 from ukulele.data.decoded import Decoded, decode_all
@@ -84,13 +84,7 @@ def read_loaded(loaded: Loaded, options: ReadOptions, cache: Path) -> Single:
     loaded = _without_blind_splits(loaded, guess.targets)
     shape = Shape(guess.inputs, guess.modality == "image", guess.targets)
     found = _with_labels(usable(loaded, shape, cache, options.max_bad))
-    try:
-        splits, groups, more, late = assign(loaded, found.shape, found.good, found.answers, found.decoded, options)
-    except BadRowsError as error:  # it knows those alone whose split or time cannot be read
-        error.bad = (*found.bad, *error.bad)
-        raise
-    found = replace(found, bad=(*found.bad, *late))
-    quarantine.refuse_too_many(found.bad, found.total, options.max_bad)
+    found, (splits, groups, more, _) = placed(found, options)
     apart = None
     if options.calibrate is not None:
         train, index, note = set_apart(loaded.frame, found.shape, splits["train"], found.decoded, options)
@@ -105,6 +99,24 @@ def read_loaded(loaded: Loaded, options: ReadOptions, cache: Path) -> Single:
         *broken(loaded.frame, splits, options),
     )
     return Single(replace(dataset_of(found, splits, guess.modality, notes, findings, groups), apart=apart), checked)
+
+
+def placed(found: Usable, options: ReadOptions) -> tuple[Usable, Assigned]:
+    """Rows in splits; those whose split or time cannot be read are set aside, too.
+
+    Raises
+    ------
+    DataError
+        If there is nothing to train on, too few rows or groups to split, or too many bad rows.
+    """
+    try:
+        made = assign(found.loaded, found.shape, found.good, found.answers, found.decoded, options)
+    except BadRowsError as error:  # it knows those alone whose split or time cannot be read
+        error.bad = (*found.bad, *error.bad)
+        raise
+    found = replace(found, bad=(*found.bad, *made.bad))
+    quarantine.refuse_too_many(found.bad, found.total, options.max_bad)
+    return found, made
 
 
 def usable(loaded: Loaded, shape: Shape, cache: Path | None, max_bad: float) -> Usable:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,37 @@ OPEN = 64  # files at a time
 UTF8, MARKED, DAMAGED = "utf-8", "utf-8-sig", "damaged "  # encodings
 
 
+class Documents(Protocol):
+    """Texts by number, each as bytes of UTF-8 that are read when touched."""
+
+    def __len__(self) -> int: ...
+    def content(self, number: int) -> Any:
+        """A document's bytes, an array."""
+        ...
+
+    def where(self, number: int, line: int) -> Where:
+        """The place of a line of a document."""
+        ...
+
+    def column(self, name: str, numbers: Sequence[int]) -> list[Any]:
+        """What a column other than the text says of documents."""
+        ...
+
+
+def text_of(documents: Documents, number: int, begin: int, end: int) -> str:
+    """Some bytes of a document as text."""
+    found: bytes = documents.content(number)[begin:end].tobytes()
+    return found.decode("utf-8", "replace")
+
+
 @dataclass(frozen=True)
 class Files:
     """Files of text, as UTF-8."""
 
     names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
 
     @cached_property
     def _held(self) -> Callable[[int], Any]:
@@ -37,10 +63,14 @@ class Files:
         """A file's bytes: mapped where they are UTF-8 already; of what is not, the signs for it count."""
         return self._held(number)
 
-    def text(self, number: int, begin: int, end: int) -> str:
-        """Some bytes of a file as text."""
-        found: bytes = self.content(number)[begin:end].tobytes()
-        return found.decode("utf-8", "replace")
+    def where(self, number: int, line: int) -> Where:
+        """A line of a file."""
+        return Where(self.names[number], line)
+
+    def column(self, name: str, numbers: Sequence[int]) -> list[Any]:
+        """Refused: plain text has none."""
+        del numbers
+        raise DataError(f"{self.names[0]}: plain text has no column {name!r}.")
 
     def _read(self, number: int) -> Any:
         path = Path(self.names[number])
@@ -78,19 +108,48 @@ def _is_utf8(path: Path) -> bool:
 
 
 @dataclass(frozen=True)
+class Both:
+    """Documents of two sources, those of the second numbered on."""
+
+    first: Documents
+    second: Documents
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def content(self, number: int) -> Any:
+        """A document's bytes."""
+        documents, at = self._of(number)
+        return documents.content(at)
+
+    def where(self, number: int, line: int) -> Where:
+        """The place of a line."""
+        documents, at = self._of(number)
+        return documents.where(at, line)
+
+    def column(self, name: str, numbers: Sequence[int]) -> list[Any]:
+        """What a column says of documents, where their source has it."""
+        return [cell for one in numbers for cell in self._of(one)[0].column(name, [self._of(one)[1]])]
+
+    def _of(self, number: int) -> tuple[Documents, int]:
+        size = len(self.first)
+        return (self.first, number) if number < size else (self.second, number - size)
+
+
+@dataclass(frozen=True)
 class TextRows:
     """Stretches of documents as rows: nothing is asked, the text itself is the answer. Read when touched."""
 
-    files: Files
+    documents: Documents
     spans: Spans
 
     def __len__(self) -> int:
         return len(self.spans)
 
     def __getitem__(self, index: int) -> Row:
-        file, begin, end, last, line = self.spans[range(len(self))[index]].tolist()
-        text = self.files.text(file, begin, end)
-        return Row(("",), {COLUMN: text if last else GoesOn(text)}, Where(self.files.names[file], line))
+        number, begin, end, last, line = self.spans[range(len(self))[index]].tolist()
+        text = text_of(self.documents, number, begin, end)
+        return Row(("",), {COLUMN: text if last else GoesOn(text)}, self.documents.where(number, line))
 
     def __iter__(self) -> Iterator[Row]:
         return (self[at] for at in range(len(self)))
@@ -105,15 +164,15 @@ class TextRows:
         return replace(self, spans=self.spans[np.asarray(indices, np.int64)])
 
     def column(self, name: str) -> list[Any]:
-        """The text of every row.
+        """The text of every row, or what another column of a table says of its document.
 
         Raises
         ------
         DataError
-            If another column is asked for: plain text has none.
+            If there is no such column: plain text has none.
         """
         if name != COLUMN:
-            raise DataError(f"{self.files.names[0]}: plain text has no column {name!r}.")
+            return self.documents.column(name, self.spans[:, 0].tolist())
         return [row.targets[COLUMN] for row in self]
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ukulele.data.stretches import Files, Spans, TextRows, whole_letters
+from ukulele.data.stretches import Both, Documents, Spans, TextRows, text_of, whole_letters
 from ukulele.errors import InternalError
 from ukulele.types import Dataset
 
@@ -30,9 +30,8 @@ def replayed(dataset: Dataset, other: Dataset, share: float, seed: int) -> Datas
         raise InternalError("only plain text can be replayed")
     count = min(len(theirs), round(share * len(ours)))
     picked = np.sort(np.random.default_rng(seed).choice(len(theirs), count, replace=False))
-    spans = theirs.spans[picked] + np.array([len(ours.files.names), 0, 0, 0, 0])
-    files = Files((*ours.files.names, *theirs.files.names))
-    rows = TextRows(files, np.concatenate([ours.spans, spans]))
+    spans = theirs.spans[picked] + np.array([len(ours.documents), 0, 0, 0, 0])
+    rows = TextRows(Both(ours.documents, theirs.documents), np.concatenate([ours.spans, spans]))
     note = f"Replay: {count:,} windows of {other.name} train, too, beside {len(ours):,} of {dataset.name}."
     return replace(dataset, splits={**dataset.splits, "train": rows}, notes=(*dataset.notes, note))
 
@@ -41,7 +40,7 @@ def _windowed(rows: TextRows, cut: Cut) -> TextRows:
     found: list[tuple[int, int, int, int, int]] = []
     for file, begin, end, last, first in _stretches(rows.spans):
         at, line = begin, first
-        for piece, more in _pieces(rows.files, file, begin, end, cut):
+        for piece, more in _pieces(rows.documents, file, begin, end, cut):
             size = len(piece.encode("utf-8", "surrogatepass"))
             found.append((file, at, at + size, int(bool(last) and not more), line))
             line += piece.count("\n")
@@ -63,12 +62,12 @@ def _stretches(spans: Spans) -> Iterator[tuple[int, int, int, int, int]]:
         yield held[0], held[1], held[2], held[3], held[4]
 
 
-def _pieces(files: Files, file: int, begin: int, end: int, cut: Cut) -> Iterator[tuple[str, bool]]:
+def _pieces(documents: Documents, number: int, begin: int, end: int, cut: Cut) -> Iterator[tuple[str, bool]]:
     """The windows of a stretch, and whether it goes on behind each: a block at a time, what is left over goes on."""
-    content, rest, at = files.content(file), "", begin
+    content, rest, at = documents.content(number), "", begin
     while at < end:
         stop = min(end, whole_letters(content, at + BLOCK))
-        rest, at = rest + files.text(file, at, stop), stop
+        rest, at = rest + text_of(documents, number, at, stop), stop
         found = list(cut(rest))
         for first, second in found if at == end else found[:-1]:
             yield rest[first:second], at < end or second < len(rest)

@@ -133,7 +133,8 @@ def make_tasks(dataset: Dataset, options: FitOptions) -> dict[str, Task]:
             hint="Name a pre-trained model, or leave --model out.",
         )
     truth = Truth(dataset.splits["train"])
-    return {t.name: _make_task(t.name, truth.values(t.name), dataset, options) for t in dataset.targets}
+    values = {t.name: () if t.free else truth.values(t.name) for t in dataset.targets}
+    return {t.name: _make_task(t.name, values[t.name], dataset, options) for t in dataset.targets}
 
 
 def _make_task(name: str, values: Sequence[Any], dataset: Dataset, options: FitOptions) -> Task:
