@@ -5,7 +5,8 @@ Corners are taken as they stand. Objects marked as difficult are neither taught 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
@@ -76,7 +77,8 @@ def find(root: Path) -> list[Path]:
 
 def read(root: Path, annotations: Sequence[Path]) -> Read:
     """All pictures of a folder with their boxes."""
-    splits = _splits(root)
+    listed = {path.stem for path in annotations}
+    splits = _splits(root, listed)
     pictures = _pictures(root)
     found: list[Annotated] = []
     bad: list[BadRow] = []
@@ -101,7 +103,6 @@ def read(root: Path, annotations: Sequence[Path]) -> Read:
     bad += [
         BadRow(Where(str(path)), "a picture without an annotation") for path in pictures.values() if path not in used
     ]
-    listed = {path.stem for path in annotations}
     bad += [
         BadRow(Where(str(root / "ImageSets" / "Main")), f"{name!r} is listed and has no annotation")
         for name in splits
@@ -114,15 +115,21 @@ def read(root: Path, annotations: Sequence[Path]) -> Read:
     return Read("VOC", found, (), tuple(bad), tuple(aside), tuple(notes), given=given)
 
 
-def _splits(root: Path) -> dict[str, Split]:
+def _splits(root: Path, known: Collection[str]) -> dict[str, Split]:
     """The split of each name, from ImageSets/Main."""
     found: dict[str, Split] = {}
     for name, split in LISTS.items():
         file = root / "ImageSets" / "Main" / f"{name}.txt"
         if file.is_file():
-            words = (line.split() for line in file.read_text("utf-8", errors="replace").splitlines())
-            found |= {line[0]: split for line in words if line}
+            lines = file.read_text("utf-8", errors="replace").splitlines()
+            found |= {_named(line, known): split for line in lines if line.strip()}
     return found
+
+
+def _named(line: str, known: Collection[str]) -> str:
+    """The name in a line of a list, which may have spaces; VOC's lists of a class say -1, 0 or 1 behind it."""
+    name = line.strip()
+    return name if name in known else re.sub(r"\s+(-1|0|1)$", "", name)
 
 
 def _by_folder(path: Path, root: Path) -> Split | None:
