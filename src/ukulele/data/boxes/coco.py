@@ -6,18 +6,19 @@ import json
 import math
 import mmap
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ukulele.data.boxes.cells import Annotated, Drawn, Read
 from ukulele.data.boxes.splits import split_of
 from ukulele.errors import DataError
 from ukulele.tools.pictures import SUFFIXES, size_of
-from ukulele.types import BadRow, Box, Where
+from ukulele.types import BadRow, Box, Split, Where
 
 INSTANCES = "instances_"  # beside person_keypoints_, captions_, stuff_ …
 KEYS = ("images", "annotations", "categories")
+SHOWN = 5  # pictures of one name that a reason lists
 ODD = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
@@ -45,7 +46,7 @@ def read(root: Path, files: Sequence[Path]) -> Read:
     DataError
         If a file is damaged, or files disagree about the classes.
     """
-    index: dict[str, Path] = {}
+    index: dict[str, list[Path]] = {}
     found: list[Annotated] = []
     bad: list[BadRow] = []
     aside: list[BadRow] = []
@@ -58,7 +59,7 @@ def read(root: Path, files: Sequence[Path]) -> Read:
                 f"{file}: other classes than in {files[0].name}.", hint="Expected the same categories in all files."
             )
         names = names or tuple(labels.values())
-        split = split_of([*file.relative_to(root).parts[:-1], file.stem]) if len(files) > 1 else None
+        split = _split(file, root) if len(files) > 1 else None
         boxes = _boxes(plain, labels, file, aside)
         for image in plain["images"]:
             try:
@@ -66,11 +67,12 @@ def read(root: Path, files: Sequence[Path]) -> Read:
             except ODD:
                 bad.append(BadRow(Where(str(file)), f"an image without id or file_name: {str(image)[:80]}"))
                 continue
-            picture = _picture(name, file, root, index)
-            if picture is None:
-                bad.append(BadRow(Where(str(file)), f"image {key}: {name} is not there"))
+            pictures = _pictures(name, file, root, index)
+            if len(pictures) != 1:
+                bad.append(BadRow(Where(str(file)), f"image {key}: {_unclear(name, pictures, root)}"))
                 boxes.pop(key, None)
                 continue
+            (picture,) = pictures
             declared = (int(image["width"]), int(image["height"])) if {"width", "height"} <= set(image) else None
             found.append(Annotated(picture, tuple(boxes.pop(key, ())), size_of(picture), split, declared))
         aside += [
@@ -144,15 +146,55 @@ def _boxes(
     return found
 
 
-def _picture(name: str, file: Path, root: Path, index: dict[str, Path]) -> Path | None:
-    """A picture by the name in the file: beside it, in the usual folders, or wherever below the root."""
+def _pictures(name: str, file: Path, root: Path, index: dict[str, list[Path]]) -> list[Path]:
+    """The pictures that a name in a file may mean: beside it, in the usual folders, or wherever below the root."""
+    if (file.parent / name).is_file():
+        return [file.parent / name]
     folder = file.stem.replace("instances_", "").replace("_annotations.coco", "")
-    bases = (file.parent, file.parent / "images", root, root / "images", root / folder, root / "images" / folder)
-    for base in bases:
-        if (base / name).is_file():
-            return base / name
+    bases = (file.parent / "images", root, root / "images", root / folder, root / "images" / folder)
+    found = [path for path in dict.fromkeys(base / name for base in bases) if path.is_file()]
+    if not found:
+        found = _of_name(name, root, index)
+    if len(found) < 2:
+        return found
+    split = _split(file, root)
+    marks: tuple[Callable[[Path], bool], ...] = (
+        lambda path: folder in path.relative_to(root).parts[:-1],
+        lambda path: split is not None and split_of(path.relative_to(root).parts[:-1]) == split,
+        lambda path: file.parent in path.parents,
+    )
+    for mark in marks:
+        found = [path for path in found if mark(path)] or found
+    return found
+
+
+def _of_name(name: str, root: Path, index: dict[str, list[Path]]) -> list[Path]:
+    """Pictures of a file name below the root; of several those whose folders agree with the name's the longest."""
     if not index:
-        index |= {path.name: path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES}
-        index.setdefault("", root)
-    found = index.get(Path(name).name)
-    return found if found is not None and found.is_file() else None
+        index[""] = []
+        for path in sorted(root.rglob("*")):
+            if path.suffix.lower() in SUFFIXES and path.is_file():
+                index.setdefault(path.name, []).append(path)
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    found = index.get(parts[-1] if parts else "", [])
+    alike = {path: _shared(path.parts, parts) for path in found}
+    return [path for path in found if alike[path] == max(alike.values())]
+
+
+def _shared(parts: Sequence[str], others: Sequence[str]) -> int:
+    """How many parts are the same, from the last one on."""
+    pairs = zip(reversed(parts), reversed(others), strict=False)
+    return next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(parts), len(others)))
+
+
+def _split(file: Path, root: Path) -> Split | None:
+    return split_of([*file.relative_to(root).parts[:-1], file.stem])
+
+
+def _unclear(name: str, pictures: Sequence[Path], root: Path) -> str:
+    """Why a name means no one picture."""
+    if not pictures:
+        return f"{name} is not there"
+    listed = ", ".join(str(path.relative_to(root)) for path in pictures[:SHOWN])
+    more = f" and {len(pictures) - SHOWN} more" if len(pictures) > SHOWN else ""
+    return f"{name} may be {listed}{more}; write the folder into its file_name"
