@@ -22,6 +22,8 @@ KEYS: Mapping[str, Split] = {"train": "train", "val": "validation", "valid": "va
 ENDINGS = (".yaml", ".yml")
 LISTS = ("classes.txt", "obj.names", "labels.txt", "_darknet.labels")
 
+MOST = 10_000  # classes without names: numbers beyond are none of classes
+
 
 @dataclass(frozen=True)
 class Names:
@@ -93,7 +95,7 @@ def read(source: Path) -> Read:
                 if path not in used and path.name not in LISTS
             ]
     given = any(one.split for one in found)
-    order = names.ordered if names else ()
+    order = names.ordered if names else _numbered(found)
     return Read("YOLO", found, order, tuple(bad), tuple(aside), tuple(notes), tuple(without), given)
 
 
@@ -205,16 +207,28 @@ def _boxes(file: Path, size: tuple[int, int], names: Names | None, aside: list[B
         if shares is None or not kind.is_integer() or not all(map(math.isfinite, shares)):
             aside.append(BadRow(where, f"{len(rest)} numbers behind the class; four were expected", line[:100]))
             continue
-        label = f"class {int(kind)}" if names is None else names.by_number.get(int(kind))
+        label = _label(int(kind), names)
         if label is None:
-            last = max(names.by_number) if names else 0
-            said = f"class {int(kind)}, where {names.file if names else ''} names 0 to {last}"
-            aside.append(BadRow(where, said, line[:100]))
+            wanted = f"where {names.file} names 0 to {max(names.by_number)}" if names else f"expected 0 to {MOST - 1}"
+            aside.append(BadRow(where, f"class {int(kind)}, {wanted}", line[:100]))
             continue
         x, y, wide, high = shares
         left, right = round((x - wide / 2) * width, 3), round((x + wide / 2) * width, 3)
         top, bottom = round((y - high / 2) * height, 3), round((y + high / 2) * height, 3)
         yield Drawn(Box(label, left, top, right, bottom), where)
+
+
+def _label(number: int, names: Names | None) -> str | None:
+    if names is not None:
+        return names.by_number.get(number)
+    return f"class {number}" if 0 <= number < MOST else None
+
+
+def _numbered(pictures: Sequence[Annotated]) -> tuple[str, ...]:
+    """Names of classes that have none, up to the last number that is used: written again, each keeps its own."""
+    used = {drawn.box.label for one in pictures for drawn in one.boxes}
+    last = max((int(label.removeprefix("class ")) for label in used), default=-1)
+    return tuple(f"class {number}" for number in range(last + 1))
 
 
 def _shares(rest: Sequence[float]) -> tuple[float, float, float, float] | None:

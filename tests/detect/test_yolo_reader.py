@@ -1,0 +1,40 @@
+"""YOLO's folders as people have them: without names of the classes, counted wrongly, flat."""
+
+import pytest
+import yaml
+from detect_kit import drawn
+
+from ukulele.data import ReadOptions, convert, read
+
+BOX = "0.5 0.5 0.25 0.5"
+
+
+def pictures(root, lines, labels="labels", images="images"):
+    """Pictures a0 … with the lines given for each."""
+    for at, said in enumerate(lines):
+        for folder in (labels, images):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        drawn(at)[0].save(root / images / f"a{at}.png")
+        if said is not None:
+            (root / labels / f"a{at}.txt").write_text(said)
+    return root
+
+
+def test_classes_without_names_keep_their_numbers(tmp_path):
+    numbers = [0, 2, 10, 1] * 4
+    folder = pictures(tmp_path / "y", [f"{number} {BOX}\n" for number in numbers])
+    data = read(folder, ReadOptions(), tmp_path / "c")
+    assert data.targets[0].labels == tuple(f"class {number}" for number in range(11))
+    convert(data, "yolo", tmp_path / "out")
+    assert yaml.safe_load((tmp_path / "out" / "data.yaml").read_text())["names"][10] == "class 10"
+    written = {path.stem: path.read_text().split()[0] for path in (tmp_path / "out" / "labels").rglob("*.txt")}
+    assert written == {f"a{at}": str(number) for at, number in enumerate(numbers)}
+
+
+@pytest.mark.parametrize("number", ["-1", "1e9"])
+def test_a_number_that_is_none_of_a_class_is_set_aside(tmp_path, number):
+    folder = pictures(tmp_path / "y", [f"0 {BOX}\n"] * 4 + [f"{number} {BOX}\n"])
+    data = read(folder, ReadOptions(max_bad=0.5), tmp_path / "c")
+    assert data.targets[0].labels == ("class 0",)
+    (bad,) = data.quarantine
+    assert bad.reason == f"class {int(float(number))}, expected 0 to 9999"
