@@ -57,3 +57,18 @@ def test_of_one_name_in_several_folders_none_is_guessed(tmp_path):
     assert bad.reason == "image 0: 0.png may be deep/a/0.png, deep/b/0.png; write the folder into its file_name"
     with pytest.raises(DataError, match=r"0\.png may be deep/a/0\.png"):
         read(tmp_path, ReadOptions(), tmp_path / "cache")
+
+
+def test_an_image_that_is_listed_twice_is_set_aside(tmp_path):
+    names = [f"{at}.png" for at in range(6)]
+    pictures(tmp_path, *names)
+    annotations(tmp_path / "all.json", names)
+    plain = json.loads((tmp_path / "all.json").read_text())
+    plain["images"] += [plain["images"][2], {"id": [1], "file_name": "0.png"}]
+    (tmp_path / "all.json").write_text(json.dumps(plain))
+    data = read(tmp_path, ReadOptions(max_bad=0.5), tmp_path / "cache")
+    assert sorted(row.inputs[0].name for rows in data.splits.values() for row in rows) == names
+    assert all(len(row.targets["objects"]) == 1 for rows in data.splits.values() for row in rows)
+    twice, odd = data.quarantine
+    assert twice.reason.startswith("image 2: its id is that of 2.png")
+    assert "without id or file_name" in odd.reason

@@ -61,23 +61,30 @@ def read(root: Path, files: Sequence[Path]) -> Read:
         names = names or tuple(labels.values())
         split = _split(file, root) if len(files) > 1 else None
         boxes = _boxes(plain, labels, file, aside)
+        listed: dict[Any, str] = {}
         for image in plain["images"]:
             try:
                 key, name = image["id"], str(image["file_name"])
+                hash(key)
             except ODD:
                 bad.append(BadRow(Where(str(file)), f"an image without id or file_name: {str(image)[:80]}"))
                 continue
+            if key in listed:
+                said = f"image {key}: its id is that of {listed[key]}, which stands before it and has the boxes"
+                bad.append(BadRow(Where(str(file)), f"{said}; left out: {name}"))
+                continue
+            listed[key] = name
             pictures = _pictures(name, file, root, index)
             if len(pictures) != 1:
                 bad.append(BadRow(Where(str(file)), f"image {key}: {_unclear(name, pictures, root)}"))
-                boxes.pop(key, None)
                 continue
             (picture,) = pictures
             declared = (int(image["width"]), int(image["height"])) if {"width", "height"} <= set(image) else None
-            found.append(Annotated(picture, tuple(boxes.pop(key, ())), size_of(picture), split, declared))
+            found.append(Annotated(picture, tuple(boxes.get(key, ())), size_of(picture), split, declared))
         aside += [
             BadRow(drawn.where, f"a box of image {key}, which is not among the images")
             for key, rest in boxes.items()
+            if key not in listed
             for drawn in rest
         ]
     crowds = any(drawn.box.crowd for one in found for drawn in one.boxes)
