@@ -104,6 +104,15 @@ def test_a_picture_in_two_splits_is_told(tmp_path, monkeypatch, capsys):
     assert "p000.jpg (train)" in said
 
 
+def test_a_curve_of_several_detectors_is_refused(source, tmp_path, capsys):
+    other = yolo(tmp_path / "other")
+    code = answer(["curve", f"a={source}", f"b={other}", "--model", "yolox-n"])
+    said = capsys.readouterr().err
+    assert code == 2
+    assert "a curve of a detector is of one data set; found the tasks a, b" in said
+    assert "uke curve DATA --model" in said
+
+
 # ---------------------------------------------------------------- with a detector
 
 

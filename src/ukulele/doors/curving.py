@@ -53,6 +53,11 @@ def answer(
 
 def trained(context: Context, gains: Sequence[float]) -> dict[str, Any]:
     """The curve of a detector, which has no probe."""
+    if len(context.tasks) > 1:
+        raise PlanError(
+            f"a curve of a detector is of one data set; found the tasks {', '.join(context.tasks)}.",
+            hint="Run `uke curve DATA --model …` for each.",
+        )
     ((name, task),) = context.tasks.items()
     return {"layer": None, "tasks": {name: told(relearn(context), task, gains, "with a fine-tuned detector")}}
 
