@@ -72,3 +72,13 @@ def test_an_image_that_is_listed_twice_is_set_aside(tmp_path):
     twice, odd = data.quarantine
     assert twice.reason.startswith("image 2: its id is that of 2.png")
     assert "without id or file_name" in odd.reason
+
+
+@pytest.mark.parametrize("size", [{"width": None}, {"height": "high"}, {"width": float("inf")}])
+def test_a_size_that_is_none_is_not_read(tmp_path, size):
+    names = [f"{at}.png" for at in range(6)]
+    pictures(tmp_path, *names)
+    annotations(tmp_path / "all.json", names, **size)
+    data = read(tmp_path, ReadOptions(), tmp_path / "cache")
+    assert sum(map(len, data.splits.values())) == 6
+    assert "size-differs" not in {finding.code for finding in data.findings}

@@ -33,3 +33,15 @@ def test_names_with_spaces_are_read_and_written(tmp_path):
     assert not data.quarantine
     convert(data, "voc", tmp_path / "out")
     assert stems(read(tmp_path / "out", ReadOptions(), tmp_path / "c2")) == stems(data)
+
+
+def test_xml_beside_pictures_is_read_from_where_one_stands(tmp_path, monkeypatch):
+    for number in range(6):
+        picture, boxes = drawn(number)
+        picture.save(tmp_path / f"p{number}.jpg")
+        (tmp_path / f"p{number}.xml").write_text(voc_xml(f"p{number}", boxes, (96, 10**400) if number else (96, 64)))
+    (tmp_path / "odd.xml").write_text(voc_xml("lost", []))
+    monkeypatch.chdir(tmp_path)
+    data = read(".", ReadOptions(max_bad=0.5), tmp_path / "c")
+    assert sum(map(len, data.splits.values())) == 6
+    assert [bad.reason for bad in data.quarantine] == ["an annotation without a picture: lost.jpg is not there"]

@@ -79,8 +79,7 @@ def read(root: Path, files: Sequence[Path]) -> Read:
                 bad.append(BadRow(Where(str(file)), f"image {key}: {_unclear(name, pictures, root)}"))
                 continue
             (picture,) = pictures
-            declared = (int(image["width"]), int(image["height"])) if {"width", "height"} <= set(image) else None
-            found.append(Annotated(picture, tuple(boxes.get(key, ())), size_of(picture), split, declared))
+            found.append(Annotated(picture, tuple(boxes.get(key, ())), size_of(picture), split, _declared(image)))
         aside += [
             BadRow(drawn.where, f"a box of image {key}, which is not among the images")
             for key, rest in boxes.items()
@@ -127,6 +126,13 @@ def _labels(plain: Mapping[str, Any], file: Path) -> dict[Any, str]:
     if len(set(labels.values())) < len(labels):
         raise DataError(f"{file}: two categories have one name.", hint="Give each a name of its own.")
     return labels
+
+
+def _declared(image: Mapping[str, Any]) -> tuple[int, int] | None:
+    try:
+        return int(image["width"]), int(image["height"])
+    except (*ODD, OverflowError):
+        return None
 
 
 def _boxes(

@@ -147,7 +147,8 @@ def _pictures(root: Path) -> dict[str, Path]:
 
 def _picture(path: Path, named: str, pictures: Mapping[str, Path]) -> Path | None:
     """The picture of an annotation: of the same name, or the one it names; VOC's folder or the same."""
-    folders = [path.parent, path.parents[1] / "JPEGImages", path.parents[1] / "images", path.parents[1]]
+    above = path.parent.parent
+    folders = [path.parent, above / "JPEGImages", above / "images", above]
     for stem in dict.fromkeys((path.stem, Path(named.replace("\\", "/")).stem)):
         for folder in folders:
             found = pictures.get(str(folder / stem))
@@ -159,7 +160,7 @@ def _picture(path: Path, named: str, pictures: Mapping[str, Path]) -> Path | Non
 def _size(node: Node) -> tuple[int, int] | None:
     try:
         size = int(float(node.said("size/width"))), int(float(node.said("size/height")))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return size if min(size) > 0 else None
 
