@@ -5,6 +5,7 @@ import yaml
 from detect_kit import drawn
 
 from ukulele.data import ReadOptions, convert, read
+from ukulele.errors import DataError
 
 BOX = "0.5 0.5 0.25 0.5"
 
@@ -38,3 +39,27 @@ def test_a_number_that_is_none_of_a_class_is_set_aside(tmp_path, number):
     assert data.targets[0].labels == ("class 0",)
     (bad,) = data.quarantine
     assert bad.reason == f"class {int(float(number))}, expected 0 to 9999"
+
+
+def told(folder, data):
+    """data.yaml written, and the findings on the number of classes."""
+    (folder / "data.yaml").write_text(yaml.safe_dump({"train": "images", **data}))
+    found = read(folder, ReadOptions(), folder.parent / "c")
+    return [finding for finding in found.findings if finding.code == "classes-miscounted"]
+
+
+def test_a_count_of_classes_other_than_the_names_is_told(tmp_path):
+    folder = pictures(tmp_path / "y", [f"0 {BOX}\n"] * 4)
+    (finding,) = told(folder, {"names": ["cup", "pan"], "nc": 3})
+    assert finding.severity == "warning"
+    assert "data.yaml: `nc` is 3, and `names` has 2: the 2 names are used" in finding.message
+    assert told(folder, {"names": ["cup", "pan"], "nc": "many"})
+    for fine in ({"names": ["cup", "pan"], "nc": 2}, {"names": {0: "cup", 4: "pan"}, "nc": 5}, {"nc": 2}):
+        assert not told(folder, fine)
+
+
+@pytest.mark.parametrize("nc", ["many", -1, 1.5, 10**9])
+def test_a_count_of_classes_that_is_none_is_refused(tmp_path, nc):
+    folder = pictures(tmp_path / "y", [f"0 {BOX}\n"] * 4)
+    with pytest.raises(DataError, match="`nc` is"):
+        told(folder, {"nc": nc})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ukulele.types import BadRow, Box, Split, Where
+from ukulele.types import BadRow, Box, Finding, Split, Where
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Read:
     notes: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()  # pictures without an annotation, taken as having no object
     given: bool = False  # whether splits are given
+    findings: tuple[Finding, ...] = ()
 
 
 def dump(boxes: Sequence[Box]) -> str:

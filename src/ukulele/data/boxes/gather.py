@@ -79,7 +79,7 @@ def gather(read: Read, name: str) -> Boxed:
     left = sum(one.split is None for one in pictures) if read.given else 0
     notes += (f"{left:,} pictures are in no split and were left out.",) * bool(left)
     clipped = tuple(checked.clipped)
-    findings = (*_findings(checked, total), *_of_pictures(read, pictures))
+    findings = (*read.findings, *_findings(checked, total), *_of_pictures(read, pictures))
     return Boxed(
         name,
         _frame(pictures, cells),

@@ -16,7 +16,7 @@ from ukulele.data.boxes.cells import Annotated, Drawn, Read
 from ukulele.data.boxes.splits import split_of
 from ukulele.errors import DataError
 from ukulele.tools.pictures import SUFFIXES, size_of
-from ukulele.types import BadRow, Box, Split, Where
+from ukulele.types import BadRow, Box, Finding, Split, Where
 
 KEYS: Mapping[str, Split] = {"train": "train", "val": "validation", "valid": "validation", "test": "test"}
 ENDINGS = (".yaml", ".yml")
@@ -68,9 +68,11 @@ def read(source: Path) -> Read:
     notes: list[str] = []
     parts: dict[Split | None, list[Path]] = {None: _below(source)} if source.is_dir() else {}
     names = _listed_names(source) if source.is_dir() else None
+    findings: tuple[Finding, ...] = ()
     if not parts:
         plain = yaml.safe_load(source.read_text("utf-8"))
         names, parts = _names(plain, source), _parts(plain, source, notes)
+        findings = tuple(_miscounted(plain, names))
     found: list[Annotated] = []
     bad: list[BadRow] = []
     aside: list[BadRow] = []
@@ -96,7 +98,7 @@ def read(source: Path) -> Read:
             ]
     given = any(one.split for one in found)
     order = names.ordered if names else _numbered(found)
-    return Read("YOLO", found, order, tuple(bad), tuple(aside), tuple(notes), tuple(without), given)
+    return Read("YOLO", found, order, tuple(bad), tuple(aside), tuple(notes), tuple(without), given, findings)
 
 
 def label_file(picture: Path) -> Path:
@@ -115,7 +117,10 @@ def label_file(picture: Path) -> Path:
 def _names(plain: Mapping[str, Any], file: Path) -> Names:
     names = plain.get("names")
     if names is None:
-        names = [f"class {number}" for number in range(int(plain.get("nc") or 0))]
+        nc = str(plain.get("nc") or 0)
+        if not nc.isdecimal() or int(nc) > MOST:
+            raise DataError(f"{file}: `nc` is {nc}.", hint=f"Expected `names`, or a number of classes up to {MOST}.")
+        names = [f"class {number}" for number in range(int(nc))]
     try:
         listed = dict(enumerate(names)) if isinstance(names, list) else dict(names)
         by_number = {int(number): str(name) for number, name in listed.items()}
@@ -126,6 +131,19 @@ def _names(plain: Mapping[str, Any], file: Path) -> Names:
     if len(set(by_number.values())) < len(by_number):
         raise DataError(f"{file}: two classes have one name.", hint="Give each a name of its own.")
     return Names(by_number, str(file))
+
+
+def _miscounted(plain: Mapping[str, Any], names: Names) -> Iterator[Finding]:
+    """`nc` is for other tools: the names count, but one of the two is wrong."""
+    nc, count = plain.get("nc"), len(names.by_number)
+    if nc is not None and str(nc) not in {str(count), str(max(names.by_number) + 1)}:
+        yield Finding(
+            "warning",
+            "classes-miscounted",
+            f"{names.file}: `nc` is {nc}, and `names` has {count}: the {count} names are used.",
+            {"nc": nc, "names": count},
+            "Mend `nc`, or add the names that are missing: boxes of classes without a name are set aside.",
+        )
 
 
 def _listed_names(root: Path) -> Names | None:
