@@ -63,3 +63,52 @@ def test_a_count_of_classes_that_is_none_is_refused(tmp_path, nc):
     folder = pictures(tmp_path / "y", [f"0 {BOX}\n"] * 4)
     with pytest.raises(DataError, match="`nc` is"):
         told(folder, {"nc": nc})
+
+
+def flat(root, count=6, line=f"1 {BOX}\n"):
+    return pictures(root, [line] * count, ".", ".")
+
+
+@pytest.mark.parametrize("listed", ["classes.txt", "obj.names", None])
+def test_labels_beside_pictures_are_read(tmp_path, monkeypatch, listed):
+    folder = flat(tmp_path / "images" / "test")  # neither of the two names means anything here
+    (folder / "notes.txt").write_text("drawn in May\n")
+    (folder / "lost.txt").write_text(f"0 {BOX}\n")
+    if listed:
+        (folder / listed).write_text("\ufeffcup\npan\n", "utf-8")
+    monkeypatch.chdir(folder)
+    for source in (folder, "."):
+        data = read(source, ReadOptions(max_bad=0.5), tmp_path / "c")
+        assert data.targets[0].labels == (("cup", "pan") if listed else ("class 0", "class 1"))
+        assert sum(map(len, data.splits.values())) == 6
+        assert len(data.splits["train"]) > 2
+        assert [(bad.where.file.rpartition("/")[2], bad.reason) for bad in data.quarantine] == [
+            ("lost.txt", "a label file without a picture")
+        ]
+
+
+def test_folders_with_labels_beside_pictures_are_splits(tmp_path):
+    for part in ("train", "valid", "test"):
+        (flat(tmp_path / "y" / part) / "_darknet.labels").write_text("cup\npan\n")
+    (tmp_path / "y" / "test.txt").write_text("test/a0.png\n")
+    data = read(tmp_path / "y", ReadOptions(), tmp_path / "c")
+    assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 6, "validation": 6, "test": 6}
+    assert data.targets[0].labels == ("cup", "pan")
+    assert any(note.startswith("Not read: test.txt") for note in data.notes)
+    (tmp_path / "y" / "valid" / "_darknet.labels").write_text("pan\ncup\n")
+    with pytest.raises(DataError, match=r"valid/_darknet\.labels: other classes than in .*test/_darknet\.labels"):
+        read(tmp_path / "y", ReadOptions(), tmp_path / "c")
+
+
+@pytest.mark.parametrize("line", ["a cup on a table\n", "3 cups\n", "1 2\n"])
+def test_other_texts_beside_pictures_are_no_boxes(tmp_path, line):
+    for kind in ("cup", "pan"):
+        flat(tmp_path / "y" / kind, 12, line)
+    data = read(tmp_path / "y", ReadOptions(), tmp_path / "c")
+    assert data.targets[0].kind == "classify"
+
+
+def test_texts_of_numbers_beside_a_list_of_classes_are_boxes_that_are_off(tmp_path):
+    (flat(tmp_path / "y", 6, "1 0.5 0.5 0.1\n") / "classes.txt").write_text("cup\npan\n")
+    with pytest.raises(DataError, match=r"a0\.txt:1: 3 numbers behind the class; four were expected"):
+        read(tmp_path / "y", ReadOptions(), tmp_path / "c")

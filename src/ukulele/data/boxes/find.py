@@ -30,4 +30,4 @@ def read_boxes(path: Path) -> Boxed | None:
         return gather(yolo.read(source), name)
     if annotations := voc.find(path):
         return gather(voc.read(path, annotations), name)
-    return None
+    return gather(yolo.read(path), name) if yolo.is_flat(path) else None

@@ -1,5 +1,5 @@
 """YOLO: one text file a picture, a line a box (class and centre, width, height as shares of the picture), and
-data.yaml with the names of the classes.
+data.yaml or classes.txt with the names of the classes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ KEYS: Mapping[str, Split] = {"train": "train", "val": "validation", "valid": "va
 ENDINGS = (".yaml", ".yml")
 LISTS = ("classes.txt", "obj.names", "labels.txt", "_darknet.labels")
 
+SOME = 50  # label files that a folder is known by
 MOST = 10_000  # classes without names: numbers beyond are none of classes
 
 
@@ -54,11 +55,24 @@ def find(root: Path) -> Path | None:
     files = [path for path in sorted(root.iterdir()) if is_data_yaml(path)]
     if files:
         return next((path for path in files if path.stem == "data"), files[0])
-    return root if any(path.is_dir() for path in (root / "labels", *root.glob("*/labels"))) else None
+    return root if _has_labels(root) else None
+
+
+def is_flat(root: Path) -> bool:
+    """Whether label files lie beside the pictures of a folder, as labelImg and darknet have them."""
+    texts = [path for path in sorted(root.rglob("*.txt")) if path.name not in LISTS]
+    pictures = {path.with_suffix("") for path in _below(root)} if texts else set()
+    beside = [path for path in texts if path.with_suffix("") in pictures][:SOME]
+    if not beside:
+        return False
+    lines = [line for path in beside if (line := _first(path)).strip()]
+    named = bool(_name_lists(root))
+    right = sum(_is_box(line) or (named and _numbers(line) is not None) for line in lines)
+    return 2 * right > len(lines) or (named and not lines)
 
 
 def read(source: Path) -> Read:
-    """All pictures that a data.yaml, or a folder with `images` and `labels`, names.
+    """All pictures that a data.yaml names, or those of a folder with labels in `labels` or beside them.
 
     Raises
     ------
@@ -66,10 +80,14 @@ def read(source: Path) -> Read:
         If it names no classes, or no pictures where it points to.
     """
     notes: list[str] = []
-    parts: dict[Split | None, list[Path]] = {None: _below(source)} if source.is_dir() else {}
-    names = _listed_names(source) if source.is_dir() else None
     findings: tuple[Finding, ...] = ()
-    if not parts:
+    names: Names | None
+    parts: dict[Split | None, list[Path]]
+    flat = source.is_dir() and not _has_labels(source)
+    if source.is_dir():
+        names, parts = _listed_names(source), {None: _below(source)}
+        notes += _left(source) if flat else []
+    else:
         plain = yaml.safe_load(source.read_text("utf-8"))
         names, parts = _names(plain, source), _parts(plain, source, notes)
         findings = tuple(_miscounted(plain, names))
@@ -80,21 +98,21 @@ def read(source: Path) -> Read:
     used: set[Path] = set()
     for split, pictures in parts.items():
         for picture in pictures:
-            labels = label_file(picture)
+            labels = picture.with_suffix(".txt") if flat else label_file(picture)
             used.add(labels)
             size = size_of(picture)
             there = labels.is_file()
             boxes = tuple(_boxes(labels, size, names, aside)) if there and size else ()
             if not there:
                 without.append(str(picture))
-            part = split or (split_of(picture.parts[-3:-1]) if source.is_dir() else None)
+            part = split or (split_of(picture.relative_to(source).parts[:-1]) if source.is_dir() else None)
             found.append(Annotated(picture, boxes, size, part))
     for folder in sorted({labels.parent for labels in used}):
         if folder.is_dir():
             bad += [
                 BadRow(Where(str(path)), "a label file without a picture")
                 for path in sorted(folder.glob("*.txt"))
-                if path not in used and path.name not in LISTS
+                if path not in used and path.name not in LISTS and not (flat and not _is_box(_first(path)))
             ]
     given = any(one.split for one in found)
     order = names.ordered if names else _numbered(found)
@@ -128,9 +146,7 @@ def _names(plain: Mapping[str, Any], file: Path) -> Names:
         raise DataError(f"{file}: `names` is {names!r}; a list or numbers with names were expected.") from error
     if not by_number:
         raise DataError(f"{file}: `names` is empty.", hint="Expected the names of the classes.")
-    if len(set(by_number.values())) < len(by_number):
-        raise DataError(f"{file}: two classes have one name.", hint="Give each a name of its own.")
-    return Names(by_number, str(file))
+    return Names(_distinct(by_number, file), str(file))
 
 
 def _miscounted(plain: Mapping[str, Any], names: Names) -> Iterator[Finding]:
@@ -146,12 +162,70 @@ def _miscounted(plain: Mapping[str, Any], names: Names) -> Iterator[Finding]:
         )
 
 
+def _has_labels(root: Path) -> bool:
+    return any(path.is_dir() for path in (root / "labels", *root.glob("*/labels")))
+
+
+def _name_lists(root: Path) -> list[Path]:
+    """The files that list the classes: of the folder, or one in each folder below."""
+    here = [path for name in LISTS for path in (root / name, root / "labels" / name) if path.is_file()]
+    below = ([path for path in sorted(root.glob(f"*/{name}")) if path.is_file()] for name in LISTS)
+    return here[:1] or next(filter(None, below), [])
+
+
 def _listed_names(root: Path) -> Names | None:
-    file = next((path for name in LISTS for path in (root / name, root / "labels" / name) if path.is_file()), None)
-    if file is None:
+    files = _name_lists(root)
+    listed = [_names_in(file) for file in files]
+    for file, names in zip(files, listed, strict=True):
+        if names != listed[0]:
+            raise DataError(
+                f"{file}: other classes than in {files[0]}.", hint="Expected the same names in the same order."
+            )
+    return Names(listed[0], str(files[0])) if files and listed[0] else None
+
+
+def _names_in(file: Path) -> dict[int, str]:
+    """A class a line, by number."""
+    try:
+        lines = file.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read ({error}).", hint="Expected UTF-8, a class a line.") from error
+    return _distinct({number: line.strip() for number, line in enumerate(lines) if line.strip()}, file)
+
+
+def _distinct(by_number: dict[int, str], file: Path) -> dict[int, str]:
+    if len(set(by_number.values())) < len(by_number):
+        raise DataError(f"{file}: two classes have one name.", hint="Give each a name of its own.")
+    return by_number
+
+
+def _left(root: Path) -> list[str]:
+    """What is said of darknet's lists of pictures, which are not read."""
+    there = [f"{name}.txt" for name in KEYS if (root / f"{name}.txt").is_file()]
+    said = f"Not read: {', '.join(there)}. A data.yaml that names the lists makes splits of them, and so do folders."
+    return [said] * bool(there)
+
+
+def _first(file: Path) -> str:
+    """The first line of a file, "" where it cannot be read."""
+    try:
+        with file.open("rb") as content:
+            return content.readline(1000).decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _numbers(line: str) -> list[float] | None:
+    try:
+        return [float(word) for word in line.split()]
+    except ValueError:
         return None
-    lines = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
-    return Names(dict(enumerate(lines)), str(file)) if lines else None
+
+
+def _is_box(line: str) -> bool:
+    """Whether a line is a class and four numbers, or a polygon."""
+    numbers = _numbers(line) or [math.nan]
+    return numbers[0].is_integer() and _shares(numbers[1:]) is not None
 
 
 def _below(folder: Path) -> list[Path]:
