@@ -82,7 +82,9 @@ class Run:
 
     def __repr__(self) -> str:
         verdict = self.record.get("verdict") or {}
-        return f"Run({str(self.path)!r}, {self.record['chosen']}, {verdict.get('outcome', 'no verdict')})"
+        worse = (self.record.get("gain_over_untouched") or {}).get("outcome") == "hurt"
+        said = verdict.get("outcome", "no verdict") + ", worse than untouched" * worse
+        return f"Run({str(self.path)!r}, {self.record['chosen']}, {said})"
 
 
 def fit(

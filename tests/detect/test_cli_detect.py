@@ -59,10 +59,18 @@ def test_a_run_is_told_whole(run):
         assert estimate["low"] <= estimate["value"] <= estimate["high"]
     assert [one["name"] for one in record["candidates"]] == ["finetune", "zero-shot", "scratch"]
     assert record["verdict"]["against"] == "scratch"
+    assert [one["against"] for one in record["comparisons"]] == ["scratch", "zero-shot"]
+    assert record["comparisons"][0]["comparisons"] == 1, "the untouched model is another question"
+    over = record["gain_over_untouched"]
+    assert over["against"] == "zero-shot"
+    assert over["sentence"].startswith("Fine-tuning ")
+    codes = {one["code"] for one in record["findings"]}
+    assert ("no-better-than-untouched" in codes) == (over["outcome"] == "inconclusive")
     assert record["plan"]["cut"] == "neck"
     assert {one["label"] for one in record["per_class"]} == {"disc", "square"}
     assert record["data"]["classes"]["train"]["disc"] > 0
     page = (run / "report.html").read_text()
+    assert over["sentence"].replace("+", "&#43;") in page or over["sentence"] in page
     assert 'id="curves"' in page
     assert page.count('class="picture"') == 2 * len(record["mistakes"]) > 0
     assert 'class="box wrong"' in page

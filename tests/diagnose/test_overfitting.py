@@ -1,5 +1,5 @@
-from ukulele.diagnose import gap, training
-from ukulele.types import Estimate
+from ukulele.diagnose import gap, training, untouched
+from ukulele.types import Estimate, Verdict
 
 
 def estimate(value: float) -> Estimate:
@@ -29,3 +29,19 @@ def test_a_rising_loss_is_told_with_what_the_score_did():
     assert "after epoch 2" in found.message
     assert "from 0.800 to 0.800" in found.message
     assert training([{**epoch, "validation_loss": 0.5} for epoch in history]) == []
+
+
+def test_what_the_model_was_before_is_told_where_training_was_in_vain():
+    def against(outcome, value):
+        verdict = Verdict(outcome, "zero-shot", "map50_95", estimate(value))
+        return untouched("finetune", verdict, "uke predict nano.safetensors …")
+
+    (worse,) = against("hurt", -0.05)
+    assert (worse.severity, worse.code) == ("warning", "worse-than-untouched")
+    assert "worse than the untouched model (zero-shot): -0.050 (-0.080 to -0.020) in map50_95" in worse.message
+    assert "uke predict nano.safetensors" in worse.advice
+    (same,) = against("inconclusive", 0.01)
+    assert same.code == "no-better-than-untouched"
+    assert "not clearly better" in same.message
+    assert against("helped", 0.05) == []
+    assert "uke predict" not in untouched("full", Verdict("hurt", "zero-shot", "bleu", estimate(-1)), "")[0].advice

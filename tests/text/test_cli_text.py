@@ -81,7 +81,7 @@ def test_from_a_configuration_to_answers_scores_and_the_next_task(uke: Uke, tmp_
     assert answer.code == 0, answer.err
     lines = [json.loads(line) for line in (tmp_path / "said.jsonl").read_text("utf-8").splitlines()]
     assert len(lines) == 16
-    assert set(lines[0]) == {"row", "text", "output"}
+    assert set(lines[0]) == {"row", "text", "output", "outside"}
 
     scores = uke("evaluate", run, sentences, "--slice", "length", "--json")
     assert scores.code == 0, scores.err
@@ -98,6 +98,10 @@ def test_from_a_configuration_to_answers_scores_and_the_next_task(uke: Uke, tmp_
     assert {control["name"] for control in record["controls"]} == {"copy", "zero-shot", "scratch"}
     assert record["verdict"]["against"] in {"copy", "scratch"}
     assert record["verdict"]["metric"] == "bleu"
+    assert record["comparisons"][-1]["against"] == record["gain_over_untouched"]["against"] == "zero-shot"
+    assert ("worse-than-untouched" in {one["code"] for one in record["findings"]}) == (
+        record["gain_over_untouched"]["outcome"] == "hurt"
+    )
     assert record["writing"]["samples"][0]["zero_shot"] is not None
     before, after = (load_file(path / "bundle" / "weights.safetensors") for path in (run, tmp_path / "two"))
     encoder = [name for name in after if ".encoder." in name or ".shared." in name]

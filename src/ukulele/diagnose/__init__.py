@@ -15,7 +15,7 @@ from ukulele.diagnose.domain import (
 )
 from ukulele.diagnose.label_errors import Suspect, doubted_classes, doubted_numbers, doubted_sets, far_off, label_errors
 from ukulele.diagnose.next_labels import next_labels, unsure_of_class, unsure_of_labels
-from ukulele.diagnose.overfitting import behind, forgetting, gap, lost, training
+from ukulele.diagnose.overfitting import behind, forgetting, gap, lost, training, untouched
 from ukulele.diagnose.reading import box_labels, damaged_cache, frozen_tokens, lengths, unknown_words
 
 __all__ = [
@@ -56,4 +56,5 @@ __all__ = [
     "unknown_words",
     "unsure_of_class",
     "unsure_of_labels",
+    "untouched",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ukulele.types import Estimate, Finding
+from ukulele.types import Estimate, Finding, Verdict
 
 WIDE = 0.1  # of a metric between 0 and 1
 
@@ -103,6 +103,28 @@ def behind(chosen: str, cheaper: str, why: str) -> Finding:
         {"chosen": chosen, "better": cheaper},
         f"Take it (--strategy {cheaper}), or leave the choice to validation (--strategy auto).",
     )
+
+
+def untouched(chosen: str, verdict: Verdict, use: str) -> list[Finding]:
+    """The model as it was loaded does no worse on the test rows than what was made of it.
+
+    `verdict` is the chosen candidate's against the untouched model; `use` the command that answers with that, or "".
+    """
+    if verdict.outcome == "helped":
+        return []
+    worse, found = verdict.outcome == "hurt", verdict.difference
+    said = f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f}) in {verdict.metric}"
+    return [
+        Finding(
+            "warning",
+            "worse-than-untouched" if worse else "no-better-than-untouched",
+            f"{chosen} is handed over, and on the test rows it is {'worse' if worse else 'not clearly better'} than "
+            f"the untouched model ({verdict.against}): {said}.",
+            {"chosen": chosen, "difference": found.value, "low": found.low, "high": found.high},
+            f"Use the model as it is{f' ({use})' * bool(use)}, or train at a lower rate (--rate) or for more epochs "
+            "(--epochs).",
+        )
+    ]
 
 
 def forgetting(

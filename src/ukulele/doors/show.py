@@ -96,7 +96,8 @@ class Screen:
 
 def summary(record: Mapping[str, Any], path: Path, width: int = 100) -> str:
     """What a finished run prints: the verdict, the figures, where the report and the model are."""
-    said = [record[what]["sentence"] for what in ("verdict", "multitask", "gain_over_probe") if record.get(what)]
+    told = ("verdict", "multitask", "gain_over_untouched", "gain_over_probe")
+    said = [record[what]["sentence"] for what in told if record.get(what)]
     worst = [finding["message"] for finding in record["findings"] if finding["severity"] != "info"]
     more = [f"! and {len(worst) - 5} more in the report"] if len(worst) > 5 else []
     found = [textwrap.fill(message, width, initial_indent="! ", subsequent_indent="  ") for message in worst[:5]]

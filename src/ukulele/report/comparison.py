@@ -31,6 +31,10 @@ def _column(record: Mapping[str, Any]) -> dict[str, str]:
     if verdict:
         gain = estimate(verdict.get("difference"), signed=True)
         column["verdict"] = f"{verdict.get('outcome', ABSENT)}, {gain} against {verdict.get('against', ABSENT)}"
+    before = table(record.get("gain_over_untouched"))
+    if before:
+        gain = estimate(before.get("difference"), signed=True)
+        column["training"] = f"{before.get('outcome', ABSENT)}, {gain} against {before.get('against', ABSENT)}"
     trained, total = cost.get("trained_parameters"), cost.get("total_parameters")
     rows = table(data.get("rows"))
     column |= {

@@ -102,9 +102,14 @@ def _hero(record: Mapping[str, Any]) -> dict[str, Any]:
     verdict = quality.judged(table(record.get("verdict")), "Transfer")
     idle = next((one for one in tables(record.get("findings")) if one.get("code") == "nothing-to-learn"), None)
     gain = quality.judged(table(record.get("gain_over_probe")), "Transfer")
+    untouched = quality.judged(table(record.get("gain_over_untouched")), "Fine-tuning")
     none = {"outcome": "none", "sign": "", "word": "", "sentence": "", "difference": None}
     said = verdict or none | {"sentence": phrases.plain(idle.get("message")) if idle else _no_verdict(record)}
-    return said | {"gain": gain, "figures": _score(record) + _figures(record)}
+    worse = untouched is not None and untouched["outcome"] == "hurt"
+    if worse:
+        said |= {"outcome": "hurt", "sign": phrases.OUTCOMES["hurt"][0], "word": "Worse than untouched"}
+    more = {"gain": gain, "untouched": untouched, "worse": worse}
+    return said | more | {"figures": _score(record) + _figures(record)}
 
 
 def _no_verdict(record: Mapping[str, Any]) -> str:

@@ -71,6 +71,8 @@ def hero(record: Mapping[str, Any]) -> dict[str, Any]:
         "sentence": re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", str(block.get("sentence") or otherwise)),
         "difference": _mean_change(delta, n),
         "gain": None,
+        "untouched": None,
+        "worse": False,
     }
 
 

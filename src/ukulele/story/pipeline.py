@@ -25,7 +25,8 @@ from ukulele.story.choice import with_model
 from ukulele.story.ladder import Climb
 from ukulele.story.record import Story, make_record
 from ukulele.story.unread import refuse_unread
-from ukulele.story.verdicts import comparisons, far, findings, from_source, gain, looked_at, verdict
+from ukulele.story.verdicts import comparisons, far, findings, from_source, gain, looked_at, untouched, verdict
+from ukulele.strategies.controls import UNTOUCHED
 from ukulele.tools.files import write_json
 from ukulele.trial import learning, retention
 from ukulele.trial.attempt import attempt, spared
@@ -123,7 +124,9 @@ def _proven(context: Context) -> Path:
     parts, fitted = regroup(chosen, shown, context)
     shown += fitted
     context.hear(Said("scoring on the test rows"))
-    story = Story(context, shown, chosen, parts, verdict(shown, chosen, repeats), gain(rungs, chosen, repeats), repeats)
+    over_probe, over_untouched = (gain(shown, chosen, repeats, name) for name in ("probe", UNTOUCHED))
+    judged = verdict(shown, chosen, repeats)
+    story = Story(context, shown, chosen, parts, judged, over_probe, repeats, over_untouched)
     sure = {id(one): certain(one, context) for one in parts.values()}
     record = _recorded(story, rungs, earlier) | told(parts, sure)
     if context.engine.main:
@@ -143,11 +146,14 @@ def _recorded(story: Story, rungs: Sequence[Outcome], earlier: Dataset | None) -
     looked = looked_at(rungs, chosen, context, doubt=not helped)
     kept = None if earlier is None else retention.retained(earlier, chosen, context)
     source = from_source(context)
-    found = [*findings(context, chosen, rungs), *far(context, looked), *diagnose.from_source(source), *looked.findings]
+    found = untouched(story.untouched, chosen)
+    found += [*findings(context, chosen, rungs), *far(context, looked), *diagnose.from_source(source), *looked.findings]
     found += [kept.finding] if kept else []
     record = make_record(story, found) | looked.blocks | ({"retention": kept.plain()} if kept else {})
     record["source"] = source
-    record["comparisons"] = [asdict(one) for one in comparisons(story.shown, chosen, story.repeats)]
+    compared = comparisons(story.shown, chosen, story.repeats)
+    compared += [story.untouched] if story.untouched is not None else []
+    record["comparisons"] = [asdict(one) for one in compared]
     if looked.unlearnt and record["verdict"] is not None:
         record["verdict"] |= {"outcome": "inconclusive", "sentence": looked.findings[0].message}
     return record

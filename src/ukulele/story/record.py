@@ -43,6 +43,7 @@ class Story:
     verdict: Verdict | None
     gain: Verdict | None
     repeats: Repeats | None = None  # of several seeds
+    untouched: Verdict | None = None  # against the model as it was loaded
 
     def joint(self) -> Joint:
         """What there is to say of several tasks rests on this."""
@@ -88,6 +89,7 @@ def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
         ],
         "verdict": _verdict(story.verdict, chosen, story),
         "gain_over_probe": _verdict(story.gain, chosen, story),
+        "gain_over_untouched": _verdict(story.untouched, chosen, story),
         "cost": {
             **_cost(chosen),
             "run_peak_memory_bytes": peak_memory(),
@@ -240,13 +242,23 @@ def _verdict(verdict: Verdict | None, chosen: Outcome, story: Story) -> dict[str
         return None
     against = next(o for o in story.shown if o.candidate.name == verdict.against)
     what = OUTCOMES[verdict.outcome]
-    gain = verdict is story.gain
-    subject = "Fine-tuning" if gain else "Transfer" if chosen.candidate.pretrained else "Training from scratch"
+    gain = verdict is story.gain or verdict is story.untouched
+    subject = "Training from scratch"
+    if chosen.candidate.pretrained:
+        subject = "Fine-tuning" if gain else "Transfer"
     sentence = (
-        f"{subject} {what}: {chosen.candidate.name} against {verdict.against} "
+        f"{subject} {what}{'' if gain else _but(verdict, story.untouched)}: "
+        f"{chosen.candidate.name} against {verdict.against} "
         f"{signed(verdict)} in {verdict.metric}, for {_price(chosen, against, story, gain)}."
     )
     return {**asdict(verdict), "sentence": sentence}
+
+
+def _but(verdict: Verdict, untouched: Verdict | None) -> str:
+    """That the model was better before it was trained, if it was: no verdict reads well without that."""
+    if untouched is None or untouched.outcome != "hurt":
+        return ""
+    return f", {'but' if verdict.outcome == 'helped' else 'and'} the untouched model ({untouched.against}) is better"
 
 
 def _price(chosen: Outcome, against: Outcome, story: Story, gain: bool) -> str:

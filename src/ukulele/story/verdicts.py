@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ukulele import diagnose, evaluate
-from ukulele.models import is_bundle
+from ukulele.models import is_bundle, is_pretrained
 from ukulele.story.candidates import model_name
 from ukulele.story.drawn import look_at_boxes
 from ukulele.story.scrutiny import Scrutiny, scrutinise
@@ -49,12 +49,12 @@ def comparisons(shown: Sequence[Outcome], chosen: Outcome, repeats: Repeats | No
     return evaluate.holm(compared)
 
 
-def gain(rungs: Sequence[Outcome], chosen: Outcome, repeats: Repeats | None) -> Verdict | None:
-    """Against the probe, where another candidate was chosen, on the test rows."""
-    probe = next((rung for rung in rungs if rung.candidate.name == "probe"), None)
-    if probe is None or probe is chosen or len(chosen.tasks) > 1:
+def gain(shown: Sequence[Outcome], chosen: Outcome, repeats: Repeats | None, over: str = "probe") -> Verdict | None:
+    """Against the probe, or the untouched model, where there is one and another was chosen, on the test rows."""
+    other = next((one for one in shown if one.candidate.name == over), None)
+    if other is None or other is chosen or len(chosen.tasks) > 1:
         return None
-    return compare(chosen, probe, "test") if repeats is None else repeats.compare(probe)
+    return compare(chosen, other, "test") if repeats is None else repeats.compare(other)
 
 
 def findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> list[Finding]:
@@ -80,6 +80,15 @@ def findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> lis
             what = metric if len(chosen.tasks) == 1 else f"{name}: {metric}"
             found += diagnose.gap(what, train, validation, _beside(probe, chosen, name))
     return found
+
+
+def untouched(verdict: Verdict | None, chosen: Outcome) -> list[Finding]:
+    """Whether training was in vain: the model as it was loaded answers as well, or better."""
+    if verdict is None:
+        return []
+    name = chosen.candidate.model
+    answers = is_pretrained(name) or is_bundle(Path(name))  # others have no head before they are fitted
+    return diagnose.untouched(chosen.candidate.name, verdict, f"uke predict {name} …" if answers else "")
 
 
 def far(context: Context, looked: Scrutiny) -> list[Finding]:

@@ -8,6 +8,7 @@ from ukulele.strategies import probe, scratch
 from ukulele.strategies.facts import Facts, Wishes
 from ukulele.types import Candidate, Plan
 
+UNTOUCHED = "zero-shot"  # the control that is the model as it was loaded
 WORDS = {"text": "tfidf", "pair": "tfidf", "image": "histogram"}
 
 
@@ -17,7 +18,7 @@ def detectors(facts: Facts, wishes: Wishes, name: str) -> tuple[Candidate, ...]:
     Nobody uses anything cheaper, so the scratch control is always there; it has the epochs of the rest.
     """
     plan = scratch.plan(facts, replace(wishes, rate=None, freeze=None))
-    untouched = Candidate("zero-shot", name, Plan("zero-shot", seed=wishes.seed), role="control")
+    untouched = Candidate(UNTOUCHED, name, Plan(UNTOUCHED, seed=wishes.seed), role="control")
     return (untouched,) * bool(facts.shared) + (Candidate("scratch", name, plan, "control", pretrained=False),)
 
 
@@ -35,7 +36,7 @@ def writers(facts: Facts, wishes: Wishes, name: str, kind: str, *, made: bool, r
     if made:
         return tuple(found)
     plan = scratch.plan(facts, replace(wishes, rate=None, freeze=None, epochs=None))
-    untouched = Candidate("zero-shot", name, Plan("zero-shot", seed=wishes.seed), "control")
+    untouched = Candidate(UNTOUCHED, name, Plan(UNTOUCHED, seed=wishes.seed), "control")
     return (*found, untouched, Candidate("scratch", name, plan, "control", pretrained=False))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ukulele import data, tasks
+from ukulele.strategies.controls import UNTOUCHED
 from ukulele.trial.context import Context
 from ukulele.trial.outcome import Outcome
 from ukulele.types import Rows, Writing, Written
@@ -16,7 +17,7 @@ from ukulele.types import Rows, Writing, Written
 SAMPLES = 12
 SHOWN = 1200  # letters of a text in a sample
 CHUNK = 1024  # rows whose tokens are counted at once
-UNTOUCHED, COPY = "zero-shot", "copy"  # the copy is the source, which is shown anyway
+COPY = "copy"  # of the source, which is shown anyway
 CONTINUED, PROMPT = 6, 160  # stretches of plain text that are continued, and letters of each that are given
 DRAWN = Writing(temperature=0.8, top_p=0.9, tokens=80, seed=1)
 
