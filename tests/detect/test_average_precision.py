@@ -201,9 +201,35 @@ def test_the_pictures_with_most_mistakes_come_first():
     assert [curve["label"] for curve in told["curves"]] == ["a", "b"]
 
 
-def test_targets_leave_crowds_out_and_name_strange_classes():
+HARD = Box("a", 0, 0, 100, 100, ignored=True)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "lines", "right", "wrong"),
+    [
+        ([HARD], [(10, 10, 30, 30)], 0, 1),  # inside it, as of a crowd it would vanish
+        ([HARD], [(0, 0, 100, 90)], 0, 0),  # on it
+        ([HARD], [(0, 0, 100, 90), (0, 0, 100, 80)], 0, 1),  # once
+        ([HARD._replace(ignored=False, crowd=True)], [(10, 10, 30, 30), (10, 10, 30, 30)], 0, 0),
+        ([HARD, Box("a", 0, 0, 100, 70)], [(0, 0, 100, 95)], 0, 0),  # best on the difficult one
+        ([HARD, Box("a", 0, 0, 100, 70)], [(0, 0, 100, 95), (0, 0, 100, 70)], 1, 0),
+        ([HARD, Box("a", 0, 0, 100, 70)], [(0, 0, 100, 75)], 1, 0),
+    ],
+)
+def test_difficult_boxes_are_matched_by_plain_overlap_and_count_for_nothing(boxes, lines, right, wrong):
+    found = np.array([[*line, 0.9 - 0.1 * at, 0] for at, line in enumerate(lines)], np.float64)
+    table = Detect("objects", ("a",)).table([found], [tuple(boxes)])
+    ranked = Ranked(table, 1)
+    assert [side[:, 0].sum() for side in ranked.sides(0)] == [right, wrong]
+    assert ranked.wanted[0, 0, 0] == sum(box.counted for box in boxes)
+    (shown,) = Detect("objects", ("a",)).worst([found], [tuple(boxes)], 1) or ({"wrong": 0, "missed": 0, "truth": []},)
+    assert shown["wrong"] == wrong
+    assert shown["missed"] == sum(not box["right"] for box in shown["truth"])
+
+
+def test_targets_leave_out_what_does_not_count_and_name_strange_classes():
     task = Detect("objects", LABELS)
-    made = task.target((Box("b", 1, 2, 3, 4), Box("a", 0, 0, 9, 9, True)))
+    made = task.target((Box("b", 1, 2, 3, 4), Box("a", 0, 0, 9, 9, True), HARD))
     assert made["boxes"].tolist() == [[1, 2, 3, 4]]
     assert made["classes"].tolist() == [1]
     assert task.target(())["boxes"].shape == (0, 4)

@@ -67,6 +67,28 @@ def test_what_is_written_is_read_again(voc, tmp_path, style):
             assert ours[1:5] == pytest.approx(theirs[1:5], abs=0.01)
 
 
+def test_difficult_boxes_stay_difficult(voc, tmp_path):
+    folder, every = voc
+    place = folder / "Annotations" / "p001.xml"
+    place.write_text(voc_xml("p001", every["p001"]).replace("<bndbox>", "<difficult>1</difficult><bndbox>", 1))
+    data = read(folder, ReadOptions(), tmp_path / "c")
+    first = rows_of(data)["p001"][0]
+    assert (first.crowd, first.ignored, first.counted) == (False, True, False)
+    assert any("difficult" in note for note in data.notes)
+    marks = []
+    for style in ("coco", "voc"):
+        convert(data, style, tmp_path / "out" / style)
+        again = read(tmp_path / "out" / style, ReadOptions(), tmp_path / f"{style} c")
+        assert rows_of(again) == rows_of(data)
+        assert any("neither taught nor counted" in note for note in again.notes)
+    for file in (tmp_path / "out" / "coco").rglob("*.json"):
+        marks += [(one["iscrowd"], one.get("ignore")) for one in json.loads(file.read_text())["annotations"]]
+    assert sorted(marks, key=str) == [(0, 1), *[(0, None)] * (sum(map(len, every.values())) - 1)]
+    assert convert(data, "yolo", tmp_path / "out" / "yolo") == (
+        "1 boxes to be ignored (difficult ones) were left out: YOLO has none.",
+    )
+
+
 def test_a_folder_with_something_in_it_is_left_alone(voc, tmp_path):
     data = read(voc[0], ReadOptions(), tmp_path / "c")
     with pytest.raises(DataError, match="something in it"):

@@ -58,10 +58,10 @@ class Detect:
         return tuple(Metric(name, partial(_one, many[name]), many=many[name]) for name in names)
 
     def target(self, value: Any) -> Tensors:
-        """Corners in pixels of the upright picture, (n, 4), and numbers of classes (n,); crowds are left out."""
+        """Corners in pixels of the upright picture, (n, 4), and numbers of classes (n,), of the boxes that count."""
         import torch
 
-        taught = [box for box in value or () if not box.crowd]
+        taught = [box for box in value or () if box.counted]
         corners = torch.tensor([box[1:5] for box in taught], dtype=torch.float32).reshape(-1, 4)
         return {"boxes": corners, "classes": torch.tensor([self._number(box.label) for box in taught]).long()}
 

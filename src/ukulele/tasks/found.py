@@ -111,7 +111,7 @@ def suspects(answers: Iterable[Floats], values: Sequence[Any], labels: Sequence[
         doubts += _unlabelled(row, found, boxes, (labels, confidence), shares)
         best = (found[:, 4, None] * (shares >= THRESHOLDS[0])).max(0, initial=0.0)
         for box, score in zip(boxes, best.tolist(), strict=True):
-            if box.crowd or box.label not in unseen:
+            if not box.counted or box.label not in unseen:
                 continue
             counts[box.label] += 1
             if score < BLIND:
@@ -146,11 +146,12 @@ def worst(answers: Sequence[Floats], values: Sequence[Any], labels: Sequence[str
         if boxes is None:
             continue
         right, taken = paired(found, boxes, labels)
-        missed = sum(not hit and not box.crowd for hit, box in zip(taken, boxes, strict=True))
+        missed = sum(not hit and box.counted for hit, box in zip(taken, boxes, strict=True))
         wrong = right.count(False)
         if missed + wrong:
             truth = [
-                {"label": box.label, "box": list(box[1:5]), "right": hit} for box, hit in zip(boxes, taken, strict=True)
+                {"label": box.label, "box": list(box[1:5]), "right": hit or not box.counted}
+                for box, hit in zip(boxes, taken, strict=True)
             ]
             answer = [
                 {"label": labels[int(f[5])], "score": float(f[4]), "box": f[:4].tolist(), "right": hit}

@@ -1,5 +1,8 @@
 """Which detections find which boxes, as COCO matches them: one image after another, and what follows for any resample.
 
+Boxes that are `ignored` are VOC's difficult ones: a detection that lies best on one counts for nothing; of several
+on it only the surest does.
+
 A table row holds one image: the boxes of each class and size to be found, then its detections, each with the rank of
 its score and a code for every size. The average precision of a resample follows from these rows alone, exactly.
 """
@@ -49,10 +52,10 @@ def match(found: Floats, boxes: Sequence[Box], labels: Sequence[str]) -> tuple[F
         if not len(mine) and not true:
             continue
         corners = np.array([box[1:5] for box in true], np.float64).reshape(-1, 4)
-        crowd = np.array([box.crowd for box in true], bool)
-        ignored = _outside(corners) | crowd
-        wanted[:, number] = (~ignored).sum(1)
-        codes = _codes(mine, corners, crowd, ignored)
+        crowd, hard = np.array([(box.crowd, box.ignored and not box.crowd) for box in true], bool).reshape(-1, 2).T
+        nothing = _outside(corners) | crowd | hard
+        wanted[:, number] = (~nothing).sum(1)
+        codes = _codes(mine, corners, crowd, hard, nothing)
         parts.append(np.column_stack([np.full(len(mine), number), mine[:, 4], codes]))
     return wanted, np.concatenate(parts) if parts else np.zeros((0, 2 + len(AREAS)))
 
@@ -74,8 +77,10 @@ def overlap(found: Floats, corners: Floats, crowd: NDArray[np.bool_]) -> Floats:
     return np.asarray(common / np.maximum(whole, 1e-12))
 
 
-def _codes(found: Floats, corners: Floats, crowd: NDArray[np.bool_], ignored: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """A code for each detection and area (n, areas)."""
+def _codes(
+    found: Floats, corners: Floats, crowd: NDArray[np.bool_], hard: NDArray[np.bool_], ignored: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """A code for each detection and area (n, areas); `ignored` boxes (areas, m) count for nothing."""
     hit = np.zeros((len(found), len(AREAS), len(THRESHOLDS)), bool)
     nothing = np.repeat(_outside(found[:, :4]).T[:, :, None], len(THRESHOLDS), 2)
     if len(corners):
@@ -84,7 +89,7 @@ def _codes(found: Floats, corners: Floats, crowd: NDArray[np.bool_], ignored: ND
         limits = np.minimum(THRESHOLDS, 1 - 1e-10)[None, :, None]
         for at in np.flatnonzero(shares.max(1) >= THRESHOLDS[0]).tolist():  # the others find nothing
             free = (shares[at] >= limits) & (~taken | crowd)
-            for counting in (~ignored, ignored):  # a box that counts for nothing only where no other is found
+            for counting in (~ignored | hard, ignored & ~hard):  # a crowd, or one of another size, only as the last
                 some = np.where(free & counting[:, None, :], shares[at], -1.0)[:, :, ::-1]
                 best = some.shape[2] - 1 - some.argmax(2)  # of equal ones the last, as COCO takes it
                 there = (some.max(2) >= 0) & ~hit[at]

@@ -37,7 +37,8 @@ class Where:
 class Box(NamedTuple):
     """An object in a picture: its class, and its edges in pixels of the upright picture.
 
-    A crowd is a region that holds several objects nobody drew one by one: neither taught nor counted.
+    A crowd is a region that holds several objects nobody drew one by one; one that is `ignored`, such as VOC's
+    difficult ones, is a single object that need not be found. Neither is taught nor counted.
     """
 
     label: str
@@ -46,6 +47,12 @@ class Box(NamedTuple):
     right: float
     bottom: float
     crowd: bool = False
+    ignored: bool = False
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is taught, and to be found."""
+        return not (self.crowd or self.ignored)
 
 
 class Written(NamedTuple):

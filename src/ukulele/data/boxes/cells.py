@@ -50,13 +50,13 @@ def dump(boxes: Sequence[Box]) -> str:
     >>> dump([Box("cup", 1, 2, 3.5, 4)])
     '[["cup", 1, 2, 3.5, 4]]'
     """
-    return json.dumps([list(box) if box.crowd else list(box)[:5] for box in boxes], ensure_ascii=False)
+    return json.dumps([list(box)[:5] if box.counted else list(box) for box in boxes], ensure_ascii=False)
 
 
 def parse(cell: str | None) -> tuple[Box, ...] | None:
     """The boxes of a cell, or None where there is no cell.
 
     >>> parse('[["cup", 1, 2, 3.5, 4]]')
-    (Box(label='cup', left=1, top=2, right=3.5, bottom=4, crowd=False),)
+    (Box(label='cup', left=1, top=2, right=3.5, bottom=4, crowd=False, ignored=False),)
     """
     return None if not cell else tuple(Box(*entry) for entry in json.loads(cell))

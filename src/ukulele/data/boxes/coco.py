@@ -86,8 +86,9 @@ def read(root: Path, files: Sequence[Path]) -> Read:
             if key not in listed
             for drawn in rest
         ]
-    crowds = any(drawn.box.crowd for one in found for drawn in one.boxes)
-    notes = ["Crowds are neither taught nor counted."] * crowds
+    boxes_read = [drawn.box for one in found for drawn in one.boxes]
+    notes = ["Crowds are neither taught nor counted."] * any(box.crowd for box in boxes_read)
+    notes += ["Boxes to be ignored are neither taught nor counted."] * any(box.ignored for box in boxes_read)
     if left := _unlisted({one.picture for one in found}):
         notes.append(f"Left out, for no annotation file names them: {left:,} of the pictures beside these.")
     given = any(one.split for one in found)
@@ -154,7 +155,8 @@ def _boxes(
         elif not all(map(math.isfinite, (left, top, width, height))):
             aside.append(BadRow(where, f"{said}: a box without four numbers"))
         else:
-            box = Box(labels[category], left, top, left + width, top + height, bool(note.get("iscrowd")))
+            crowd, ignored = bool(note.get("iscrowd")), bool(note.get("ignore"))
+            box = Box(labels[category], left, top, left + width, top + height, crowd, ignored and not crowd)
             found[key].append(Drawn(box, Where(f"{file}#{note.get('id', '?')}")))
     return found
 

@@ -109,7 +109,7 @@ def read(root: Path, annotations: Sequence[Path]) -> Read:
         if name not in listed
     ]
     notes = ["Objects marked as difficult are neither taught nor counted."] * any(
-        drawn.box.crowd for one in found for drawn in one.boxes
+        drawn.box.ignored for one in found for drawn in one.boxes
     )
     given = any(one.split for one in found)
     return Read("VOC", found, (), tuple(bad), tuple(aside), tuple(notes), given=given)
@@ -177,4 +177,4 @@ def _boxes(node: Node, file: str, aside: list[BadRow]) -> Iterator[Drawn]:
         if not label:
             aside.append(BadRow(where, "a box without a class"))
             continue
-        yield Drawn(Box(label, left, top, right, bottom, item.said("difficult") == "1"), where)
+        yield Drawn(Box(label, left, top, right, bottom, ignored=item.said("difficult") == "1"), where)

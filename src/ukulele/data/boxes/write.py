@@ -76,14 +76,15 @@ def _copy(entry: Entry, folder: Path) -> None:
 def to_yolo(entries: Sequence[Entry], labels: Sequence[str], folder: Path) -> tuple[str, ...]:
     """`images/<split>`, `labels/<split>` and data.yaml."""
     number = {label: i for i, label in enumerate(labels)}
-    crowds = 0
+    crowds = ignored = 0
     for entry in entries:
         _copy(entry, folder / "images" / entry.split)
         width, height = entry.size
         lines = []
         for box in entry.boxes:
             crowds += box.crowd
-            if box.crowd:
+            ignored += box.ignored
+            if not box.counted:
                 continue
             x, y = (box.left + box.right) / 2 / width, (box.top + box.bottom) / 2 / height
             shares = (x, y, (box.right - box.left) / width, (box.bottom - box.top) / height)
@@ -94,7 +95,8 @@ def to_yolo(entries: Sequence[Entry], labels: Sequence[str], folder: Path) -> tu
     splits = {split: f"images/{split}" for split in dict.fromkeys(entry.split for entry in entries)}
     names = {"names": dict(enumerate(labels))}
     (folder / "data.yaml").write_text(yaml.safe_dump(splits | names, sort_keys=False, allow_unicode=True), "utf-8")
-    return (f"{crowds} crowds were left out: YOLO has none.",) * bool(crowds)
+    left = ((crowds, "crowds"), (ignored, "boxes to be ignored (difficult ones)"))
+    return tuple(f"{count} {what} were left out: YOLO has none." for count, what in left if count)
 
 
 def to_coco(entries: Sequence[Entry], labels: Sequence[str], folder: Path) -> tuple[str, ...]:
@@ -115,6 +117,7 @@ def to_coco(entries: Sequence[Entry], labels: Sequence[str], folder: Path) -> tu
                     "bbox": [box.left, box.top, wide, high],
                     "area": wide * high,
                     "iscrowd": int(box.crowd),
+                    **({"ignore": 1} if box.ignored else {}),
                 }
             )
     categories = [{"id": i, "name": label} for label, i in number.items()]
@@ -145,7 +148,7 @@ def to_voc(entries: Sequence[Entry], labels: Sequence[str], folder: Path) -> tup
 
 def _xml(entry: Entry) -> str:
     objects = "".join(
-        f"\t<object>\n\t\t<name>{escape(box.label)}</name>\n\t\t<difficult>{int(box.crowd)}</difficult>\n"
+        f"\t<object>\n\t\t<name>{escape(box.label)}</name>\n\t\t<difficult>{int(not box.counted)}</difficult>\n"
         f"\t\t<bndbox>\n\t\t\t<xmin>{box.left:g}</xmin>\n\t\t\t<ymin>{box.top:g}</ymin>\n"
         f"\t\t\t<xmax>{box.right:g}</xmax>\n\t\t\t<ymax>{box.bottom:g}</ymax>\n\t\t</bndbox>\n\t</object>\n"
         for box in entry.boxes
