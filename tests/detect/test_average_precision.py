@@ -1,6 +1,7 @@
 """Average precision from rows of matches, against pycocotools."""
 
 import io
+import tracemalloc
 from contextlib import redirect_stdout
 
 import numpy as np
@@ -10,8 +11,9 @@ from ukulele import diagnose
 from ukulele.errors import DataError, ModelError, PlanError
 from ukulele.evaluate import compare, estimates
 from ukulele.tasks import Detect, dump, load
+from ukulele.tasks.averaged import areas
 from ukulele.tasks.found import Doubt
-from ukulele.tasks.matching import AREAS, Ranked
+from ukulele.tasks.matching import AREAS, Ranked, rows
 from ukulele.types import Box
 
 LABELS = ("a", "b", "c")
@@ -199,6 +201,21 @@ def test_the_pictures_with_most_mistakes_come_first():
     }  # fmt: skip
     assert told["sizes"][0]["n"] == 3
     assert [curve["label"] for curve in told["curves"]] == ["a", "b"]
+
+
+def test_draws_of_many_boxes_leave_nothing_in_memory():
+    wanted = np.zeros((len(AREAS), 1))
+    wanted[0] = 600
+    found = np.array([[0.0, 0.9, 1023, 1023, 1023, 1023], [0.0, 0.4, 0, 0, 0, 0]])
+    random = np.random.default_rng(0)
+    table = rows([(wanted * random.integers(1, 3), found) for _ in range(50)], 1)
+    order, counts = Ranked(table, 1), random.integers(0, 3, (100, 50)).astype(float)
+    tracemalloc.start()
+    areas(order, counts)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 1 << 20, "a number for each of 45,000 boxes and each draw is 34 MiB"
+    assert peak < 4 << 20
 
 
 HARD = Box("a", 0, 0, 100, 100, ignored=True)

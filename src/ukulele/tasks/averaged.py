@@ -7,7 +7,6 @@ found for a recall is looked up. The same figures as `Ranked.precision` gives on
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +80,8 @@ def _portions(draws: int, width: int) -> Iterator[slice]:
 def _of_class(drawn: Floats, right: NDArray[np.bool_], counted: NDArray[np.bool_], wanted: Floats) -> Floats:
     """Average precision (draws, thresholds) from how often each detection is drawn (draws, n), the surest first."""
     found = np.zeros((len(drawn), len(THRESHOLDS)))
-    reached = _reached(wanted)
+    most = int(min(wanted.max(initial=0), drawn[:, right.any(1)].sum(1).max(initial=0)))  # that a draw can find
+    reached, which = _reached(wanted, most)
     totals: tuple[bytes, Floats] = b"", drawn
     for threshold in range(len(THRESHOLDS)):
         at = np.flatnonzero(right[:, threshold])
@@ -93,18 +93,15 @@ def _of_class(drawn: Floats, right: NDArray[np.bool_], counted: NDArray[np.bool_
         hits = np.cumsum(drawn[:, at], 1)
         precision = hits / np.maximum(totals[1][:, at], 1e-12)
         best = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
-        recalls = np.take_along_axis(reached, hits.astype(np.intp), 1)
+        recalls = reached[which[:, None], hits.astype(np.intp)]
         found[:, threshold] = (best * np.diff(recalls, prepend=0.0)).sum(1) / len(RECALLS)
     return found
 
 
-def _reached(wanted: Floats) -> Floats:
-    """In each draw, how many of the recalls so many boxes found are enough for (draws, most + 1)."""
-    most = int(wanted.max(initial=0))
-    return np.stack([_enough(int(boxes), most) for boxes in wanted])
-
-
-@lru_cache(4096)
-def _enough(wanted: int, most: int) -> Floats:
-    needed = needed_for(np.array([float(wanted)]))[0].astype(np.intp)
-    return np.cumsum(np.bincount(needed, minlength=most + 1)[: most + 1]).astype(np.float64)
+def _reached(wanted: Floats, most: int) -> tuple[Floats, NDArray[np.intp]]:
+    """How many of the recalls so many boxes found are enough for (sizes, most + 1), and which row is a draw's."""
+    sizes, which = np.unique(wanted, return_inverse=True)
+    needed = np.minimum(needed_for(sizes), most + 1).astype(np.intp)
+    places = needed + (most + 2) * np.arange(len(sizes))[:, None]
+    counts = np.bincount(places.ravel(), minlength=len(sizes) * (most + 2)).reshape(len(sizes), most + 2)
+    return np.cumsum(counts[:, : most + 1], 1, dtype=np.float64), which
