@@ -12,11 +12,14 @@ from pathlib import Path
 from xml.parsers import expat
 
 from ukulele.data.boxes.cells import Annotated, Drawn, Read
+from ukulele.data.boxes.splits import split_of
 from ukulele.tools.pictures import SUFFIXES, size_of
 from ukulele.types import BadRow, Box, Split, Where
 
 # a later list has the last word: trainval names what train and val name, too, where they are there
 LISTS: Mapping[str, Split] = {"trainval": "train", "train": "train", "val": "validation", "test": "test"}
+ANNOTATIONS = "Annotations"
+MASKS = frozenset({"SegmentationClass", "SegmentationObject"})
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -68,51 +71,74 @@ def parse(content: bytes) -> Node:
 
 
 def find(root: Path) -> list[Path]:
-    """The annotations of a folder: those in Annotations, or XML files beside pictures."""
-    folder = root / "Annotations"
+    """The annotations of a folder: its own or those of each folder below with Annotations, or XML beside pictures."""
+    folder = root / ANNOTATIONS
     if folder.is_dir():
         return sorted(folder.rglob("*.xml"))
-    return [path for path in sorted(root.rglob("*.xml")) if b"<annotation" in path.read_bytes()[:2000]]
+    return [path for path in sorted(root.rglob("*.xml")) if _is_annotation(path, root)]
+
+
+def _is_annotation(path: Path, root: Path) -> bool:
+    return ANNOTATIONS in path.relative_to(root).parts or b"<annotation" in path.read_bytes()[:2000]
 
 
 def read(root: Path, annotations: Sequence[Path]) -> Read:
-    """All pictures of a folder with their boxes."""
-    listed = {path.stem for path in annotations}
-    splits = _splits(root, listed)
-    pictures = _pictures(root)
+    """All pictures of a folder with their boxes; each folder that holds Annotations has its own pictures and lists."""
+    homes: dict[Path, list[Path]] = {}
+    for path in annotations:
+        homes.setdefault(_home(path, root), []).append(path)
     found: list[Annotated] = []
     bad: list[BadRow] = []
     aside: list[BadRow] = []
-    used: set[Path] = set()
-    for path in annotations:
-        try:
-            node = parse(path.read_bytes())
-        except (expat.ExpatError, OSError, IndexError) as error:
-            bad.append(BadRow(Where(str(path)), f"no XML that can be read ({error})"))
-            continue
-        picture = _picture(path, node.said("filename"), pictures)
-        if picture is None:
-            named = node.said("filename") or path.stem
-            bad.append(BadRow(Where(str(path)), f"an annotation without a picture: {named} is not there"))
-            continue
-        used.add(picture)
-        boxes = tuple(_boxes(node, str(path), aside))
-        declared = _size(node)
-        split = splits.get(path.stem) if splits else _by_folder(path, root)
-        found.append(Annotated(picture, boxes, size_of(picture), split, declared))
-    bad += [
-        BadRow(Where(str(path)), "a picture without an annotation") for path in pictures.values() if path not in used
-    ]
-    bad += [
-        BadRow(Where(str(root / "ImageSets" / "Main")), f"{name!r} is listed and has no annotation")
-        for name in splits
-        if name not in listed
-    ]
+    for home, own in homes.items():
+        names = {_name(path, home): path for path in own}
+        splits = _splits(home, {*names, *(path.stem for path in own)})
+        pictures = _pictures(home, [other for other in homes if home in other.parents])
+        used: set[Path] = set()
+        for name, path in names.items():
+            try:
+                node = parse(path.read_bytes())
+            except (expat.ExpatError, OSError, IndexError) as error:
+                bad.append(BadRow(Where(str(path)), f"no XML that can be read ({error})"))
+                continue
+            picture = _picture(path, home, node.said("filename"), pictures)
+            if picture is None:
+                named = node.said("filename") or path.stem
+                bad.append(BadRow(Where(str(path)), f"an annotation without a picture: {named} is not there"))
+                continue
+            used.add(picture)
+            boxes = tuple(_boxes(node, str(path), aside))
+            listed = name if name in splits or path.stem in names else path.stem
+            split = splits.get(listed) if splits else split_of(path.relative_to(root).parts[:-1])
+            found.append(Annotated(picture, boxes, size_of(picture), split, _size(node)))
+        bad += _alone(home, splits, names, [path for path in pictures.values() if path not in used])
     notes = ["Objects marked as difficult are neither taught nor counted."] * any(
         drawn.box.ignored for one in found for drawn in one.boxes
     )
     given = any(one.split for one in found)
     return Read("VOC", found, (), tuple(bad), tuple(aside), tuple(notes), given=given)
+
+
+def _home(path: Path, root: Path) -> Path:
+    """The folder whose Annotations an annotation lies in; without such the root."""
+    parts = path.relative_to(root).parts[:-1]
+    return root.joinpath(*parts[: parts.index(ANNOTATIONS)]) if ANNOTATIONS in parts else root
+
+
+def _name(path: Path, home: Path) -> str:
+    """The name of an annotation, as a list has it: with the folders below Annotations."""
+    parts = path.relative_to(home).with_suffix("").parts
+    return "/".join(parts[parts[0] == ANNOTATIONS :])
+
+
+def _alone(home: Path, splits: Collection[str], names: Mapping[str, Path], left: Sequence[Path]) -> Iterator[BadRow]:
+    """Pictures, and names in the lists, without an annotation."""
+    for picture in left:
+        yield BadRow(Where(str(picture)), "a picture without an annotation")
+    stems = {path.stem for path in names.values()}
+    for name in splits:
+        if name not in names and name not in stems:
+            yield BadRow(Where(str(home / "ImageSets" / "Main")), f"{name!r} is listed and has no annotation")
 
 
 def _splits(root: Path, known: Collection[str]) -> dict[str, Split]:
@@ -132,23 +158,25 @@ def _named(line: str, known: Collection[str]) -> str:
     return name if name in known else re.sub(r"\s+(-1|0|1)$", "", name)
 
 
-def _by_folder(path: Path, root: Path) -> Split | None:
-    from ukulele.data.boxes.splits import split_of
+def _pictures(home: Path, others: Collection[Path]) -> dict[str, Path]:
+    """Pictures by their path without the ending; those of other homes, and masks, are none of them."""
+    folder = home / "JPEGImages"
+    base = folder if folder.is_dir() else home
+    found = (path for path in sorted(base.rglob("*")) if path.suffix.lower() in SUFFIXES)
+    return {
+        str(path.with_suffix("")): path
+        for path in found
+        if not MASKS.intersection(path.relative_to(base).parts) and not any(other in path.parents for other in others)
+    }
 
-    return split_of(path.relative_to(root).parts[:-1])
 
-
-def _pictures(root: Path) -> dict[str, Path]:
-    """Pictures by their path below the root without the ending."""
-    folder = root / "JPEGImages"
-    base = folder if folder.is_dir() else root
-    return {str(path.with_suffix("")): path for path in sorted(base.rglob("*")) if path.suffix.lower() in SUFFIXES}
-
-
-def _picture(path: Path, named: str, pictures: Mapping[str, Path]) -> Path | None:
+def _picture(path: Path, home: Path, named: str, pictures: Mapping[str, Path]) -> Path | None:
     """The picture of an annotation: of the same name, or the one it names; VOC's folder or the same."""
-    above = path.parent.parent
-    folders = [path.parent, above / "JPEGImages", above / "images", above]
+    above, below = path.parent.parent, Path(_name(path, home)).parent
+    usual = (home / "JPEGImages", home / "images", home)
+    folders = [path.parent, *(base / below for base in usual), above / "JPEGImages", above / "images", above]
+    if home / ANNOTATIONS in path.parents and not any((base / below).is_dir() for base in usual):
+        folders += usual  # annotations in folders, pictures in one
     for stem in dict.fromkeys((path.stem, Path(named.replace("\\", "/")).stem)):
         for folder in folders:
             found = pictures.get(str(folder / stem))
