@@ -281,6 +281,35 @@ def test_classes_small_absent_and_uneven(tmp_path):
     assert finding(data, "imbalance").evidence["largest"] == "many"
 
 
+def test_small_classes_that_made_splits_lack_are_no_warning(tmp_path):
+    """100 classes of three rows: each split lacks some, all are trained on."""
+    data = read(sentences(300, lambda i: f"c{i % 100}"), ReadOptions(), tmp_path)
+    assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 210, "validation": 30, "test": 60}
+    absent = [f for f in data.findings if f.code == "class-absent-from-split"]
+    assert {f.evidence["split"]: f.severity for f in absent} == {"validation": "info", "test": "info"}
+    assert "are not measured, too small for every split: " in absent[1].message
+    assert len(absent[1].evidence["labels"]) == 40
+    given = sentences(300, lambda i: f"c{i % 100}")
+    given = [{**row, "split": "test" if at < 50 else "dev" if at < 99 else "train"} for at, row in enumerate(given)]
+    absent = [f for f in read(given, ReadOptions(), tmp_path).findings if f.code == "class-absent-from-split"]
+    assert {f.evidence["split"]: f.severity for f in absent} == {"validation": "info", "test": "warning"}
+    assert not any("too small" in f.message for f in absent)
+
+
+def test_rows_that_calibrate_are_drawn_as_those_that_test(tmp_path):
+    """A tail of 300 classes of three rows."""
+    rows = sentences(2000, lambda i: f"c{i % 300}" if i < 900 else "ab"[i % 2])
+    plain = read(rows, ReadOptions(), tmp_path)
+    data = read(rows, ReadOptions(calibrate="auto"), tmp_path)
+    assert len(data.apart) == 140
+    assert {row.inputs for row in data.splits["test"]} == {row.inputs for row in plain.splits["test"]}
+    rare = [
+        sum(len(row.targets["label"]) > 1 for row in part) / len(part) for part in (data.apart, data.splits["test"])
+    ]
+    assert rare == pytest.approx([0.45, 0.45], abs=0.01)
+    assert {row.targets["label"] for row in data.splits["train"]} == {row["label"] for row in rows}
+
+
 def test_constant_columns_and_wrong_encodings(tmp_path):
     rows = [{**row, "lang": "en", "empty": None} for row in sentences()]
     rows[2]["text"] = "it â€™s broken"

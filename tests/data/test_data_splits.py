@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import betabinom
 
 from ukulele.data import ReadOptions, read
 from ukulele.data.columnar import read_list
 from ukulele.data.near import near_pictures, near_texts
-from ukulele.data.split import by_groups, by_strata, by_time
+from ukulele.data.split import by_groups, by_strata, by_time, one_more
 from ukulele.data.store import store
 from ukulele.errors import DataError
 
@@ -40,11 +41,110 @@ def test_strata_are_alike_in_every_part():
     assert (part != by_strata(strata, np.arange(1000), SHARES, 1)).any()
 
 
-def test_small_classes_are_trained_on_first():
-    part = by_strata(np.array([0, 1, 1, 2, 2, 2]), np.arange(6), SHARES, 0)
-    assert part[0] == 0
-    assert sorted(part[1:3]) == [0, 2]
-    assert sorted(part[3:]) == [0, 1, 2]
+def test_classes_of_some_rows_are_trained_on_first():
+    for seed in range(20):
+        part = by_strata(np.array([0, 1, 1, 2, 2, 2]), np.arange(6), SHARES, seed)
+        assert part[0] == 0
+        assert sorted(part) == [0, 0, 0, 0, 1, 2]
+        assert 0 in part[1:3]
+        assert 0 in part[3:]
+
+
+SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=60)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(SIZES, st.sampled_from([SHARES, (0.9, 0.1, 0.0), (0.5, 0.2, 0.3)]), st.integers(0, 9))
+def test_parts_are_at_their_shares_and_every_class_is_trained_on(sizes, shares, seed):
+    strata = np.repeat(np.arange(len(sizes)), sizes)
+    part = by_strata(strata, np.arange(len(strata)), shares, seed)
+    assert set(part.tolist()) <= {0, 1, 2}
+    assert set(strata[part == 0]) == set(strata)
+    able = sum(size for size in sizes if size > 1)
+    held = np.bincount(part, minlength=3)[1:]
+    for wanted, count in zip(able * np.array(shares[1:]), held.tolist(), strict=True):
+        assert abs(count - wanted) <= max(1, 0.01 * wanted)
+    counts = np.array([np.bincount(strata[part == at], minlength=len(sizes)) for at in range(3)])
+    assert (np.abs(counts[1:].sum(axis=0) - np.array(sizes) * sum(shares[1:])) < 2).all()
+    if shares == SHARES and able > 10:
+        assert (counts[0, (np.array(sizes) > 2) & (counts[1] > 0)] >= 2).all()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([3] * 500, [1050, 150, 300]),
+        ([2] * 500, [700, 100, 200]),
+        ([15] * 500, [5250, 750, 1500]),
+        ([1000] * 3 + [3] * 200, [2520, 360, 720]),
+    ],
+)
+def test_small_classes_share_the_places_of_held_out_parts(sizes, expected):
+    strata = np.repeat(np.arange(len(sizes)), sizes)
+    part = by_strata(strata, np.arange(len(strata)), SHARES, 0)
+    assert np.bincount(part).tolist() == expected
+    small = np.array(sizes)[strata] < 100
+    assert np.bincount(part[small]).tolist() == [small.sum() * 7 // 10, small.sum() // 10, small.sum() // 5]
+
+
+def test_near_rows_of_small_classes_leave_the_shares_as_they_are():
+    strata = np.repeat(np.arange(503), [1000] * 3 + [3] * 500)
+    groups = np.arange(len(strata))
+    groups[3001::3] = groups[3000::3]  # two of three are nearly identical
+    groups = np.unique(groups, return_inverse=True)[1]
+    part = by_strata(strata, groups, SHARES, 0)
+    assert set(strata[part == 0]) == set(strata)
+    assert np.bincount(part[3000:]).tolist() == [1050, 150, 300]
+
+
+def test_what_is_nearly_identical_throughout_a_class_is_trained_on():
+    strata = np.repeat(np.arange(13), [100] * 3 + [4] * 10)
+    part = by_strata(strata, np.concatenate([np.arange(300), 300 + np.repeat(np.arange(10), 4)]), SHARES, 0)
+    assert (part[300:] == 0).all()
+
+
+def test_a_family_of_strata_has_a_row_in_every_part():
+    strata = np.repeat(np.arange(203), [1000, 1000, 4] + [3] * 200)
+    for seed in range(20):
+        part = by_strata(strata, np.arange(len(strata)), SHARES, seed, np.array([0, 0, 1] + [2] * 200))
+        assert sorted(set(part[2000:2004].tolist())) == [0, 1, 2]
+
+
+def test_rows_that_calibrate_are_like_those_that_test():
+    """Rare classes are harder; coverage at .95 is where beta-binomial draws are in 99 of 100 cases."""
+    sizes = np.array([1000] * 3 + [3] * 200 + [2] * 100 + [1] * 100)
+    strata = np.repeat(np.arange(len(sizes)), sizes)
+    each, inside = np.arange(len(strata)), []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        strange = rng.exponential(size=len(strata)) * np.where(sizes[strata] < 10, 6, 1)
+        part = by_strata(strata, each, SHARES, seed)
+        more = one_more(strata, each, part > 0, part == 0, 260, seed)
+        assert more.sum() == 260
+        assert (part[more] == 0).all()
+        assert set(strata[(part == 0) & ~more]) == set(strata)
+        assert sizes[strata[more]].min() == 2
+        for few in (2, 3):
+            shares = [(sizes[strata[rows]] == few).mean() for rows in (part == 2, more)]
+            assert shares[0] == pytest.approx(shares[1], abs=0.01)
+        place = int(np.ceil(261 * 0.95))
+        covered = (strange[part == 2] <= np.sort(strange[more])[place - 1]).sum()
+        low, high = betabinom.ppf([0.005, 0.995], (part == 2).sum(), place, 261 - place)
+        inside.append(low <= covered <= high)
+    assert np.mean(inside) >= 0.95
+
+
+def test_one_part_more_keeps_groups_whole_and_leaves_what_is_not_free():
+    rng = np.random.default_rng(0)
+    strata, groups = rng.integers(0, 30, 1000), np.unique(rng.integers(0, 700, 1000), return_inverse=True)[1]
+    part = by_strata(strata, groups, SHARES, 0)
+    free = (part == 0) & (groups % 3 > 0)
+    more = one_more(strata, groups, part > 0, free, 100, 0)
+    assert not more[~free].any()
+    assert 90 <= more.sum() <= 110
+    assert not set(groups[more]) & set(groups[~more])
+    assert (more == one_more(strata, groups, part > 0, free, 100, 0)).all()
+    assert (more != one_more(strata, groups, part > 0, free, 100, 1)).any()
 
 
 @pytest.mark.parametrize("sizes", [[200] * 5, [500, 300, 200], [900, 50, 50], [100] * 10])

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ukulele.data.assign import alike, named_groups
+from ukulele.data.assign import Drawn, alike, named_groups
 from ukulele.data.decoded import Decoded
 from ukulele.data.frame import Frame, Indices
 from ukulele.data.near import merged
 from ukulele.data.options import ReadOptions
 from ukulele.data.rows import Shape
+from ukulele.data.split import one_more
 from ukulele.errors import DataError
 
 LEAST, MOST, SHARE = 100, 1000, 10  # `auto` takes every tenth training row, at most a thousand
 
 
 def set_apart(
-    frame: Frame, shape: Shape, train: Indices, decoded: Decoded | None, options: ReadOptions
+    frame: Frame,
+    shape: Shape,
+    train: Indices,
+    decoded: Decoded | None,
+    options: ReadOptions,
+    drawn: Drawn | None = None,
 ) -> tuple[Indices, Indices, str]:
-    """Training rows, those set apart, and a note on it: drawn at random, nearly identical rows and groups whole.
+    """Training rows, those set apart, and a note on it: drawn at random, nearly identical rows and groups whole; as the
+    test rows were, where those were `drawn` of the same rows.
 
     Raises
     ------
@@ -39,14 +47,14 @@ def set_apart(
             f"--calibrate {wanted}: of {len(train):,} training rows, more would calibrate than train.",
             hint="Give a smaller number, or leave --calibrate out.",
         )
-    groups = alike(frame, shape, train, decoded)
-    if options.group is not None:
-        groups = merged(groups, named_groups(frame, options.group, train))
-    sizes = np.bincount(groups)
-    order = np.random.default_rng((options.seed, 77)).permutation(len(sizes))
-    order = order[sizes[order] <= max(1, wanted // 10)]  # one large group would calibrate for itself alone
-    chosen = order[: int(np.searchsorted(np.cumsum(sizes[order]), wanted)) + 1]
-    apart = np.isin(groups, chosen)
+    most = max(1, wanted // 10)  # rows of a group: a larger one would calibrate for itself alone
+    if drawn is not None:
+        whole = np.bincount(drawn.groups)[drawn.groups]
+        held = drawn.part > 0
+        chosen = one_more(drawn.strata, drawn.groups, held, ~held & (whole <= most), wanted, options.seed)
+        apart = np.isin(train, drawn.rows[chosen])
+    else:
+        apart = _at_random(_groups(frame, shape, train, decoded, options), wanted, most, options.seed)
     if apart.sum() < LEAST or 2 * apart.sum() > len(train) + wanted:
         raise DataError(
             f"--calibrate {options.calibrate}: only {int(apart.sum())} rows can be set apart, since rows of a group "
@@ -58,3 +66,16 @@ def set_apart(
         "and serve nothing else."
     )
     return train[~apart], train[apart], note
+
+
+def _groups(frame: Frame, shape: Shape, train: Indices, decoded: Decoded | None, options: ReadOptions) -> Indices:
+    groups = alike(frame, shape, train, decoded)
+    return groups if options.group is None else merged(groups, named_groups(frame, options.group, train))
+
+
+def _at_random(groups: Indices, wanted: int, most: int, seed: int) -> NDArray[np.bool_]:
+    """Rows of whole groups: of a test split that was given nothing is known but that its rows are like these."""
+    sizes = np.bincount(groups)
+    order = np.random.default_rng((seed, 77)).permutation(len(sizes))
+    order = order[sizes[order] <= most]
+    return np.isin(groups, order[: int(np.searchsorted(np.cumsum(sizes[order]), wanted)) + 1])

@@ -24,15 +24,27 @@ from ukulele.errors import DataError
 from ukulele.types import SPLITS, BadRow, Split, Target
 
 
+class Drawn(NamedTuple):
+    """How rows of the frame were drawn into splits at random: their strata, groups, and places in `SPLITS`."""
+
+    rows: Indices
+    strata: Indices
+    groups: Indices
+    part: NDArray[np.int8]
+
+
 class Assigned(NamedTuple):
     """Rows by split; for each row of the frame the group that no split and no fold takes apart, None where each is
-    by itself; what was decided; and rows whose split or time cannot be read.
+    by itself; what was decided; rows whose split or time cannot be read; the splits made here; and how they were
+    drawn, where no test rows were given and time did not decide.
     """
 
     splits: dict[Split, Indices]
     groups: Indices | None
     notes: list[str]
     bad: list[BadRow]
+    made: frozenset[Split] = frozenset()
+    drawn: Drawn | None = None
 
 
 def assign(
@@ -77,10 +89,11 @@ def assign(
         notes.append("Splits: none are given, so they are made.")
     held: dict[Split, Indices] = {"test": present["test"]} if len(present) == 2 else {}
     pool = present["train"] if held else good
-    made, groups = _made(loaded.frame, shape, pool, (answers, decoded, times), options, bool(held), notes)
+    made, drawn = _made(loaded.frame, shape, pool, (answers, decoded, times), options, bool(held), notes)
     splits: dict[Split, Indices] = {**made, **held}
     notes.append(f"Rows: {_sizes(splits)}.")
-    return Assigned(splits, _bound(loaded.frame, pool, groups), notes, bad)
+    groups = None if drawn is None else drawn.groups
+    return Assigned(splits, _bound(loaded.frame, pool, groups), notes, bad, frozenset(made), None if held else drawn)
 
 
 def _made(
@@ -91,8 +104,8 @@ def _made(
     options: ReadOptions,
     has_test: bool,
     notes: list[str],
-) -> tuple[dict[Split, Indices], Indices | None]:
-    """Rows by split, and the groups of the pool that were kept together; None where time decides."""
+) -> tuple[dict[Split, Indices], Drawn | None]:
+    """Rows by split, and how they were drawn; None where time decides."""
     answers, decoded, times = facts
     test = 0.0 if has_test else options.test
     shares = (1 - options.validation - test, options.validation, test)
@@ -110,6 +123,7 @@ def _made(
             hint="Leave out --time or --group, or name given splits with --split: they are held against both.",
         )
     groups: Indices | None = None
+    drawn: Drawn | None = None
     if times is not None:
         part = by_time(times[pool], shares)
         notes.append(f"Split by time: the oldest rows of column {options.time!r} train, the newest test.")
@@ -117,19 +131,20 @@ def _made(
         groups = alike(frame, shape, pool, decoded)
         stratified = ", stratified" if shape.targets else ""
         said = f"Split at random (seed {options.seed}){stratified}, nearly identical rows on one side"
-        strata = _strata(shape, answers, pool, sum(share > 0 for share in shares))
+        strata, families = _strata(shape, answers, pool, sum(share > 0 for share in shares))
         if options.group is not None:
             groups = merged(groups, named_groups(frame, options.group, pool))
-            part = by_groups(strata, groups, shares, options.seed)
+            part = by_groups(strata, groups, shares, options.seed, families)
             said += f", rows of one {options.group!r} too"
         else:
-            part = by_strata(strata, groups, shares, options.seed)
+            part = by_strata(strata, groups, shares, options.seed, families)
+        drawn = Drawn(pool, strata, groups, part)
         bound = len(pool) - int(groups.max()) - 1
         notes.append(f"{said} ({bound:,} rows follow another)." if bound else f"{said}.")
     empty = [split for at, split in enumerate(SPLITS) if shares[at] > 0 and not (part == at).any()]
     if empty:
         raise _nothing_for(empty, len(pool), options, groups)
-    return {split: pool[part == at] for at, split in enumerate(SPLITS) if (part == at).any()}, groups
+    return {split: pool[part == at] for at, split in enumerate(SPLITS) if (part == at).any()}, drawn
 
 
 def _bound(frame: Frame, pool: Indices, groups: Indices | None) -> Indices | None:
@@ -171,13 +186,13 @@ def alike(frame: Frame, shape: Shape, pool: Indices, decoded: Decoded | None) ->
     return near_texts(frame, shape.inputs, pool)
 
 
-def _strata(shape: Shape, answers: Mapping[str, Answers], pool: Indices, parts: int) -> Indices:
-    """What the splits are balanced by: each row's value of the rarest target it has.
+def _strata(shape: Shape, answers: Mapping[str, Answers], pool: Indices, parts: int) -> tuple[Indices, Indices]:
+    """What the splits are balanced by: each row's value of the rarest target it has; and by value the target.
 
     Where no value of a target has a row for each of the `parts`, its values count as one.
     """
-    strata = np.full(len(pool), -1, np.int64)
-    for target in sorted(shape.targets, key=lambda target: len(answers[target.name].known(pool))):
+    strata, families = np.full((2, len(pool)), -1, np.int64)
+    for at, target in enumerate(sorted(shape.targets, key=lambda target: len(answers[target.name].known(pool)))):
         found = answers[target.name]
         rows = np.flatnonzero((found.codes[pool] >= 0) & (strata < 0))
         if not len(rows):
@@ -186,7 +201,9 @@ def _strata(shape: Shape, answers: Mapping[str, Answers], pool: Indices, parts: 
         if len(shape.targets) > 1 and np.bincount(own).max() < parts:
             own = np.zeros_like(own)
         strata[rows] = own + strata.max() + 1
-    return np.asarray(np.unique(strata, return_inverse=True)[1], np.int64)
+        families[rows] = at
+    _, first, numbers = np.unique(strata, return_index=True, return_inverse=True)
+    return np.asarray(numbers, np.int64), families[first] + 1
 
 
 def _values(target: Target, found: Answers, rows: Indices) -> Indices:

@@ -35,6 +35,7 @@ class Checked:
     prints: Prints
     answers: Mapping[str, Answers]
     shown: int = SHOWN  # examples of a finding
+    made: frozenset[Split] = frozenset()  # splits that were made here
 
     @property
     def rows(self) -> Indices:
@@ -141,6 +142,7 @@ def small_classes(data: Checked) -> Iterator[Finding]:
 def absent_classes(data: Checked) -> Iterator[Finding]:
     """Classes that a split lacks."""
     for target in _labelled(data):
+        whole = data.answers[target.name].counts(data.rows, target)
         for split, rows in data.splits.items():
             counts = data.answers[target.name].counts(rows, target)
             absent = [label for label, count in counts.items() if not count]
@@ -148,13 +150,15 @@ def absent_classes(data: Checked) -> Iterator[Finding]:
                 continue
             what = "cannot be learned" if split == "train" else "are not measured"
             one = "box" if target.kind == "detect" else "row"
+            share = len(rows) / len(data.rows)  # a split that is drawn at its share lacks small classes alone
+            few = split in data.made and split != "train" and max(whole[label] for label in absent) * share < 1
             yield Finding(
-                "warning" if split != "validation" else "info",
+                "info" if few or split == "validation" else "warning",
                 "class-absent-from-split",
-                f"{len(absent)} of {len(counts)} classes of {target.name!r} have no {one} in {split} and {what}: "
-                f"{_some(absent)}.",
+                f"{len(absent)} of {len(counts)} classes of {target.name!r} have no {one} in {split} and {what}"
+                f"{', too small for every split' if few else ''}: {_some(absent)}.",
                 {"target": target.name, "split": split, "labels": absent},
-                "Check the splits, or let ukulele make them.",
+                "Collect more of them." if few else "Check the splits, or let ukulele make them.",
             )
 
 

@@ -59,7 +59,8 @@ def read_table(loaded: Loaded, column: str, options: ReadOptions, cache: Path) -
     """
     shape = Shape((column,))
     shares = replace(options, validation=SHARE, test=SHARE)
-    found, (splits, _, notes, _) = placed(usable(loaded, shape, cache, options.max_bad), shares)
+    found, sides = placed(usable(loaded, shape, cache, options.max_bad), shares)
+    splits, notes = sides.splits, sides.notes
     checked = Checked(loaded.frame, shape, splits, found.prints, {}, options.examples)
     findings = (*check(checked), *broken(loaded.frame, splits, options))
     return documents_of(found, splits, (*loaded.notes, *notes), findings)

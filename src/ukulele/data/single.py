@@ -84,13 +84,14 @@ def read_loaded(loaded: Loaded, options: ReadOptions, cache: Path) -> Single:
     loaded = _without_blind_splits(loaded, guess.targets)
     shape = Shape(guess.inputs, guess.modality == "image", guess.targets)
     found = _with_labels(usable(loaded, shape, cache, options.max_bad))
-    found, (splits, groups, more, _) = placed(found, options)
+    found, sides = placed(found, options)
+    splits, more = sides.splits, list(sides.notes)
     apart = None
     if options.calibrate is not None:
-        train, index, note = set_apart(loaded.frame, found.shape, splits["train"], found.decoded, options)
+        train, index, note = set_apart(loaded.frame, found.shape, splits["train"], found.decoded, options, sides.drawn)
         splits, apart, more = {**splits, "train": train}, TableRows(loaded.frame, found.shape, index), [*more, note]
     _refuse_unlearnable(found, splits)
-    checked = Checked(loaded.frame, found.shape, splits, found.prints, found.answers, options.examples)
+    checked = Checked(loaded.frame, found.shape, splits, found.prints, found.answers, options.examples, sides.made)
     notes = (*loaded.notes, *guess.notes, *more)
     findings = (
         *check(checked),
@@ -98,7 +99,9 @@ def read_loaded(loaded: Loaded, options: ReadOptions, cache: Path) -> Single:
         *telling_words(checked),
         *broken(loaded.frame, splits, options),
     )
-    return Single(replace(dataset_of(found, splits, guess.modality, notes, findings, groups), apart=apart), checked)
+    return Single(
+        replace(dataset_of(found, splits, guess.modality, notes, findings, sides.groups), apart=apart), checked
+    )
 
 
 def placed(found: Usable, options: ReadOptions) -> tuple[Usable, Assigned]:
