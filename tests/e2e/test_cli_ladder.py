@@ -227,6 +227,26 @@ def test_the_cut_lies_behind_the_stage_that_a_probe_does_best_on(
     assert "block0 … block1" in finetune["plan"]
 
 
+def test_no_stage_is_chosen_where_most_classes_have_one_training_row(
+    bert: Path, uke: Uke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ukulele.trial import layers
+
+    asked: list[object] = []
+    monkeypatch.setattr(layers, "layer_scores", lambda *some: asked.append(some))
+    sides = ["train"] * 12 + ["dev"] * 12 + ["test"] * 12
+    rows = [
+        {"text": f"thing {at % 12} seen on day {at}", "label": f"c{at % 12}", "split": side}
+        for at, side in enumerate(sides)
+    ]
+    data = write_csv(tmp_path / "one.csv", rows, ["text", "label", "split"])
+    run = tmp_path / "run"
+    fit = uke("fit", data, "--model", bert, "--strategy", "probe", "--controls", "none", "--out", run)
+    assert fit.code == 0, fit.err
+    assert "the probe stands on the last stage: most classes have a single training row" in fit.flat
+    assert record_of(run)["layers"] == asked == []
+
+
 DEATHS = [
     Death("ukulele.story.ladder:Sample.line", 1),  # while the first rung is measured
     Death("ukulele.runs.folder:RunFolder.save_result", 1, True),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ukulele import features
 from ukulele.events import Said
 from ukulele.loop.feed import Feed
+from ukulele.loop.truth import Numbers
 from ukulele.trial.context import Context
 from ukulele.trial.evidence import clearly_best, stage_scores
 from ukulele.types import Candidate
@@ -16,8 +18,12 @@ from ukulele.types import Candidate
 def best_layer(candidate: Candidate, context: Context, ahead: int, spent: dict[str, float]) -> str | None:
     """The stage to stop at, or None for the last; an inner one must be better by more than two standard errors.
 
-    The seconds that encoding and choosing took are put into `spent`.
+    The seconds that encoding and choosing took are put into `spent`. Where nothing can be held out, none are.
     """
+    truth = context.truth("train")
+    if not any(task.kind != "classify" or repeats(truth.classes(name)) for name, task in context.tasks.items()):
+        context.hear(Said("the probe stands on the last stage: most classes have a single training row"))
+        return None
     scores = layer_scores(candidate, context, ahead, spent)
     last = list(scores)[-1]
     best = clearly_best(scores, last)
@@ -28,6 +34,17 @@ def best_layer(candidate: Candidate, context: Context, ahead: int, spent: dict[s
         Said(f"the probe stands on {best}: {scores[best]['value']:.3f} there, {scores[last]['value']:.3f} at the end")
     )
     return best
+
+
+def repeats(classes: Sequence[Numbers]) -> bool:
+    """Whether most rows have another of their class, so that one can be held out and still be learned.
+
+    >>> import numpy as np
+    >>> repeats([np.array([0, 1]), np.array([2])]), repeats([np.array([0]), np.array([1])])
+    (True, False)
+    """
+    told = sum(len(rows) for rows in classes if len(rows) > 1)
+    return told >= max(2, sum(map(len, classes)) / 2)
 
 
 def layer_scores(
