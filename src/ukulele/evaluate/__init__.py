@@ -5,6 +5,7 @@ from __future__ import annotations
 from ukulele.evaluate.conformal import LEAST, coverage, reach, sets, strangeness
 from ukulele.evaluate.details import details, mistakes
 from ukulele.evaluate.estimates import compare, decisive, estimates, plain, slices
+from ukulele.evaluate.grouped import Groups
 from ukulele.evaluate.seeds import compare_seeds, over_seeds
 from ukulele.evaluate.several import Compared, Grouping, change, delta_m, delta_m_seeds, grouping, in_words
 from ukulele.evaluate.tests import holm
@@ -13,6 +14,7 @@ __all__ = [
     "LEAST",
     "Compared",
     "Grouping",
+    "Groups",
     "change",
     "compare",
     "compare_seeds",

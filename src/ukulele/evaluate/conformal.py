@@ -77,20 +77,23 @@ def sets(task: Task, answers: Sequence[Any], reach: float) -> list[dict[str, Any
             return [{"low": float(answer) - reach, "high": float(answer) + reach} for answer in answers]
 
 
-def coverage(strange: Floats, calibration: Floats, level: float) -> dict[str, Any]:
+def coverage(strange: Floats, calibration: Floats, level: float, *, grouped: bool = False) -> dict[str, Any]:
     """How often the truth is in the set on rows that calibrated nothing.
 
     Returns
     -------
     dict
         `covered` (share), `n`, `calibration` (rows), `low` and `high`: where that share lies in 99 of 100 cases if all
-        rows are alike (beta-binomial), and `inside`: whether it does.
+        rows are alike (beta-binomial), and `inside`: whether it does. Rows that come in groups (`grouped`) are not in
+        any order alike: these three are then None.
     """
     from scipy.stats import betabinom
 
     limit, n, m = reach(calibration, level), len(strange), len(calibration)
+    share = float((strange <= limit).mean())
+    found = {"level": level, "covered": share, "n": n, "calibration": m}
+    if grouped:
+        return {**found, "low": None, "high": None, "inside": None}
     place = min(math.ceil((m + 1) * level - 1e-9), m)
     low, high = betabinom.ppf([0.005, 0.995], n, place, m + 1 - place) / n
-    share = float((strange <= limit).mean())
-    found = {"level": level, "covered": share, "n": n, "calibration": m, "low": float(low), "high": float(high)}
-    return {**found, "inside": bool(low <= share <= high)}
+    return {**found, "low": float(low), "high": float(high), "inside": bool(low <= share <= high)}

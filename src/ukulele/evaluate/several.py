@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ukulele.evaluate.grouped import Groups
 from ukulele.evaluate.seeds import mean_of_drawn
 from ukulele.tools.bootstrap import around, draws_for, resamples, together
 from ukulele.tools.bootstrap import values as many
@@ -60,7 +61,10 @@ def change(ours: ArrayLike, theirs: ArrayLike, *, higher_is_better: bool = True)
 
 
 def delta_m(
-    pairs: Sequence[Compared], rows: int, blocks: Sequence[NDArray[np.integer[Any]]] | None = None
+    pairs: Sequence[Compared],
+    rows: int,
+    blocks: Sequence[NDArray[np.integer[Any]]] | None = None,
+    groups: NDArray[np.integer[Any]] | None = None,
 ) -> Estimate | None:
     """The mean relative change over tasks in percent, positive where ours is better (Maninis et al., 2019).
 
@@ -76,6 +80,9 @@ def delta_m(
     blocks
         The row numbers of each source. Each is drawn by itself, so that no task loses its rows; None: one source.
         Rows of none of the tasks may be left out.
+    groups
+        Of each joined row (rows,) its group, whose rows are drawn together, whatever their block. None: each row is by
+        itself.
 
     Returns
     -------
@@ -83,11 +90,14 @@ def delta_m(
         `method` names the tasks that are left out, because their metric is not defined on these rows or theirs is 0.
         None where no task is left, or no draw in which all of them are defined.
     """
-    return delta_m_seeds([pairs], rows, blocks)
+    return delta_m_seeds([pairs], rows, blocks, groups)
 
 
 def delta_m_seeds(
-    seeds: Sequence[Sequence[Compared]], rows: int, blocks: Sequence[NDArray[np.integer[Any]]] | None = None
+    seeds: Sequence[Sequence[Compared]],
+    rows: int,
+    blocks: Sequence[NDArray[np.integer[Any]]] | None = None,
+    groups: NDArray[np.integer[Any]] | None = None,
 ) -> Estimate | None:
     """The mean of Δm over seeds, with an interval by hierarchical bootstrap: seeds and rows are drawn.
 
@@ -95,18 +105,20 @@ def delta_m_seeds(
     with one seed is left out with all.
     """
     sources = _sources(rows, blocks, [pair for pairs in seeds for pair in pairs])
+    of = Groups.of(groups)
+    sources = sources if of.codes is None else [np.arange(rows)]  # a group may have rows of several
     known = [[_known(pair) for pair in pairs] for pairs in seeds]
     faults = [next(filter(None, map(_fault, of_task)), "") for of_task in zip(*known, strict=True)]
     kept = [[pair for pair, fault in zip(pairs, faults, strict=True) if not fault] for pairs in known]
     if not kept[0]:
         return None
     draws = draws_for(sum(pair.ours.size + pair.theirs.size for pairs in kept for pair in pairs))
-    parts = [
-        np.stack([_percent(pairs, counts) for pairs in kept]) for counts in together(_draws(rows, sources, draws), rows)
-    ]
+    counted = together(_draws(rows, sources, draws, of), rows)
+    parts = [np.stack([_percent(pairs, counts) for pairs in kept]) for counts in counted]
     drawn = mean_of_drawn(np.concatenate(parts, 1))
     value = float(np.mean([_percent(pairs, np.ones((1, rows)))[0] for pairs in kept]))
-    low, high = around(drawn, value)
+    fewest = _fewest(kept[0], groups)
+    low, high = fewest.widened(value, *around(drawn, value))
     if math.isnan(low):
         return None
     left = [
@@ -116,7 +128,8 @@ def delta_m_seeds(
     ]
     skipped = int(np.isnan(drawn).sum())
     n = len(np.unique(np.concatenate([pair.rows for pair in kept[0]])))
-    return Estimate(value, low, high, n, _method((len(kept[0]), len(sources), draws, skipped), left, len(seeds)))
+    method = _method((len(kept[0]), len(sources), draws, skipped), left, len(seeds), fewest)
+    return Estimate(value, low, high, n, method, fewest.count)
 
 
 def _sources(
@@ -166,8 +179,19 @@ def _percent(pairs: Sequence[Compared], counts: NDArray[np.float64]) -> NDArray[
     return total / len(pairs)
 
 
-def _draws(rows: int, sources: Sequence[NDArray[np.integer[Any]]], draws: int) -> Iterator[NDArray[np.float64]]:
+def _fewest(pairs: Sequence[Compared], groups: NDArray[np.integer[Any]] | None) -> Groups:
+    """The groups of the task whose rows are of the fewest: an interval is no surer than that."""
+    every = [Groups.of(None if groups is None else groups[pair.rows]) for pair in pairs]
+    return min(every, key=lambda of: math.inf if of.count is None else of.count)
+
+
+def _draws(
+    rows: int, sources: Sequence[NDArray[np.integer[Any]]], draws: int, groups: Groups
+) -> Iterator[NDArray[np.float64]]:
     """How often each joined row is drawn, each source by itself: by its place as the seed, so that none are alike."""
+    if groups.codes is not None:
+        yield from resamples(rows, draws, groups=groups.codes)
+        return
     streams = [resamples(len(source), draws, seed) for seed, source in enumerate(sources)]
     for drawn in zip(*streams, strict=True):
         counts = np.zeros(rows)
@@ -176,11 +200,12 @@ def _draws(rows: int, sources: Sequence[NDArray[np.integer[Any]]], draws: int) -
         yield counts
 
 
-def _method(figures: tuple[int, int, int, int], left: Sequence[str], seeds: int) -> str:
+def _method(figures: tuple[int, int, int, int], left: Sequence[str], seeds: int, groups: Groups) -> str:
     tasks, sources, draws, skipped = figures
     said = f"mean over {tasks} {'task' if tasks == 1 else 'tasks'}"
     said += f" and {seeds} seeds, paired hierarchical percentile bootstrap over seeds and" if seeds > 1 else ""
-    said += " joined rows" if seeds > 1 else ", paired percentile bootstrap over joined rows"
+    joined = f"joined {groups.said}" if groups.count is None else groups.said
+    said += f" {joined}" if seeds > 1 else f", paired percentile bootstrap over {joined}"
     said += f" within each of {sources} sources" if sources > 1 else ""
     said += f", {draws:,} draws, 95 %"
     said += f"; {skipped:,} draws left out, where a metric is not defined" if skipped else ""

@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ukulele.evaluate.grouped import Groups, flipped
 from ukulele.types import Verdict
 
 FEW = 50  # discordant pairs up to which the exact test is taken: a bootstrap of so few is coarse
 ALPHA = 0.05
-EXACT, RESAMPLED, SEEDED = "exact McNemar", "paired bootstrap", "paired bootstrap over seeds and rows"
+EXACT, FLIPPED, RESAMPLED = "exact McNemar", "sign flips of groups", "paired bootstrap"
 
 
 def p_of_draws(differences: NDArray[np.float64]) -> float:
@@ -60,6 +61,34 @@ def mcnemar(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> float | None:
     if better + worse > FEW:
         return None
     return float(binomtest(better, better + worse, 0.5).pvalue) if better + worse else 1.0
+
+
+def p_of_pairs(
+    drawn: NDArray[np.float64], right: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None, groups: Groups
+) -> tuple[float, str]:
+    """Two-sided p that two models are equally good, and how it was tested.
+
+    Parameters
+    ----------
+    drawn
+        Bootstrap draws of their difference.
+    right
+        Of accuracies, which rows (n,) each has right.
+    groups
+        In which the rows come: McNemar's test takes rows as independent, so that signs of groups are flipped instead.
+    """
+    resampled = RESAMPLED if groups.codes is None else f"{RESAMPLED} over groups"
+    exact: float | None = None
+    if right is not None and groups.codes is None:
+        exact = mcnemar(*right)
+    elif right is not None:
+        sums = groups.sums(right[0].astype(np.float64) - right[1])
+        exact = flipped(sums) if (sums != 0).sum() <= FEW else None
+    if exact is None:
+        return groups.p(p_of_draws(drawn)), resampled
+    if groups.count is None:
+        return exact, EXACT
+    return (exact, FLIPPED) if groups.codes is not None else (1.0, FLIPPED)
 
 
 def holm(verdicts: Sequence[Verdict]) -> list[Verdict]:

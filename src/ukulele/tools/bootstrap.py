@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from ukulele.types import Metric
 DRAWS, FEWEST = 1000, 200
 ROOM = 1 << 17  # numbers of a matrix of draws
 CELLS = 150_000_000  # numbers read over all draws, beyond which fewer are made
+FEW_GROUPS = 10  # below which intervals over groups rest on few
+FEWEST_GROUPS = 6  # that can tell two models apart: signs of five are all alike in 1 of 16 cases
 
 
 def draws_for(cells: int) -> int:
@@ -24,12 +27,20 @@ def draws_for(cells: int) -> int:
     return int(np.clip(CELLS // max(cells, 1), FEWEST, DRAWS))
 
 
-def resamples(n: int, draws: int = DRAWS, seed: int = 0) -> Iterator[NDArray[np.float64]]:
+def resamples(
+    n: int, draws: int = DRAWS, seed: int = 0, groups: NDArray[np.integer[Any]] | None = None
+) -> Iterator[NDArray[np.float64]]:
     """How often each of `n` rows is drawn (n,), for each of `draws` draws of n rows with replacement.
 
-    The same `n`, `draws` and `seed` give the same draws, so two models can be compared on them in pairs.
+    The same `n`, `draws` and `seed` give the same draws, so two models can be compared on them in pairs. Of `groups`
+    (n,), numbered from 0, as many as there are are drawn, each with all its rows.
     """
     generator = np.random.default_rng(seed)
+    if groups is not None:
+        g = int(groups.max(initial=-1)) + 1
+        for _ in range(draws):
+            yield np.bincount(generator.integers(0, g, g), minlength=g).astype(np.float64)[groups]
+        return
     for _ in range(draws):
         yield np.bincount(generator.integers(0, n, n), minlength=n).astype(np.float64)
 

@@ -8,13 +8,17 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval, how many rows it rests on, and how it was made."""
+    """A number with its 95 % interval, how many rows it rests on, and how it was made.
+
+    `groups` is how many groups (of `--group`) these rows are of; None where each is by itself.
+    """
 
     value: float
     low: float
     high: float
     n: int
     method: str
+    groups: int | None = None
 
 
 @dataclass(frozen=True)
