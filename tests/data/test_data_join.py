@@ -104,9 +104,10 @@ def test_many_rows_in_a_random_order():
 def test_groups_of_parts_are_told_apart():
     one, two, three = (part(number, 4) for number in range(3))
     assert JoinedRows((one, two), TASKS).groups is None
-    bound = [replace(rows, bound=np.array([0, 1, 0, 3])) for rows in (one, three)]
-    joined = JoinedRows((bound[0], two, bound[1].take([2, 0])), TASKS)
-    groups = joined.groups.tolist()
-    pairs = {(i, j) for i in range(10) for j in range(i) if groups[i] == groups[j]}
-    assert pairs == {(2, 0), (9, 8)}
-    assert joined.take([9, 2, 0]).groups.tolist() == [groups[9], groups[2], groups[0]]
+    for of, kind in (("bound", "groups"), ("named", "clusters")):
+        bound = [replace(rows, **{of: np.array([0, 1, 0, 3])}) for rows in (one, three)]
+        joined = JoinedRows((bound[0], two, bound[1].take([2, 0])), TASKS)
+        groups = getattr(joined, kind).tolist()
+        pairs = {(i, j) for i in range(10) for j in range(i) if groups[i] == groups[j]}
+        assert pairs == {(2, 0), (9, 8)}
+        assert getattr(joined.take([9, 2, 0]), kind).tolist() == [groups[9], groups[2], groups[0]]

@@ -268,6 +268,36 @@ def test_rows_without_partners_have_no_groups(tmp_path):
         assert rows.groups is None
 
 
+def test_groups_of_the_column_alone_are_drawn_together(tmp_path):
+    def together(data, split):
+        rows = data.splits[split]
+        found = {}
+        for row, number in zip(rows, rows.clusters.tolist(), strict=True):
+            found.setdefault(number, set()).add(row.inputs[0])
+        return set(map(frozenset, found.values()))
+
+    source = labelled(user=lambda i: f"u{i // 5}" if i < 90 else "", side=lambda i: "test" if i >= 80 else "train")
+    source[1]["text"] = source[7]["text"].upper()  # nearly identical, of two users
+    for column in (None, "side"):  # rows of a given test split, too
+        data = read(source, ReadOptions(group="user", split=column), tmp_path)
+        found = set.union(*(together(data, split) for split in data.splits))
+        users = {frozenset(row["text"] for row in source[at : at + 5]) for at in range(0, 90, 5)}
+        assert found == users | {frozenset([row["text"]]) for row in source[90:]}
+    assert read(source, ReadOptions(), tmp_path).splits["train"].clusters is None
+    assert read(labelled(user=str), ReadOptions(group="user"), tmp_path).splits["train"].clusters is None
+
+
+@pytest.mark.parametrize(("users", "said"), [(1, "one group"), (9, "9 groups"), (10, None)])
+def test_test_rows_of_few_groups_are_told_of(tmp_path, users, said):
+    def side(i):
+        return "train" if i < 60 else "val" if i < 80 else "test"
+
+    source = labelled(user=lambda i: f"u{i % users}" if i >= 80 else f"t{i // 5}", side=side)
+    data = read(source, ReadOptions(split="side", group="user"), tmp_path)
+    found = [finding.message for finding in data.findings if finding.code == "few-groups"]
+    assert [said in message for message in found] == ([True] if said else [])
+
+
 def test_groups_and_times_together_are_refused_where_splits_are_made(tmp_path):
     source = labelled(user=lambda i: f"u{i // 5}", day=str)
     with pytest.raises(DataError, match="'day' and by the groups in column 'user'") as error:

@@ -1,4 +1,4 @@
-"""Given splits held against what was asked of them: groups on one side, the past before the future."""
+"""Splits held against what was asked of them: groups on one side, and enough of them; the past before the future."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ukulele.data.assign import named_groups
 from ukulele.data.frame import Frame, Indices, require
 from ukulele.data.moments import moment
 from ukulele.data.options import ReadOptions
+from ukulele.tools.bootstrap import FEW_GROUPS, FEWEST_GROUPS
 from ukulele.types import SPLITS, Finding, Split
 
 Splits: TypeAlias = "Mapping[Split, Indices]"
@@ -19,7 +20,7 @@ Splits: TypeAlias = "Mapping[Split, Indices]"
 def broken(frame: Frame, splits: Splits, options: ReadOptions) -> list[Finding]:
     """Groups that stand in several splits, and rows that are older than the newest training row.
 
-    Splits that were made to order have neither.
+    Splits that were made to order have neither. Test rows of few groups are told of in any case.
 
     Raises
     ------
@@ -30,6 +31,7 @@ def broken(frame: Frame, splits: Splits, options: ReadOptions) -> list[Finding]:
     if options.group is not None:
         require(frame, options.group)
         found += _groups(frame, splits, options.group)
+        found += _few(frame, splits, options.group)
     if options.time is not None:
         require(frame, options.time)
         found += _order(frame, splits, options.time)
@@ -55,6 +57,29 @@ def _groups(frame: Frame, splits: Splits, column: str) -> list[Finding]:
             {"column": column, "groups": count, "of": len(there), "rows": held},
             "What is measured may be how well groups are remembered: put each group into one split, or leave the "
             "given splits out, and they are made so.",
+        )
+    ]
+
+
+def _few(frame: Frame, splits: Splits, column: str) -> list[Finding]:
+    rows = splits.get("test", np.empty(0, np.int64))
+    count = int(named_groups(frame, column, rows).max(initial=-1)) + 1
+    if not 0 < count < min(FEW_GROUPS, len(rows)):
+        return []
+    groups = f"{count} groups" if count > 1 else "one group"
+    told = (
+        "intervals and verdicts are over groups, and rest on so few"
+        if count > 1
+        else "intervals are over its rows and say nothing of other groups"
+    )
+    none = "; no model is called better than another" if count < FEWEST_GROUPS else ""
+    return [
+        Finding(
+            "warning",
+            "few-groups",
+            f"The {len(rows):,} test rows are of {groups} of column {column!r}: {told}{none}.",
+            {"column": column, "groups": count, "rows": len(rows)},
+            f"Have {FEW_GROUPS} groups or more in the test split: bring rows of more, or name splits with --split.",
         )
     ]
 

@@ -51,11 +51,19 @@ class JoinedRows:
     @property
     def groups(self) -> Indices | None:
         """Those of the parts, told apart."""
-        if all(part.groups is None for part in self.parts):
+        return self._apart([part.groups for part in self.parts])
+
+    @property
+    def clusters(self) -> Indices | None:
+        """Those of the parts, told apart."""
+        return self._apart([part.clusters for part in self.parts])
+
+    def _apart(self, parts: Sequence[Indices | None]) -> Indices | None:
+        if all(groups is None for groups in parts):
             return None
         found, after = [], 0
-        for part in self.parts:
-            own = np.arange(len(part)) if part.groups is None else part.groups
+        for part, groups in zip(self.parts, parts, strict=True):
+            own = np.arange(len(part)) if groups is None else groups
             found.append(own + after)
             after += int(own.max(initial=-1)) + 1
         return np.concatenate(found) if self.index is None else np.concatenate(found)[self.index]

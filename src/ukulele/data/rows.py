@@ -31,12 +31,15 @@ class Shape:
 
 @dataclass(frozen=True)
 class TableRows:
-    """Rows of a frame in any order. Nothing is held but the index, and for each row of the frame its group."""
+    """Rows of a frame in any order. Nothing is held but the index, and for each row of the frame its group: as splits
+    have it (`bound`: nearly identical rows, too), and as `--group` names it alone.
+    """
 
     frame: Frame
     shape: Shape
     index: Indices
     bound: Indices | None = None
+    named: Indices | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -53,6 +56,11 @@ class TableRows:
     def groups(self) -> Indices | None:
         """The group of each row; None where each is by itself."""
         return None if self.bound is None else self.bound[self.index]
+
+    @property
+    def clusters(self) -> Indices | None:
+        """The group of each row that `--group` names; None where each is by itself."""
+        return None if self.named is None else self.named[self.index]
 
     def take(self, indices: Sequence[int]) -> TableRows:
         """The rows at `indices`, in that order."""

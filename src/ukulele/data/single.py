@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,11 @@ from numpy.typing import NDArray
 from ukulele.data import quarantine
 from ukulele.data.answers import Answers, answers
 from ukulele.data.apart import set_apart
-from ukulele.data.assign import Assigned, assign
+from ukulele.data.assign import Assigned, assign, named_groups
 from ukulele.data.broken import broken
 from ukulele.data.checks import Checked, check
 from ukulele.data.decoded import Decoded, decode_all
-from ukulele.data.frame import Indices, require
+from ukulele.data.frame import Frame, Indices, require
 from ukulele.data.infer import infer, infer_boxes, refuse_other_cells
 from ukulele.data.leaks import telling_columns, telling_words
 from ukulele.data.near import fingerprints
@@ -55,6 +56,13 @@ class Usable:
         """What was noticed while reading it."""
         cells = quarantine.cell_findings(self.loaded.frame, self.shape, self.good, self.answers)
         return (*self.loaded.findings, *quarantine.bad_rows_finding(self.bad, self.total), *cells)
+
+
+class Grouping(NamedTuple):
+    """For each row of a frame its group: that splits and folds keep whole, and that `--group` names."""
+
+    bound: Indices | None = None
+    named: Indices | None = None
 
 
 @dataclass(frozen=True)
@@ -99,9 +107,18 @@ def read_loaded(loaded: Loaded, options: ReadOptions, cache: Path) -> Single:
         *telling_words(checked),
         *broken(loaded.frame, splits, options),
     )
-    return Single(
-        replace(dataset_of(found, splits, guess.modality, notes, findings, sides.groups), apart=apart), checked
-    )
+    grouping = Grouping(sides.groups, _named(loaded.frame, options))
+    if apart is not None:
+        apart = replace(apart, named=grouping.named)
+    return Single(replace(dataset_of(found, splits, guess.modality, notes, findings, grouping), apart=apart), checked)
+
+
+def _named(frame: Frame, options: ReadOptions) -> Indices | None:
+    """For each row of the frame its group of `--group`; None where none has two rows."""
+    if options.group is None:
+        return None
+    named = named_groups(frame, options.group, np.arange(len(frame)))
+    return None if int(named.max()) + 1 == len(named) else named
 
 
 def placed(found: Usable, options: ReadOptions) -> tuple[Usable, Assigned]:
@@ -176,11 +193,11 @@ def dataset_of(
     modality: Modality,
     notes: tuple[str, ...] = (),
     findings: tuple[Finding, ...] = (),
-    groups: Indices | None = None,
+    grouping: Grouping = Grouping(),  # noqa: B008
 ) -> Dataset:
-    """What was read as a data set; `groups` are those of all rows of the frame."""
-    shape = found.shape
-    rows = {split: TableRows(found.loaded.frame, shape, index, groups) for split, index in splits.items()}
+    """What was read as a data set; `grouping` is of all rows of the frame."""
+    frame, shape = found.loaded.frame, found.shape
+    rows = {split: TableRows(frame, shape, index, *grouping) for split, index in splits.items()}
     findings = (*found.findings, *findings)
     return Dataset(found.loaded.name, modality, shape.inputs, shape.targets, rows, notes, findings, found.set_aside)
 

@@ -159,6 +159,8 @@ class TextRows:
         """None: each is by itself."""
         return None
 
+    clusters = groups
+
     def take(self, indices: Sequence[int]) -> TextRows:
         """The rows at `indices`, in that order."""
         return replace(self, spans=self.spans[np.asarray(indices, np.int64)])

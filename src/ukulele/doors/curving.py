@@ -79,8 +79,8 @@ def curves(name: str, context: Context, gains: Sequence[float]) -> dict[str, Any
     for task_name, task in context.tasks.items():
         context.hear(Said(f"{task_name}: probes on nested subsets"))
         numbers = seen.truth.numbers(task_name)
-        groups = seen.truth.groups(numbers)
-        curve = measure(x[numbers], task, seen.truth.values(task_name), context.options.seed, groups)
+        groups, clusters = seen.truth.groups(numbers), seen.truth.clusters(numbers)
+        curve = measure(x[numbers], task, seen.truth.values(task_name), context.options.seed, groups, clusters)
         found[task_name] = told(curve, task, gains)
     return {"layer": stage, "tasks": found}
 

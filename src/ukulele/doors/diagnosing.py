@@ -27,6 +27,7 @@ from ukulele.trial.context import Context
 from ukulele.trial.evidence import (
     AVERAGE,
     PROBED,
+    Held,
     Seen,
     clearly_best,
     enough,
@@ -38,7 +39,7 @@ from ukulele.trial.evidence import (
 )
 from ukulele.trial.neighbourhood import nearest
 from ukulele.trial.origin import origin
-from ukulele.types import Finding, Row, Rows, Task
+from ukulele.types import Finding, Row, Rows
 
 ALL = 20_000  # training rows up to which all are looked at
 FEW = 20  # rows a side, below which distances say nothing
@@ -102,16 +103,16 @@ def _task(seen: Seen, stage: str, context: Context, name: str) -> dict[str, Any]
     task, seed = context.tasks[name], context.options.seed
     numbers, values = enough(seen.truth.numbers(name), task, seen.truth.values(name), seed)
     x = seen.stages[stage][numbers].float()
-    held = probed(x, task, values, seed, seen.truth.groups(numbers))
-    near = {f"{k} nearest": _estimate(held.task, found) for k, found in nearest(x, task, values).items()}
+    held = probed(x, task, values, seed, seen.truth.groups(numbers), seen.truth.clusters(numbers))
+    near = {f"{k} nearest": _estimate(held, found) for k, found in nearest(x, task, values).items()}
     return {
         "metric": task.metrics[0].name, "rows": len(numbers), "learnt": held.learnt,
-        "probe": _estimate(held.task, held.table), **near, "same for every row": _estimate(held.task, held.plain),
+        "probe": _estimate(held, held.table), **near, "same for every row": _estimate(held, held.plain),
     }  # fmt: skip
 
 
-def _estimate(task: Task, found: Any) -> dict[str, Any] | None:
-    estimate = evaluate.decisive(task, found)
+def _estimate(held: Held, found: Any) -> dict[str, Any] | None:
+    estimate = evaluate.decisive(held.task, found, held.clusters)
     return None if estimate is None else asdict(estimate)
 
 
@@ -226,6 +227,8 @@ class _Chain:
     def groups(self) -> None:
         """None: each is by itself."""
         return None
+
+    clusters = groups
 
     def take(self, indices: Sequence[int]) -> _Chain:
         """Those rows."""

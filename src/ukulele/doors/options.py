@@ -59,8 +59,8 @@ Group = Annotated[
     str | None,
     _option(
         DATA,
-        "Rows that share a value of this column stay on one side of the split. auto: of several tasks, train those "
-        "together that help each other.",
+        "Rows that share a value of this column stay on one side of the split, and intervals are by such groups. auto: "
+        "of several tasks, train those together that help each other.",
         "COLUMN|auto",
     ),
 ]

@@ -47,6 +47,14 @@ class Truth:
         """The groups of some rows, which no fold takes apart; None where each row is by itself."""
         return None if self._groups is None else self._groups[numbers]
 
+    @cached_property
+    def _clusters(self) -> Numbers | None:
+        return self._rows.clusters
+
+    def clusters(self, numbers: Numbers | None = None) -> Numbers | None:
+        """The groups of some rows, or of all, that `--group` names: what intervals are drawn of; None without any."""
+        return self._clusters if self._clusters is None or numbers is None else self._clusters[numbers]
+
     def values(self, task: str) -> list[Any]:
         """The targets of those rows."""
         cells = self.cells(task)

@@ -37,4 +37,5 @@ def relearn(context: Context) -> Curve:
         context.hear(Said(f"{size} rows: {strategies.in_words(plan, facts)}"))
         fitted = attempt(Candidate(STRATEGY, name, plan), apart)
         tables.append(fitted.table("validation", next(iter(context.tasks))))
-    return curve_of(task.metrics[0], sizes, tables, len(rows))
+        clusters = fitted.groups("validation", next(iter(context.tasks)))
+    return curve_of(task.metrics[0], sizes, tables, len(rows), clusters)

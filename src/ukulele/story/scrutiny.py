@@ -79,7 +79,8 @@ def _learnt(probe: Outcome, context: Context, name: str) -> bool | None:
         counted = answers if weights is None else answers - torch.tensor(getattr(task, "weights")).log()  # noqa: B009
         tuned: Any = task.tuned(list(counted.log_softmax(1).numpy()), values)
         answers = (counted / tuned.decoding.value).log_softmax(1)
-    return learns([gains_over(constant(task, y, classes), answers, y)])
+    clusters = context.truth("train").clusters(context.truth("train").numbers(name))
+    return learns([gains_over(constant(task, y, classes), answers, y, clusters)])
 
 
 # ---------------------------------------------------------------- copies

@@ -40,6 +40,11 @@ class MappedRows:
         """Those of the rows behind."""
         return self.rows.groups
 
+    @property
+    def clusters(self) -> NDArray[np.int64] | None:
+        """Those of the rows behind."""
+        return self.rows.clusters
+
     def take(self, indices: Sequence[int]) -> MappedRows:
         """The rows at `indices`, in that order, still changed when touched."""
         return replace(self, rows=self.rows.take(indices))

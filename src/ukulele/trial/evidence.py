@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ukulele import features
+from ukulele import evaluate, features
 from ukulele.errors import InternalError, ModelError, PlanError
 from ukulele.loop.feed import Feed
 from ukulele.loop.probing import pick, probe_search, probe_targets
@@ -182,6 +182,7 @@ class Held:
     table: Floats
     plain: Floats  # row statistics of answering the same for every row
     gains: tuple[tuple[float, float], ...]
+    clusters: Numbers | None = None  # the group of each row, of --group
 
     @property
     def learnt(self) -> bool | None:
@@ -207,10 +208,18 @@ def learns(gains: Sequence[tuple[tuple[float, float], ...]], looks: int = 1) -> 
     return None if any(max(mean, 0.0) + 1.96 * error > WORTH for mean, error in every) else False
 
 
-def probed(x: Tensor, task: Task, values: Sequence[Any], seed: int, groups: Numbers | None) -> Held:
+def probed(
+    x: Tensor,
+    task: Task,
+    values: Sequence[Any],
+    seed: int,
+    groups: Numbers | None,
+    clusters: Numbers | None = None,
+) -> Held:
     """The held-out answers of a probe on features (n, d) for rows that all have a target, their groups held out whole.
 
-    The strength of its penalty is chosen by the loss and not by the metric, which then is not flattered by it.
+    The strength of its penalty is chosen by the loss and not by the metric, which then is not flattered by it. What the
+    answers tell is sure by `clusters`: of `groups` those that `--group` names.
     """
     y, weights, classes = probe_targets(task, values)
     folds = min(5, len(y))
@@ -218,13 +227,15 @@ def probed(x: Tensor, task: Task, values: Sequence[Any], seed: int, groups: Numb
     _, answers = held_out(x, y, classes, weights=weights, search=search)
     same = constant(task, y, classes)
     tuned, table = tabled(task, answers, values)
-    return Held(tuned, table, tabled(task, same, values)[1], gains_over(same, answers, y))
+    return Held(tuned, table, tabled(task, same, values)[1], gains_over(same, answers, y, clusters), clusters)
 
 
-def gains_over(same: Tensor, answers: Tensor, y: Tensor) -> tuple[tuple[float, float], ...]:
-    """See `Held.gains`."""
+def gains_over(
+    same: Tensor, answers: Tensor, y: Tensor, clusters: Numbers | None = None
+) -> tuple[tuple[float, float], ...]:
+    """See `Held.gains`; errors are by `clusters`, where rows come in some."""
     base = losses(same, y)
-    found = [(base - losses(answers, y)) / max(float(base.mean()), 1e-12)]
+    found, mine = [(base - losses(answers, y)) / max(float(base.mean()), 1e-12)], [clusters]
     if y.dim() == 1 and not y.is_floating_point():
         told = np.asarray((torch.bincount(y)[y] > 1).numpy())
         if told.sum() < max(2, len(y) / 2):
@@ -232,7 +243,21 @@ def gains_over(same: Tensor, answers: Tensor, y: Tensor) -> tuple[tuple[float, f
         usual = np.asarray((same.argmax(1) == y).numpy(), np.float64)[told]
         right = np.asarray((answers.argmax(1) == y).numpy(), np.float64)[told]
         found = [found[0][told], (right - usual) / max(1 - float(usual.mean()), 1 / len(usual))]
-    return tuple((float(one.mean()), float(one.std()) / math.sqrt(max(len(one) - 1, 1))) for one in found)
+        mine = [None if clusters is None else clusters[told]] * 2
+    return tuple((float(one.mean()), _error(one, of)) for one, of in zip(found, mine, strict=True))
+
+
+def _error(values: Floats, clusters: Numbers | None) -> float:
+    """The standard error of a mean, robust to rows of one cluster being alike.
+
+    >>> _error(np.array([1.0, 1, 0, 0]), np.array([7, 7, 8, 8])), _error(np.array([1.0, 0]), None)
+    (0.5, 0.5)
+    """
+    of = evaluate.Groups.of(clusters)
+    if of.codes is None:
+        return float(values.std()) / math.sqrt(max(len(values) - 1, 1))
+    sums = of.sums(values - values.mean())
+    return math.sqrt(float((sums**2).sum()) * len(sums) / (len(sums) - 1)) / len(values)
 
 
 def tabled(task: Task, answers: Tensor, values: Sequence[Any]) -> tuple[Task, Floats]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ukulele import evaluate
 from ukulele.diagnose.curve import LEVEL, Fit, between, fit_curve, rows_for
 from ukulele.loop.probing import pick, probe_search, probe_targets
 from ukulele.loop.truth import Numbers
@@ -48,7 +49,14 @@ class Curve:
 
 
 def measure(
-    x: Tensor, task: Task, values: Sequence[Any], seed: int, groups: Numbers | None = None, *, quick: bool = False
+    x: Tensor,
+    task: Task,
+    values: Sequence[Any],
+    seed: int,
+    groups: Numbers | None = None,
+    clusters: Numbers | None = None,
+    *,
+    quick: bool = False,
 ) -> Curve:
     """Probes on nested subsets of the rows, each scored on the fold held out of it, so that every row is scored once.
 
@@ -58,6 +66,8 @@ def measure(
         Features (n, d) of rows that all have a target.
     groups
         Numbers of the rows: a group is held out whole, and a subset is one of groups.
+    clusters
+        Of these groups those that `--group` names: the scored rows are drawn again by them.
     quick
         Half as many sizes, of many rows only a part is scored (a fold or some of the five), and whether anything is
         learnt is not asked.
@@ -91,9 +101,10 @@ def measure(
             fits.append(by_strength(x[some], y[some], classes, validation, weights=given, search=within))
         tables.append(tabled(task, torch.cat(_unflattered(fits)), answered)[1])
     some = order[:LEARNT]
-    bound = None if groups is None else groups[some.numpy()]
-    learnt = None if quick else probed(x[some], task, [values[i] for i in some.tolist()], seed, bound).learnt
-    return replace(curve_of(task.metrics[0], sizes, tables, len(y)), learnt=learnt)
+    bound, named = (None if of is None else of[some.numpy()] for of in (groups, clusters))
+    learnt = None if quick else probed(x[some], task, [values[i] for i in some.tolist()], seed, bound, named).learnt
+    drawn = None if clusters is None else clusters[scored.numpy()]
+    return replace(curve_of(task.metrics[0], sizes, tables, len(y), drawn), learnt=learnt)
 
 
 def _chosen(x: Tensor, y: Tensor, classes: int | None, weights: Tensor | None, search: Search) -> Search:
@@ -119,10 +130,12 @@ def _by_group(order: Numbers, groups: Numbers) -> Numbers:
     return order[np.argsort(first[group], kind="stable")]
 
 
-def curve_of(metric: Metric, sizes: Sequence[int], tables: Sequence[Floats], rows: int) -> Curve:
+def curve_of(
+    metric: Metric, sizes: Sequence[int], tables: Sequence[Floats], rows: int, clusters: Numbers | None = None
+) -> Curve:
     """The curve of a metric: a table of row statistics for each size, all of the same scored rows."""
     scores = [_signed(metric, table) for table in tables]
-    return Curve(tuple(sizes), tuple(scores), _draws(metric, tables), None, rows, len(tables[0]))
+    return Curve(tuple(sizes), tuple(scores), _draws(metric, tables, clusters), None, rows, len(tables[0]))
 
 
 def sizes_of(most: int, *, quick: bool = False) -> list[int]:
@@ -140,10 +153,11 @@ def _signed(metric: Metric, table: Floats) -> float:
     return value if metric.higher_is_better else -value
 
 
-def _draws(metric: Metric, tables: Sequence[Floats]) -> Floats:
-    """The metric on resampled rows (draws, sizes), the same rows for all sizes."""
+def _draws(metric: Metric, tables: Sequence[Floats], clusters: Numbers | None) -> Floats:
+    """The metric on resampled rows (draws, sizes), or clusters of them: the same rows for all sizes."""
     n, sign = len(tables[0]), 1.0 if metric.higher_is_better else -1.0
-    parts = [[many(metric, table, some) for table in tables] for some in together(resamples(n, DRAWS), n)]
+    counts = together(resamples(n, DRAWS, groups=evaluate.Groups.of(clusters).codes), n)
+    parts = [[many(metric, table, some) for table in tables] for some in counts]
     found = sign * np.concatenate([np.stack(part, 1) for part in parts])
     return found[~np.isnan(found).any(1)]
 
@@ -160,11 +174,11 @@ def of_probe(probe: Outcome, context: Context) -> dict[str, Any]:
         x = pick(probe.feed.design("train"), numbers)
         if not isinstance(x, Tensor):  # counted words: a control that was asked for as a model
             continue
-        groups = context.truth("train").groups(numbers)
-        curve = measure(x.float(), task, values, context.options.seed, groups, quick=True)
+        groups, clusters = context.truth("train").groups(numbers), context.truth("train").clusters(numbers)
+        curve = measure(x.float(), task, values, context.options.seed, groups, clusters, quick=True)
         if name in probe.held:  # the probe's own answers for rows held out of it
             y, _, classes = probe_targets(task, values)
-            gains = gains_over(constant(task, y, classes), probe.held[name], y)
+            gains = gains_over(constant(task, y, classes), probe.held[name], y, clusters)
             curve = replace(curve, learnt=learns([gains]))
         found[name] = told(curve, task)
     return found

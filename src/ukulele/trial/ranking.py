@@ -231,7 +231,9 @@ def _score(one: Candidacy, seen: Seen, context: Context) -> None:
     one.held, one.near, found = {}, {}, []
     for name, task in tasks.items():
         numbers, values = enough(seen.truth.numbers(name), task, seen.truth.values(name), seed)
-        one.held[name] = probed(x[numbers], task, values, seed, seen.truth.groups(numbers))
+        one.held[name] = probed(
+            x[numbers], task, values, seed, seen.truth.groups(numbers), seen.truth.clusters(numbers)
+        )
         one.near[name] = nearest(whole[numbers], task, values)
         found.append(source_scores(whole[numbers], task, values, (one.name, seen.stages[seen.last][numbers])))
     one.scores = {score: float(np.mean([scores[score] for scores in found])) for score in _common(found)}
@@ -281,7 +283,8 @@ def _drawn(one: Candidacy, tables: Mapping[str, Floats]) -> tuple[float, Floats]
         sign = 1.0 if metric.higher_is_better else -1.0
         n = len(table)
         values.append(sign * metric.value(table, np.ones(n)))
-        counts = together(resamples(n, draws_for(table.size)), n)
+        codes = evaluate.Groups.of(one.held[name].clusters).codes
+        counts = together(resamples(n, draws_for(table.size), groups=codes), n)
         draws.append(sign * np.concatenate([many(metric, table, some) for some in counts]))
     fewest = min(map(len, draws))
     return float(np.mean(values)), np.mean([d[:fewest] for d in draws], axis=0)
@@ -309,7 +312,7 @@ def plain(ranking: Ranking, context: Context) -> dict[str, Any]:
 def _learnt(ranking: Ranking, name: str, looks: int) -> dict[str, Any]:
     """Whether any candidate tells more of a task than answering the same for every row; None: the rows cannot tell."""
     held = ranking.best.held[name]
-    same = evaluate.decisive(held.task, held.plain)
+    same = evaluate.decisive(held.task, held.plain, held.clusters)
     return {
         "something": learns([one.held[name].gains for one in ranking.ranked], looks),
         "same_for_all": None if same is None else asdict(same),
@@ -320,7 +323,7 @@ def _plain(one: Candidacy, place: int) -> dict[str, Any]:
     about = asdict(one.about) if one.about else {}
     expected = {}
     for name, held in one.held.items():
-        found = evaluate.decisive(held.task, held.table)
+        found = evaluate.decisive(held.task, held.table, held.clusters)
         if found is not None:
             expected[name] = asdict(
                 replace(found, method=f"probe on {one.layer}, cross-validated on {one.rows:,} rows; {found.method}")

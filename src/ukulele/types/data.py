@@ -118,6 +118,11 @@ class Rows(Protocol):
         """A number for each row; rows of one number are asked together or not at all. None: each by itself."""
         ...
 
+    @property
+    def clusters(self) -> NDArray[np.int64] | None:
+        """A number for each row, its group of `--group` alone: such rows are drawn together. None: each by itself."""
+        ...
+
     def take(self, indices: Sequence[int]) -> Rows:
         """The rows at `indices`, in that order, still read when touched."""
         ...
