@@ -28,7 +28,8 @@ def outcome(name: str, hits: dict[str, int], looks: Any = (), role: Any = "contr
         return tasks[task].table(answers, TRUTH)
 
     candidate = Candidate(name, "m", Plan("x"), role, True, tasks=tuple(hits) if role == "control" else None)
-    return SimpleNamespace(candidate=candidate, tasks=tasks, table=table, looks=[{"affinity": look} for look in looks])
+    looked = [{"affinity": look} for look in looks]
+    return SimpleNamespace(candidate=candidate, tasks=tasks, table=table, groups=lambda *_: None, looks=looked)
 
 
 def joint(hits: tuple[int, ...], looks: Any = (HELP,) * 3) -> Any:

@@ -21,6 +21,10 @@ class Stub:
     def numbers(self, _split: str) -> Any:
         return np.arange(10)
 
+    def truth(self, _split: str) -> Any:
+        numbers = np.array(self.having)
+        return SimpleNamespace(numbers=lambda _task: numbers, clusters=lambda rows: rows // 2)
+
     def values(self, _split: str, _task: str) -> list[float]:
         return [float(row) for row in self.having]
 
@@ -45,4 +49,7 @@ def test_a_table_of_some_rows(having: list[int], most: int | None, expected: lis
     model: Any = SimpleNamespace(stages=())
     feed: Any = Stub(having)
     outcome = Outcome(candidate, model, {}, {"mood": task}, feed, nothing, 0, nothing)
+    groups = outcome.groups("train", "mood", most)
     assert outcome.table("train", "mood", most) == (expected, [float(row) for row in expected])
+    assert groups is not None
+    assert groups.tolist() == [row // 2 for row in expected], "those of the rows of the table"

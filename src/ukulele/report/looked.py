@@ -59,8 +59,7 @@ def sure(record: Mapping[str, Any]) -> dict[str, Any] | None:
                 "task": phrases.plain(one.get("task")),
                 "level": phrases.share(one.get("level"), 1),
                 "covered": phrases.share(one.get("covered"), 1),
-                "expected": f"{phrases.share(one.get('low'), 1)} to {phrases.share(one.get('high'), 1)}",
-                "inside": bool(one.get("inside")),
+                "expected": _expected(one),
                 "size": phrases.number(one.get("size")),
                 "abstained": phrases.share(one.get("abstained"), 1),
                 "right": phrases.share(one.get("right"), 1),
@@ -69,6 +68,14 @@ def sure(record: Mapping[str, Any]) -> dict[str, Any] | None:
         ],
         "domain": [_unlike(one) for one in domains],
     }
+
+
+def _expected(one: Mapping[str, Any]) -> str:
+    """Where the share lies in 99 of 100 cases, and whether it does; of rows in groups that is not known."""
+    if phrases.real(one.get("low")) is None:
+        return "not known: rows come in groups"
+    between = f"{phrases.share(one.get('low'), 1)} to {phrases.share(one.get('high'), 1)}"
+    return between if one.get("inside") else f"{between}, missed"
 
 
 def _unlike(one: Mapping[str, Any]) -> str:

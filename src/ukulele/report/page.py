@@ -32,6 +32,7 @@ def view(record: Mapping[str, Any]) -> dict[str, Any]:
         "sure": looked.sure(record),
         "copies": looked.copies(record),
         "layers": quality.layers(record),
+        "grouped": quality.grouped(record),
         "learning": scarcity.learning(record),
         "ladder": ladder.section(record),
         "seeds": seeds.section(record),

@@ -239,6 +239,19 @@ def _sentence(verdict: Mapping[str, Any], subject: str) -> str:
             return f"Inconclusive: {metric} cannot be told apart from that of {against} on these test rows."
 
 
+def grouped(record: Mapping[str, Any]) -> str:
+    """What intervals are drawn of, where rows come in groups; follows "intervals".
+
+    >>> grouped({"data": {"groups": {"column": "speaker", "test": 24}}}), grouped({"data": {}})
+    (", drawn by 'speaker': 24 groups", '')
+    """
+    groups = table(table(record.get("data")).get("groups"))
+    count = phrases.real(groups.get("test"))
+    if count is None:
+        return ""
+    return f", drawn by {phrases.plain(groups.get('column'))!r}: {phrases.count(count)} group{'s' * (count != 1)}"
+
+
 def _difference(verdict: Mapping[str, Any]) -> dict[str, Any] | None:
     found = table(verdict.get("difference"))
     if phrases.real(found.get("value")) is None:

@@ -40,11 +40,12 @@ def _section(block: Mapping[str, Any]) -> dict[str, Any] | None:
     scores = [table(one.get("test")) for one in each]
     on, mean = charts.span(scores), table(table(block.get("test")).get(name))
     between = phrases.interval(mean)
+    drawn = "rows" if phrases.real(mean.get("groups")) is None else "groups of rows"
     said = f"The mean is {phrases.number(mean.get('value'))}" + (f" ({between})" if between else "")
     return {
         "task": "",
         "metric": phrases.metric(name),
-        "said": f"{said}: rows and seeds were both drawn again for its interval, and for the verdict's.",
+        "said": f"{said}: {drawn} and seeds were both drawn again for its interval, and for the verdict's.",
         "rows": [
             {
                 "seed": phrases.plain(one.get("seed")),

@@ -122,7 +122,7 @@ def _quality(chosen: Outcome, context: Context, name: str) -> dict[str, Any]:
     return {
         **evaluate.details(task, table, task.decode(chosen.answers("test", name))),
         "mistakes": _mistakes(chosen, context, name),
-        "slices": _slices(context, name, task, table),
+        "slices": _slices(context, name, task, table, chosen.groups("test", name)),
     }
 
 
@@ -172,7 +172,17 @@ def _data(context: Context, names: Sequence[str]) -> dict[str, Any]:
         "quarantined": len(data.quarantine),
         "classes": _classes(context, names[0]) if len(names) == 1 else {},
         "notes": list(data.notes),
+        **_groups(context),
     }
+
+
+def _groups(context: Context) -> dict[str, Any]:
+    """How many groups of `--group` each split has, where intervals go by them."""
+    found = {split: context.truth(split).clusters() for split in context.data.splits}
+    if all(groups is None for groups in found.values()):
+        return {}
+    counts = {SHORT[split]: len(set(groups.tolist())) for split, groups in found.items() if groups is not None}
+    return {"groups": {"column": context.options.group, **counts}}
 
 
 def _classes(context: Context, name: str) -> dict[str, dict[str, int]]:
@@ -300,12 +310,12 @@ def shown(row: Row, side: int) -> Any:
     return {"thumbnail": thumbnail(picture, side), "width": size[0], "height": size[1]}
 
 
-def _slices(context: Context, name: str, task: Any, table: Any) -> list[dict[str, Any]]:
+def _slices(context: Context, name: str, task: Any, table: Any, groups: Any) -> list[dict[str, Any]]:
     column = context.options.slice
     if column is None:
         return []
     values = context.data.splits["test"].take(context.truth("test").numbers(name).tolist()).column(column)
-    return list(evaluate.slices(task, table, values, column))
+    return list(evaluate.slices(task, table, values, column, groups))
 
 
 def _version(library: str) -> str:

@@ -74,7 +74,10 @@ def findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> lis
         if task.kind in WRITTEN:  # its training rows are not written anew
             continue
         most = DETECTED if task.kind == "detect" else KNOWN
-        train, validation = (evaluate.decisive(task, chosen.table(s, name, most)) for s in ("train", "validation"))
+        train, validation = (
+            evaluate.decisive(task, chosen.table(s, name, most), chosen.groups(s, name, most))
+            for s in ("train", "validation")
+        )
         if train and validation:
             metric = task.metrics[0].name
             what = metric if len(chosen.tasks) == 1 else f"{name}: {metric}"
@@ -114,6 +117,7 @@ def _beside(probe: Outcome, chosen: Outcome, name: str) -> tuple[Estimate, Estim
     if probe is chosen or not probe.still:
         return None
     train, validation = (
-        evaluate.decisive(probe.tasks[name], probe.table(s, name, KNOWN)) for s in ("train", "validation")
+        evaluate.decisive(probe.tasks[name], probe.table(s, name, KNOWN), probe.groups(s, name, KNOWN))
+        for s in ("train", "validation")
     )
     return (train, validation) if train and validation else None

@@ -85,7 +85,7 @@ def _sets(outcome: Outcome, name: str, calibration: Any) -> dict[str, Any]:
     final = task.decode(outcome.answers("test", name))
     strange = evaluate.strangeness(task, final, values)
     sets = evaluate.sets(task, final, evaluate.reach(calibration, LEVEL))
-    block = evaluate.coverage(strange, calibration, LEVEL)
+    block = evaluate.coverage(strange, calibration, LEVEL, grouped=outcome.groups("test", name) is not None)
     match task.kind:
         case "classify":
             answered = [at for at, one in enumerate(sets) if not one["abstained"]]

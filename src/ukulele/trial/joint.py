@@ -164,7 +164,9 @@ def measured(ours: Sequence[Outcome], name: str) -> Mapping[str, Estimate]:
         return ours[0].measured("test", name)
     metrics = [{metric.name: metric for metric in one.tasks[name].metrics} for one in ours]
     return evaluate.over_seeds(
-        {metric: [of[metric] for of in metrics] for metric in metrics[0]}, [one.table("test", name) for one in ours]
+        {metric: [of[metric] for of in metrics] for metric in metrics[0]},
+        [one.table("test", name) for one in ours],
+        ours[0].groups("test", name),
     )
 
 

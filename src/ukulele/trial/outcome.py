@@ -71,13 +71,25 @@ class Outcome:
         asked, values, rows = self.tasks[task], self.feed.values(split, task), self.feed.numbers(split)
         if most is None or len(rows) <= most:
             return asked.table(asked.decode(self.answers(split, task)), values)
-        if (split, most) not in self.sampled:
-            self.sampled[split, most] = self._answered(split, spread(rows, most))
-        answered = zip(self.sampled[split, most][task], values, strict=True)
+        answered = zip(self._some(split, most)[task], values, strict=True)
         pairs = [(answer, value) for answer, value in answered if answer is not None]
         if not pairs:  # a task that few rows have: all of those, then
             return asked.table(asked.decode(self.answers(split, task)), values)
         return asked.table(asked.decode([answer for answer, _ in pairs]), [value for _, value in pairs])
+
+    def groups(self, split: Split, task: str, most: int | None = None) -> Numbers | None:
+        """Of each row of `table` its group of `--group`; None where each is by itself."""
+        found = self.feed.truth(split).clusters(self.feed.truth(split).numbers(task))
+        if found is None or most is None or len(self.feed.numbers(split)) <= most:
+            return found
+        there = np.array([answer is not None for answer in self._some(split, most)[task]])
+        return found[there] if there.any() else found
+
+    def _some(self, split: Split, most: int) -> dict[str, list[Any]]:
+        """Answers of `most` rows, evenly spread; None for the others."""
+        if (split, most) not in self.sampled:
+            self.sampled[split, most] = self._answered(split, spread(self.feed.numbers(split), most))
+        return self.sampled[split, most]
 
     def summaries(self, split: Split, most: int = SUMMED) -> NDArray[np.float32]:
         """What the trunk makes of `most` rows, evenly spread, (rows, width): seen when they were answered, or now."""
@@ -100,7 +112,8 @@ class Outcome:
     def measured(self, split: Split, task: str) -> Mapping[str, Estimate]:
         """Every metric of a task on a split, with its interval; computed once."""
         if (split, task) not in self.figures:
-            self.figures[split, task] = evaluate.estimates(self.tasks[task], self.table(split, task))
+            groups = self.groups(split, task)
+            self.figures[split, task] = evaluate.estimates(self.tasks[task], self.table(split, task), groups)
         return self.figures[split, task]
 
     @property

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ukulele import evaluate
+from ukulele.tools.bootstrap import FEWEST_GROUPS
 from ukulele.trial.outcome import Outcome
 from ukulele.types import Candidate, Estimate, Split, Verdict
 
@@ -69,7 +70,7 @@ def delta_m_seeds(
     for place, task in enumerate(ours):
         having[truth.numbers(task)] += 1 << place % 62
     blocks = [np.flatnonzero(having == kind) for kind in np.unique(having[having > 0])]
-    return evaluate.delta_m_seeds(seeds, rows, blocks)
+    return evaluate.delta_m_seeds(seeds, rows, blocks, truth.clusters())
 
 
 def against_singles(
@@ -102,9 +103,10 @@ def versus(ours: Sequence[Outcome], theirs: Sequence[Outcome], task: str, split:
     """The paired comparison by the metric that decides a task; of several seeds by their mean."""
     metric, against = ours[0].tasks[task].metrics[0], theirs[0].candidate.name
     tables, others = ([one.table(split, task) for one in side] for side in (ours, theirs))
+    groups = ours[0].groups(split, task)
     if len(tables) == 1:
-        return evaluate.compare(metric, tables[0], others[0], against)
-    return evaluate.compare_seeds(metric, tables, others, against)
+        return evaluate.compare(metric, tables[0], others[0], against, groups)
+    return evaluate.compare_seeds(metric, tables, others, against, groups)
 
 
 def best_rival(shown: Sequence[Outcome], chosen: Outcome, task: str) -> Outcome | None:
@@ -129,7 +131,9 @@ def _standing(outcome: Outcome, name: str) -> tuple[float, float]:
 
 
 def outcome_of(gain: Estimate) -> Literal["helped", "hurt", "inconclusive"]:
-    """What an interval of a gain says."""
+    """What an interval of a gain says; that of too few groups says nothing."""
+    if gain.groups is not None and gain.groups < FEWEST_GROUPS:
+        return "inconclusive"
     return "helped" if gain.low > 0 else "hurt" if gain.high < 0 else "inconclusive"
 
 
