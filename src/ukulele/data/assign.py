@@ -23,6 +23,8 @@ from ukulele.data.split_names import split_name
 from ukulele.errors import DataError
 from ukulele.types import SPLITS, BadRow, Split, Target
 
+HEAD = 4096  # letters of a document that are compared
+
 
 class Drawn(NamedTuple):
     """How rows of the frame were drawn into splits at random: their strata, groups, and places in `SPLITS`."""
@@ -183,7 +185,7 @@ def alike(frame: Frame, shape: Shape, pool: Indices, decoded: Decoded | None) ->
     """A group number for each row; those that are nearly identical share one."""
     if decoded is not None:
         return near_pictures(decoded.content[pool], decoded.difference[pool])
-    return near_texts(frame, shape.inputs, pool)
+    return near_texts(frame, shape.inputs, pool, None if shape.targets else HEAD)
 
 
 def _strata(shape: Shape, answers: Mapping[str, Answers], pool: Indices, parts: int) -> tuple[Indices, Indices]:

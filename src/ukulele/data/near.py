@@ -36,8 +36,8 @@ def fingerprints(frame: Frame, columns: Sequence[str]) -> Prints:
     return prints
 
 
-def near_texts(frame: Frame, columns: Sequence[str], rows: Indices) -> Indices:
-    """A group number for each of `rows`; texts that are nearly the same share one.
+def near_texts(frame: Frame, columns: Sequence[str], rows: Indices, head: int | None = None) -> Indices:
+    """A group number for each of `rows`; texts that are nearly the same share one, by their first `head` letters.
 
     Same text but for case and punctuation, or an estimated Jaccard similarity of 5-byte shingles of at
     least 0.85 by MinHash with banding. After A. Broder, "On the resemblance and containment of
@@ -46,7 +46,7 @@ def near_texts(frame: Frame, columns: Sequence[str], rows: Indices) -> Indices:
     signatures = np.empty((len(rows), HASHES), np.uint32)
     start = 0
     for some in frame.stretches(columns, rows, CHUNK, ROOM):
-        cells = [frame.gather(name, some) for name in columns]
+        cells = [pc.utf8_slice_codeunits(frame.gather(name, some), 0, head) for name in columns]
         signatures[start : start + len(some)] = minhash(cells[0] if len(cells) == 1 else pair(*cells))
         start += len(some)
     bands = np.ascontiguousarray(signatures).view(np.uint64).reshape(len(rows), BANDS, -1)
