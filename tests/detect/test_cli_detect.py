@@ -196,6 +196,20 @@ def test_weights_are_used_as_they_are(weights, folder, capsys):
     assert answer(["predict", str(weights), str(folder / "JPEGImages" / "p000.jpg"), "--conf", "0"]) == 0
 
 
+def test_classes_are_the_same_whatever_their_case(weights, tmp_path, capsys):
+    scores = []
+    for label in ("square", "Square"):
+        place = tmp_path / label
+        write_voc(place, {"train": 2, "val": 2, "test": 4}, labels=("square",))
+        for file in (place / "Annotations").iterdir():
+            file.write_text(file.read_text().replace("<name>square", f"<name>{label}"))
+        assert answer(["evaluate", str(weights), str(place), "--json"]) == 0
+        captured = capsys.readouterr()
+        assert ("Square as square" in captured.err) == (label == "Square")
+        scores.append(json.loads(captured.out)["test"])
+    assert scores[0] == scores[1]
+
+
 def test_what_cannot_be_done_is_said(weights, folder, tmp_path, capsys):
     common = ["--model", str(weights), "--cache", str(tmp_path / "c"), "--out", str(tmp_path / "r")]
     assert answer(["fit", str(folder), *common, "--strategy", "probe"]) == 2

@@ -13,6 +13,7 @@ from rich.console import Console
 from ukulele import data, evaluate
 from ukulele.doors.show import say_aside, say_cut
 from ukulele.errors import DataError
+from ukulele.models.libre import same
 from ukulele.trial.predict import WINDOW, Grouped, Predictor, load_model
 from ukulele.types import Dataset, Joined, Kind, Rows, Target, Task, with_answer
 
@@ -53,6 +54,7 @@ def evaluate_on(
     scores, slices, particulars = {}, {}, {}
     for name, task in tasks.items():
         if task.kind == "detect":
+            values[name] = _by_name(getattr(task, "labels", ()), values[name])
             _say_strange(name, getattr(task, "labels", ()), values[name])
         table = task.table(task.decode(raw[name]), values[name])
         if task.kind == "detect":
@@ -92,6 +94,19 @@ def _labelled(predictor: Predictor | Grouped, source: Any, max_bad: float) -> Da
     return data.read_labelled(
         source, predictor.columns, tuple(targets), predictor.modality, max_bad=max_bad, joined=joined
     )
+
+
+def _by_name(known: Sequence[str], values: Sequence[Any]) -> list[Any]:
+    """The boxes with their classes spelt as the model has them, where it knows them but for case, as a head rebuilt
+    for them does.
+    """
+    strange = sorted({box.label for boxes in values for box in boxes} - set(known))
+    numbers = zip(strange, same(strange, known), strict=True)
+    spelt = {label: known[number] for label, number in numbers if number is not None}
+    if spelt:
+        said = ", ".join(f"{label} as {name}" for label, name in list(spelt.items())[:8])
+        print(f"classes read by their names whatever the case: {said}", file=sys.stderr)
+    return [tuple(box._replace(label=spelt.get(box.label, box.label)) for box in boxes) for boxes in values]
 
 
 def _say_strange(name: str, known: Sequence[str], values: Sequence[Any]) -> None:
