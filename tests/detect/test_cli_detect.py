@@ -168,6 +168,16 @@ def test_pictures_are_answered_and_drawn(run, folder, tmp_path, capsys):
     assert len(rows) == sum(len(line["boxes"]) for line in lines)
     assert answer(["predict", str(run), pictures, "--conf", "1"]) == 0
     assert "(nothing)" in capsys.readouterr().out
+    header = table.read_text().splitlines()[0]
+    assert header == "row,label,score,left,top,right,bottom,outside"
+    for name, text in (("n.csv", f"{header}\n"), ("n.tsv", header.replace(",", "\t") + "\n")):
+        assert answer(["predict", str(run), pictures, "--conf", "1", "--out", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).read_text() == text
+        assert "28 of 28 pictures have no box" in capsys.readouterr().err
+    whole = tmp_path / "whole.json"
+    assert answer(["predict", str(run), pictures, "--out", str(whole), "--conf", "0.0"]) == 0
+    assert json.loads(whole.read_text()) == [{k: v for k, v in line.items() if k != "drawn"} for line in lines]
+    assert len(whole.read_text().splitlines()) == 30
 
 
 def test_a_model_is_scored_again_and_is_the_next_ones_start(run, folder, capsys):

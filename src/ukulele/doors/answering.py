@@ -13,13 +13,13 @@ from rich.console import Console
 
 from ukulele import data
 from ukulele.doors.given import endings, gather, is_source
-from ukulele.doors.lines import lines, save, sentence
+from ukulele.doors.lines import BOXES, lines, save, sentence
 from ukulele.doors.show import say_aside, say_cut
 from ukulele.errors import DataError
 from ukulele.tools.files import disk_error
 from ukulele.tools.pictures import open_picture, with_boxes
 from ukulele.trial.asking import tasks_for
-from ukulele.trial.predict import load_model
+from ukulele.trial.predict import Grouped, Predictor, load_model
 from ukulele.types import Row
 
 
@@ -69,10 +69,16 @@ def answer_to(  # noqa: PLR0913 - what a command was given
             out.print(sentence(row, answer), markup=False, soft_wrap=True)
     else:
         answers = _drawn(counted, folder) if draw and folder is not None else counted
-        save(target, lines(answers, target.suffix.lower()))
+        save(target, lines(answers, target.suffix.lower()), _columns(predictor))
         seconds = time.perf_counter() - began
         err.print(
             f"{counted.count} rows in {seconds:.1f} s, {counted.count / max(seconds, 1e-9):,.0f} rows/s: {target}",
+            markup=False,
+            soft_wrap=True,
+        )
+    if counted.empty and target is not None:
+        err.print(
+            f"{counted.empty:,} of {counted.count:,} pictures have no box; a lower --conf shows less sure ones",
             markup=False,
             soft_wrap=True,
         )
@@ -90,16 +96,24 @@ def answer_to(  # noqa: PLR0913 - what a command was given
         )
 
 
+def _columns(predictor: Predictor | Grouped) -> tuple[str, ...]:
+    """The columns of a table of boxes; () where the answers say themselves what they hold."""
+    if isinstance(predictor, Grouped) or any(task.kind != "detect" for task in predictor.tasks.values()):
+        return ()
+    return BOXES if predictor.domain is None else (*BOXES, "outside")
+
+
 class _Counted:
-    """Rows with their answers, counted as they pass, and those among them that are unlike the training rows."""
+    """Rows with their answers, counted as they pass; and those unlike the training rows, and pictures without a box."""
 
     def __init__(self, answers: Iterator[tuple[Row, dict[str, Any]]]) -> None:
-        self._answers, self.count, self.outside = answers, 0, 0
+        self._answers, self.count, self.outside, self.empty = answers, 0, 0, 0
 
     def __iter__(self) -> Iterator[tuple[Row, dict[str, Any]]]:
         for row, answer in self._answers:
             self.count += 1
             self.outside += any(told.get("outside", False) for told in answer.values())
+            self.empty += any(told.get("boxes") == [] for told in answer.values())
             yield row, answer
 
 

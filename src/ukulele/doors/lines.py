@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from ukulele.errors import DataError
 from ukulele.tools.files import disk_error
 from ukulele.types import Row
+
+EDGES = ("left", "top", "right", "bottom")
+BOXES = ("row", "label", "score", *EDGES)  # columns of a table of boxes
+WRITTEN = (".csv", ".tsv", ".jsonl", ".json")  # endings of what is written
 
 
 def lines(answers: Iterable[tuple[Row, dict[str, Any]]], kind: str) -> Iterator[dict[str, Any]]:
@@ -23,7 +27,7 @@ def lines(answers: Iterable[tuple[Row, dict[str, Any]]], kind: str) -> Iterator[
             yield line
             continue
         for box in boxes:
-            edges = dict(zip(("left", "top", "right", "bottom"), box["box"], strict=True))
+            edges = dict(zip(EDGES, box["box"], strict=True))
             outside = {"outside": line["outside"]} if "outside" in line else {}
             yield {"row": line["row"], "label": box["label"], "score": box["score"], **edges, **outside}
 
@@ -73,17 +77,29 @@ def _said(found: Mapping[str, Any]) -> str:
     return "  ".join(answers)
 
 
-def save(target: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Write lines by the ending of the name: .csv, .tsv, .jsonl or .json."""
+def save(target: Path, lines: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Write lines by the ending of the name: .csv, .tsv, .jsonl or .json, one after another.
+
+    `columns` are those of a table, which then has its header though there is no line; by default the first line's.
+
+    Raises
+    ------
+    DataError
+        If the name ends otherwise.
+    StorageError
+        If the disk says no.
+    """
     kind = target.suffix.lower()
-    if kind not in {".csv", ".tsv", ".jsonl", ".json"}:
-        raise DataError(f"--out {target}: .csv, .tsv or .jsonl was expected.")
+    if kind not in WRITTEN:
+        raise DataError(f"--out {target}: .csv, .tsv, .jsonl or .json was expected.")
     part = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with part.open("w", encoding="utf-8", newline="") as file:
-            for line in _written(lines, file, kind):
-                del line
+            if kind in {".csv", ".tsv"}:
+                _table(lines, file, "\t" if kind == ".tsv" else ",", columns)
+            else:
+                _json(lines, file, ("[\n", ",\n", "\n]\n") if kind == ".json" else ("", "\n", "\n"))
         part.replace(target)
     except OSError as error:
         raise disk_error(target, error) from error
@@ -91,18 +107,27 @@ def save(target: Path, lines: Iterable[Mapping[str, Any]]) -> None:
         part.unlink(missing_ok=True)
 
 
-def _written(lines: Iterable[Mapping[str, Any]], file: IO[str], kind: str) -> Iterator[Mapping[str, Any]]:
+def _table(lines: Iterable[Mapping[str, Any]], file: IO[str], between: str, columns: Sequence[str]) -> None:
     writer: Any = None
+    if columns:
+        writer = csv.DictWriter(file, columns, delimiter=between)
+        writer.writeheader()
     for line in lines:
-        if kind in {".jsonl", ".json"}:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        else:
-            flat = _flat(line)
-            if writer is None:
-                writer = csv.DictWriter(file, list(flat), delimiter="\t" if kind == ".tsv" else ",")
-                writer.writeheader()
-            writer.writerow(flat)
-        yield line
+        flat = _flat(line)
+        if writer is None:
+            writer = csv.DictWriter(file, list(flat), delimiter=between)
+            writer.writeheader()
+        writer.writerow(flat)
+
+
+def _json(lines: Iterable[Mapping[str, Any]], file: IO[str], marks: tuple[str, str, str]) -> None:
+    """Lines as JSON; `marks` stand before the first, between two, and behind the last."""
+    first, between, last = marks
+    written = False
+    for line in lines:
+        file.write((between if written else first) + json.dumps(line, ensure_ascii=False))
+        written = True
+    file.write(last if written else first.strip() + last.strip())
 
 
 def _flat(line: Mapping[str, Any]) -> dict[str, Any]:

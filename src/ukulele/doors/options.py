@@ -325,7 +325,10 @@ Findings = Annotated[
 Answers = Annotated[
     Path | None,
     typer.Option(
-        "--out", "-o", help="Write .csv, .tsv or .jsonl here, or into a folder; printed otherwise.", metavar="FILE"
+        "--out",
+        "-o",
+        help="Write .csv, .tsv, .jsonl or .json here, or answers.jsonl into a folder; printed otherwise.",
+        metavar="FILE|DIR",
     ),
 ]
 Confidence = Annotated[
