@@ -34,11 +34,11 @@ class Run:
 
         return load_model(self.path)
 
-    def predict(self, rows: Any, abstain: float | None = None) -> list[dict[str, Any]]:
+    def predict(self, rows: Any, abstain: float | None = None, **decoding: Any) -> list[dict[str, Any]]:
         """Answers for rows, in their order.
 
-        Rows are texts, pairs of texts, pictures (paths, bytes, PIL images), dicts, or a DataFrame; a Path is a
-        file of rows. One text, or the path of one picture, is one row.
+        Rows are texts, pairs of texts, pictures (paths, bytes, PIL images, arrays of height × width × 3, uint8), dicts,
+        or a DataFrame; a Path is a file of rows, or a picture. One text, picture or dict is one row.
 
         With one task an answer is a dict of `label`, `probability` and `probabilities` (classes), `labels`
         and `probabilities` (several labels) or `value` (a number); with several, a dict of those by task: of the
@@ -48,27 +48,37 @@ class Run:
         whether it `abstained` (not exactly one label), those `certain` and `possible` of several labels, or `low` and
         `high`; and whether the row is `outside`: unlike those of training. Of runs fitted with `calibrate`.
 
+        `decoding` are options of `uke predict`, for this call alone: of a detector `confidence` and `overlap` (or
+        `conf` and `iou`), of a model that writes `beams`, `temperature`, `top_p`, `max_new_tokens`, `seconds` and
+        `seed`.
+
         Raises
         ------
         DataError
             If a row cannot be read, or has other inputs than the model takes.
+        PlanError
+            If the model's decoding has no such number, or it is out of its range.
+
+        Examples
+        --------
+        >>> run.predict("photo.jpg", confidence=0.5)  # doctest: +SKIP
+        [{'boxes': [{'label': 'cup', 'score': 0.91, 'box': [12.0, 40.5, 88.0, 120.0]}]}]
         """
         from ukulele.trial.asking import read, tasks_for
+        from ukulele.trial.calling import listed, with_decoding
 
-        if isinstance(rows, str):
-            rows = [rows]
-        if not isinstance(rows, Path) and not hasattr(rows, "columns"):
-            rows = list(rows)
-            if not rows:
-                return []
-        found, bad, width = read(rows, self.predictor)
+        predictor = with_decoding(self.predictor, decoding)
+        rows = listed(rows, predictor.modality)
+        if isinstance(rows, list) and not rows:
+            return []
+        found, bad, width = read(rows, predictor)
         if bad:
             raise DataError(
                 f"{len(bad)} rows cannot be read. {bad[0].where}: {bad[0].reason}.", hint="Leave such rows out."
             )
-        asked = tasks_for(self.predictor, width)
-        answers = self.predictor.stream((row.inputs for row in found), abstain)
-        if len(self.predictor.tasks) > 1:
+        asked = tasks_for(predictor, width)
+        answers = predictor.stream((row.inputs for row in found), abstain)
+        if len(predictor.tasks) > 1:
             return [{task: answer[task] for task in asked} for answer in answers]
         return [next(iter(answer.values())) for answer in answers]
 

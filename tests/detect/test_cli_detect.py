@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from ukulele.api import load
 from ukulele.cli import answer
+from ukulele.errors import DataError, PlanError
 from ukulele.models import build
 from ukulele.trial.predict import Predictor
 
@@ -178,6 +179,36 @@ def test_pictures_are_answered_and_drawn(run, folder, tmp_path, capsys):
     assert answer(["predict", str(run), pictures, "--out", str(whole), "--conf", "0.0"]) == 0
     assert json.loads(whole.read_text()) == [{k: v for k, v in line.items() if k != "drawn"} for line in lines]
     assert len(whole.read_text().splitlines()) == 30
+
+
+def test_a_picture_in_every_form_with_other_numbers_for_one_call(run, folder, monkeypatch):
+    monkeypatch.setattr("ukulele.models.yolox.FLOOR", 1e-6)  # so little training makes nothing likely
+    finished, place = load(run), folder / "JPEGImages" / "p000.jpg"
+    with Image.open(place) as opened:
+        picture = opened.convert("RGB")
+    expected = finished.predict([picture], confidence=0.0)
+    assert expected[0]["boxes"]
+    for one in (picture, np.asarray(picture), [np.asarray(picture)], np.asarray(picture)[None]):
+        assert finished.predict(one, conf=0.0) == expected
+    from_file = finished.predict([str(place)], confidence=0.0)
+    content = place.read_bytes()
+    for one in (str(place), place, content, bytearray(content), [content]):
+        assert finished.predict(one, confidence=0.0) == from_file
+    assert finished.predict(place, confidence=1.0, overlap=0.5) == [{"boxes": []}]
+    assert finished.predict(place, confidence=0.0, iou=0.01) != from_file
+    assert finished.predict(place) == load(run).predict(place), "as it was"
+    for words, said in (
+        ({"confidence": 2}, "a number from 0 to 1"),
+        ({"beams": 2}, "no such number"),
+        ({"confidance": 0.5}, "Choose among confidence"),
+    ):
+        with pytest.raises(PlanError) as error:
+            finished.predict(place, **words)
+        assert said in f"{error.value.message} {error.value.hint}"
+    for one in (np.zeros((3, 64, 64), np.uint8), np.zeros((8, 8, 3)), [np.zeros((8, 8), np.uint8)], 3, None):
+        with pytest.raises(DataError) as refused:
+            finished.predict(one)
+        assert "uint8" in refused.value.hint
 
 
 def test_a_model_is_scored_again_and_is_the_next_ones_start(run, folder, capsys):

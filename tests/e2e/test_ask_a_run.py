@@ -11,7 +11,7 @@ from e2e_kit import Answer, rows_of, write_csv
 
 import ukulele
 from ukulele.doors import given, scoring
-from ukulele.errors import DataError
+from ukulele.errors import DataError, PlanError
 from ukulele.models import encoders
 from ukulele.trial.predict import Predictor
 
@@ -41,6 +41,12 @@ def test_rows_in_every_form(fitted: Path, tmp_path: Path) -> None:
         run.predict(["good", " "])
     with pytest.raises(DataError, match="takes one input a row"):
         run.predict([("good", "bad")])
+    assert run.predict({"text": texts[0]}) == run.predict(texts[:1])
+    for other in (b"good", [b"good"], 3):
+        with pytest.raises(DataError, match="was given"):
+            run.predict(other)
+    with pytest.raises(PlanError, match="no such number"):
+        run.predict(texts, confidence=0.5)
 
 
 def test_pairs_are_two_texts(pairs: ukulele.Run) -> None:

@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import load_file
 from text_kit import folder, pairs
 
+from ukulele.api import load
+from ukulele.errors import PlanError
 from ukulele.trial.predict import Predictor
 
 Uke = Callable[..., Any]
@@ -47,6 +49,20 @@ def translate(uke: Uke, out: Path, data: Path, model: object, *args: object) -> 
     return fit(uke, out, data, "--task", "translate", "--source", "en", "--target", "de", "--model", model, *args)
 
 
+def decoded_by_call(run: Path, said: str) -> None:
+    """Numbers of the decoding from Python, for one call alone."""
+    finished, text = load(run), "The dog sleeps here."
+    before = finished.predict(text)
+    assert said.startswith((beams := finished.predict(text, beams=3)[0]["output"]) + " ")
+    assert len(finished.predict(text, beams=3, max_new_tokens=1)[0]["output"]) <= len(beams)
+    drawn = [finished.predict(text, temperature=2, top_p=0.9, seed=seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert finished.predict(text) == before
+    for wrong in ({"beams": 1.5}, {"top_p": 0.9}, {"max_new_tokens": 0}, {"confidence": 0.5}):
+        with pytest.raises(PlanError):
+            finished.predict(text, **wrong)
+
+
 def test_from_a_configuration_to_answers_scores_and_the_next_task(uke: Uke, tmp_path: Path, sentences: Path) -> None:
     run = tmp_path / "one"
     record = translate(uke, run, sentences, "config:marian-tiny", "--strategy", "scratch", *QUICK)
@@ -70,6 +86,7 @@ def test_from_a_configuration_to_answers_scores_and_the_next_task(uke: Uke, tmp_
         uke("predict", run, "The dog sleeps here.", *more) for more in ((), ("--beams", 3), ("--max-new-tokens", 1))
     ]
     assert [answer.code for answer in said] == [0, 0, 0]
+    decoded_by_call(run, said[1].out)
     drawn = [uke("predict", run, "The dog sleeps here.", "--temperature", 2, "--seed", seed).out for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
     streamed = uke("predict", run, "--stream", "The dog sleeps here.")
