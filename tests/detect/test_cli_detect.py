@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -179,6 +180,26 @@ def test_pictures_are_answered_and_drawn(run, folder, tmp_path, capsys):
     assert answer(["predict", str(run), pictures, "--out", str(whole), "--conf", "0.0"]) == 0
     assert json.loads(whole.read_text()) == [{k: v for k, v in line.items() if k != "drawn"} for line in lines]
     assert len(whole.read_text().splitlines()) == 30
+
+
+def test_drawn_pictures_are_named_and_folders_may_have_a_dot(run, folder, tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        shutil.copy(folder / "JPEGImages" / "p000.jpg", tmp_path / "in" / name / "p000.jpg")
+    (tmp_path / "o.v1").mkdir()
+    for out in (tmp_path / "o.v1", tmp_path / "o.v2", tmp_path / "plain"):
+        assert answer(["predict", str(run), str(tmp_path / "in"), "--out", str(out), "--draw"]) == 0
+        lines = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
+        assert {line["row"]: line["drawn"] for line in lines} == {
+            str(tmp_path / "in" / "a" / "p000.jpg"): "p000.jpg",
+            str(tmp_path / "in" / "b" / "p000.jpg"): "p000-2.jpg",
+        }
+        assert {path.name for path in out.iterdir()} == {"answers.jsonl", "p000.jpg", "p000-2.jpg"}
+    for name in ("boxes.xlsx", "boxes.jpg"):
+        assert answer(["predict", str(run), str(tmp_path / "in"), "--out", str(tmp_path / name)]) == 2
+        assert ".jsonl or .json was expected" in capsys.readouterr().err
+    assert answer(["predict", str(run), str(tmp_path / "in"), "--out", str(tmp_path / "o.csv"), "--draw"]) == 2
+    assert "--out DIR" in capsys.readouterr().err
 
 
 def test_a_picture_in_every_form_with_other_numbers_for_one_call(run, folder, monkeypatch):

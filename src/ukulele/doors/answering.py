@@ -12,15 +12,17 @@ from typing import Any
 from rich.console import Console
 
 from ukulele import data
-from ukulele.doors.given import endings, gather, is_source
-from ukulele.doors.lines import BOXES, lines, save, sentence
+from ukulele.doors.given import TABLES, endings, gather, is_source
+from ukulele.doors.lines import BOXES, WRITTEN, lines, save, sentence
 from ukulele.doors.show import say_aside, say_cut
 from ukulele.errors import DataError
 from ukulele.tools.files import disk_error
-from ukulele.tools.pictures import open_picture, with_boxes
+from ukulele.tools.pictures import SUFFIXES, open_picture, with_boxes
 from ukulele.trial.asking import tasks_for
 from ukulele.trial.predict import Grouped, Predictor, load_model
 from ukulele.types import Row
+
+FILES = {*WRITTEN, *TABLES, *SUFFIXES, ".txt", ".xlsx"}  # endings of files, written by us or not
 
 
 def answer_to(  # noqa: PLR0913 - what a command was given
@@ -43,8 +45,8 @@ def answer_to(  # noqa: PLR0913 - what a command was given
     """
     out, err = consoles
     predictor = load_model(run, *machine).only(tasks).decoding(**(decoding or {}))
-    folder = target if target is not None and not target.suffix else None
-    if folder is not None and predictor.modality == "image":
+    folder = _folder(target, predictor.modality)
+    if folder is not None:
         target = folder / "answers.jsonl"
     if draw and folder is None:
         raise DataError("--draw needs a folder to put the pictures into.", hint="Name one: --out DIR")
@@ -103,6 +105,13 @@ def _columns(predictor: Predictor | Grouped) -> tuple[str, ...]:
     return BOXES if predictor.domain is None else (*BOXES, "outside")
 
 
+def _folder(target: Path | None, modality: str) -> Path | None:
+    """Where `target` is a folder: one that is there, or, of pictures, a name that does not end as a file's."""
+    if target is None or target.is_dir():
+        return target
+    return target if modality == "image" and target.suffix.lower() not in FILES else None
+
+
 class _Counted:
     """Rows with their answers, counted as they pass; and those unlike the training rows, and pictures without a box."""
 
@@ -118,7 +127,7 @@ class _Counted:
 
 
 def _drawn(answers: Iterable[tuple[Row, dict[str, Any]]], folder: Path) -> Iterator[tuple[Row, dict[str, Any]]]:
-    """The answers, their boxes drawn on their pictures on the way."""
+    """The answers, their boxes drawn on their pictures on the way, and `drawn`, the name of that file."""
     taken: set[str] = set()
     for row, answer in answers:
         boxes = [
@@ -136,4 +145,4 @@ def _drawn(answers: Iterable[tuple[Row, dict[str, Any]]], folder: Path) -> Itera
             with_boxes(open_picture(row.inputs[0]), boxes).save(folder / f"{name}.jpg", quality=92)
         except OSError as error:
             raise disk_error(folder, error) from error
-        yield row, answer
+        yield row, {task: {**found, "drawn": f"{name}.jpg"} for task, found in answer.items()}

@@ -55,9 +55,8 @@ def numbers(words: Mapping[str, Any]) -> dict[str, Any]:
             raise PlanError(f"predict({word}=…): there is no such option.", hint=f"Choose among {', '.join(WORDS)}.")
         if value is None:
             continue
-        expected = _expected(name)
         if not _fits(name, value):
-            raise PlanError(f"predict({word}={value!r}): {expected} was expected.")
+            raise PlanError(f"predict({word}={value!r}): {_expected(name)} was expected.")
         found[name] = int(value) if name in WHOLE else float(value)
     if "top_p" in found and not found.get("temperature"):
         raise PlanError("predict(top_p=…) without temperature: nothing is drawn.", hint="Add temperature=0.8.")
