@@ -69,7 +69,8 @@ class Groups:
         """
         if self.codes is None:
             return "rows" if self.count is None else "rows of one group"
-        return f"{self.count:,} groups of rows, widened by {100 * (self.stretch - 1):.0f} %"
+        wider = round(100 * (self.stretch - 1))
+        return f"{self.count:,} groups of rows" + (f", widened by {wider} %" if wider else "")
 
     @property
     def unit(self) -> str:
