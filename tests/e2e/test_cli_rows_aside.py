@@ -96,6 +96,23 @@ def test_a_text_that_is_a_file_name_too(
     assert len(uke("predict", fitted, "rows.txt", "good").out.splitlines()) == 13
 
 
+def test_every_line_of_a_text_file_is_a_row(uke: Uke, fitted: Path, tmp_path: Path) -> None:
+    lines, table = tmp_path / "lines.txt", tmp_path / "table.txt"
+    lines.write_text("good, fine\nbad\n\nbad; awful\n", "utf-8")
+    answer = uke("predict", fitted, lines, "--out", tmp_path / "a.csv")
+    assert answer.code == 0, answer.err
+    with (tmp_path / "a.csv").open(newline="") as file:
+        assert [row["text"] for row in csv.DictReader(file)] == ["good, fine", "bad", "bad; awful"]
+    assert "lines.txt:3" in answer.err
+    for header in ("text", "day;text"):
+        table.write_text("\n".join([header, *(header.replace("text", "good fine") for _ in range(3))]), "utf-8")
+        assert uke("predict", fitted, table).out.count("\n") == 3
+    assert uke("predict", fitted, table, "--text", "day").out.count("\n") == 3
+    refused = uke("predict", fitted, lines, "--text", "day")
+    assert refused.code == 2
+    assert "no column 'day'" in refused.flat
+
+
 def test_empty_texts(uke: Uke, fitted: Path) -> None:
     answer = uke("predict", fitted, "")
     assert answer.code == 2

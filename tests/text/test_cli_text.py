@@ -63,6 +63,18 @@ def decoded_by_call(run: Path, said: str) -> None:
             finished.predict(text, **wrong)
 
 
+def every_line_is_a_row(uke: Uke, run: Path, tmp_path: Path) -> None:
+    for name in ("lines.txt", "news.en"):
+        (tmp_path / name).write_text("The dog, small, sleeps here.\nA cat\n\nHe sees, she sleeps.\n", "utf-8")
+        lined = uke("predict", run, tmp_path / name, "--out", tmp_path / "lines.csv")
+        assert lined.code == 0, lined.err
+        with (tmp_path / "lines.csv").open(newline="", encoding="utf-8") as file:
+            assert [row["text"] for row in csv.DictReader(file)] == [
+                "The dog, small, sleeps here.", "A cat", "He sees, she sleeps.",
+            ]  # fmt: skip
+        assert f"{name}:3" in lined.err, "the empty line is said"
+
+
 def test_from_a_configuration_to_answers_scores_and_the_next_task(uke: Uke, tmp_path: Path, sentences: Path) -> None:
     run = tmp_path / "one"
     record = translate(uke, run, sentences, "config:marian-tiny", "--strategy", "scratch", *QUICK)
@@ -89,6 +101,7 @@ def test_from_a_configuration_to_answers_scores_and_the_next_task(uke: Uke, tmp_
     decoded_by_call(run, said[1].out)
     drawn = [uke("predict", run, "The dog sleeps here.", "--temperature", 2, "--seed", seed).out for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
+    every_line_is_a_row(uke, run, tmp_path)
     streamed = uke("predict", run, "--stream", "The dog sleeps here.")
     assert streamed.code == 0, streamed.err
     assert uke("predict", run, "The dog sleeps here.", "--out", tmp_path / "one.jsonl").code == 0

@@ -14,7 +14,7 @@ from ukulele.data.options import ReadOptions
 from ukulele.data.rows import Shape, TableRows
 from ukulele.data.several import read_several
 from ukulele.data.single import present, read_loaded, usable
-from ukulele.data.sources import load
+from ukulele.data.sources import Loaded, load
 from ukulele.types import BadRow, Dataset, Modality
 
 
@@ -75,6 +75,24 @@ def read_inputs(
     """
     from ukulele.data.inputs import load_inputs
 
-    loaded = load_inputs(source, columns, modality, cache)
+    return _inputs(load_inputs(source, columns, modality, cache), columns, modality, cache)
+
+
+def read_lines(path: Path, column: str) -> tuple[TableRows, tuple[BadRow, ...]]:
+    """The lines of a file as inputs without a header, a text each; empty ones are set aside.
+
+    Raises
+    ------
+    DataError
+        If no line holds text.
+    """
+    from ukulele.data.lines import load_lines
+
+    return _inputs(load_lines(path, column), (column,), "text", None)
+
+
+def _inputs(
+    loaded: Loaded, columns: tuple[str, ...], modality: Modality, cache: Path | None
+) -> tuple[TableRows, tuple[BadRow, ...]]:
     found = usable(loaded, Shape(present(loaded, columns), modality == "image"), cache, 1.0)
     return TableRows(loaded.frame, found.shape, found.good), found.bad

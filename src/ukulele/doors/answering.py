@@ -18,7 +18,7 @@ from ukulele.doors.show import say_aside, say_cut
 from ukulele.errors import DataError
 from ukulele.tools.files import disk_error
 from ukulele.tools.pictures import SUFFIXES, open_picture, with_boxes
-from ukulele.trial.asking import tasks_for
+from ukulele.trial.asking import source_endings, tasks_for
 from ukulele.trial.predict import Grouped, Predictor, load_model
 from ukulele.types import Row
 
@@ -50,8 +50,9 @@ def answer_to(  # noqa: PLR0913 - what a command was given
         target = folder / "answers.jsonl"
     if draw and folder is None:
         raise DataError("--draw needs a folder to put the pictures into.", hint="Name one: --out DIR")
+    lined = source_endings(predictor)
     for one in given:
-        if predictor.modality != "image" and os.path.isfile(one) and not is_source(one, predictor.modality):  # noqa: PTH113
+        if predictor.modality != "image" and os.path.isfile(one) and not is_source(one, predictor.modality, lined):  # noqa: PTH113
             err.print(f"{one}: answered as a text; a file of rows ends in {endings()}", markup=False, soft_wrap=True)
     if abstain is not None:
         for task in predictor.tasks:

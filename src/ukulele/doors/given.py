@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ukulele.errors import DataError
-from ukulele.trial.asking import read, typed
+from ukulele.trial.asking import read, source_endings, typed
 from ukulele.trial.predict import Grouped, Predictor
 from ukulele.types import BadRow, Row, Rows, Where
 
@@ -26,6 +26,7 @@ def gather(
     bad: list[BadRow] = []
     texts: list[tuple[int, str]] = []
     found: set[int] = set()
+    lined = source_endings(predictor)
 
     def take(source: Any, columns: tuple[str, ...] = ()) -> None:
         some, aside, width = read(source, predictor, columns)
@@ -52,7 +53,7 @@ def gather(
         texts.clear()
 
     for at, one in enumerate(given, 1):
-        if not is_source(one, predictor.modality):
+        if not is_source(one, predictor.modality, lined):
             texts.append((at, one))
             continue
         flush()
@@ -63,8 +64,10 @@ def gather(
     return chain.from_iterable(parts), bad, next(iter(found))
 
 
-def is_source(given: str, modality: str) -> bool:
+def is_source(given: str, modality: str, lined: Collection[str] = ()) -> bool:
     """Whether an argument names rows rather than being one: by its ending, or a folder written as a path.
+
+    `lined` are endings of files of sentences, which count where there is such a file.
 
     >>> is_source("new.csv", "text"), is_source("README", "text"), is_source("README", "image")
     (True, False, True)
@@ -74,11 +77,11 @@ def is_source(given: str, modality: str) -> bool:
     ending = os.path.splitext(given)[1].lower()  # noqa: PTH122 - it may be any text
     if ending in TABLES and " " not in given:
         return True
-    if ending in TABLES | {".txt"}:
+    if ending in {*TABLES, ".txt", *lined}:
         return os.path.isfile(given)  # noqa: PTH113
     return os.sep in given and os.path.isdir(given)  # noqa: PTH112
 
 
 def endings() -> str:
     """Those of files of rows."""
-    return ", ".join(sorted(TABLES))
+    return ", ".join(sorted({*TABLES, ".txt"}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ukulele import data
@@ -57,13 +58,18 @@ def _count(width: int) -> str:
 def read(source: Any, predictor: Predictor | Grouped, columns: tuple[str, ...] = ()) -> tuple[Rows, list[BadRow], int]:
     """Rows from a file, a table or a list; those that cannot be read; and how many inputs each has.
 
-    Where tasks take different columns, those that the source has decide, more before fewer.
+    Where tasks take different columns, those that the source has decide, more before fewer. Of a model that takes one
+    text, every line of a .txt file without a header, or of a file in the language that it translates, is a row.
 
     Raises
     ------
     DataError
         If it has none of them, or a list has rows of several kinds.
     """
+    if _is_lined(source, predictor, columns):
+        one = next(names for names in kinds(predictor) if len(names) == 1)
+        rows, bad = data.read_lines(source, one[0])
+        return rows, list(bad), 1
     wanted = [columns] if columns else _candidates(source, predictor)
     faults: list[DataError] = []
     for some in wanted:
@@ -74,6 +80,34 @@ def read(source: Any, predictor: Predictor | Grouped, columns: tuple[str, ...] =
         else:
             return rows, list(bad), len(some)
     raise faults[0]
+
+
+def source_endings(predictor: Predictor | Grouped) -> set[str]:
+    """How the names of files of sentences end that it translates: their column in training, or their language."""
+    translated = [task.name for task in predictor.tasks.values() if task.kind == "translate"]
+    names = {columns[0] for columns, tasks in kinds(predictor).items() if {*tasks} & {*translated}}
+    if translated and isinstance(predictor, Predictor):
+        codes = [str(code) for code in (predictor.model.recipe.get("languages") or ())[:1]]
+        names |= {part for code in codes for part in (code, code.partition("_")[0])}
+    return {f".{name.lower()}" for name in names} - set(data.FORMATS)
+
+
+def _is_lined(source: Any, predictor: Predictor | Grouped, columns: Sequence[str]) -> bool:
+    if not isinstance(source, Path) or not source.is_file() or predictor.modality == "image":
+        return False
+    ending = source.suffix.lower()
+    if ending in source_endings(predictor):
+        return True
+    if ending != ".txt" or 1 not in widths(predictor):
+        return False
+    known = columns or [name for names in kinds(predictor) for name in names]
+    header = data.has_header(source, known)
+    if columns and not header:
+        raise DataError(
+            f"{source}: its first line has no column {columns[0]!r}.",
+            hint="Leave --text out: then every line is a text, the first one, too.",
+        )
+    return not header
 
 
 def _candidates(source: Any, predictor: Predictor | Grouped) -> list[tuple[str, ...]]:
@@ -115,4 +149,4 @@ def typed(texts: Sequence[str], predictor: Predictor | Grouped) -> int:
     return width
 
 
-__all__ = ["kinds", "read", "tasks_for", "typed", "widths"]
+__all__ = ["kinds", "read", "source_endings", "tasks_for", "typed", "widths"]
