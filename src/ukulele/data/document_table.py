@@ -63,7 +63,8 @@ def read_table(loaded: Loaded, column: str, options: ReadOptions, cache: Path) -
     splits, notes = sides.splits, sides.notes
     checked = Checked(loaded.frame, shape, splits, found.prints, {}, options.examples)
     findings = (*check(checked), *broken(loaded.frame, splits, options))
-    return documents_of(found, splits, (*loaded.notes, *notes), findings)
+    asked = "Nothing is asked of a document; where each row asks for an answer, name its column with --target."
+    return documents_of(found, splits, (asked, *loaded.notes, *notes), findings)
 
 
 def documents_of(

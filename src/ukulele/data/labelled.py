@@ -56,7 +56,7 @@ def read_labelled(
     Parameters
     ----------
     source
-        As for `read`; the names of several sources are those of targets.
+        As for `read`; the names of several sources are those of targets. Of plain text, a table of documents, too.
     columns, targets, modality
         Those of the data set that the model was trained on.
     cache

@@ -26,6 +26,7 @@ def read(source: Any, options: ReadOptions, cache: Path) -> Dataset:
     source
         A CSV, TSV, JSONL or Parquet file, a folder of split files, plain text to be continued, a folder of pictures
         by class, a Hugging Face data set (saved folder or hub id), a DataFrame, or a list of (text, label) or dicts.
+        Where texts are to be generated and no target is there, each row of a table is a document to be continued.
         A mapping of names to such sources, or a .yaml file that lists them, has a task for each name.
     options
         What is known already; the rest is inferred and said in `Dataset.notes`.
