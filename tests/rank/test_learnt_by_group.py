@@ -20,7 +20,7 @@ def test_groups_that_agree_by_chance_are_not_learnt_from() -> None:
     same = torch.full((320, 2), 0.5).log()
     rows, groups = (gains_over(same, right.log(), y, of) for of in (None, GROUPS))
     assert [mean for mean, _ in rows] == [mean for mean, _ in groups]
-    spread = np.std(np.where(told, np.log(0.6), np.log(0.4)))
+    spread = np.std(np.where(told, np.log(0.6), np.log(0.4))) / np.log(2)  # of the loss there is
     assert (rows[0][1], groups[0][1]) == pytest.approx((spread / np.sqrt(319), spread / np.sqrt(7)))
     assert learns([rows])
     assert not learns([groups])

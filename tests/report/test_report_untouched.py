@@ -25,6 +25,7 @@ def outcome(name: str, answers: Any, role: Any = "control", *, pretrained: bool 
         candidate=Candidate(name, "tiny.safetensors", Plan("x"), role, pretrained),
         tasks={"t": TASK},
         table=lambda _split, _name: TASK.table(answers, TRUTH),
+        groups=lambda _split, _name: None,
         cost=SimpleNamespace(seconds=2.0),
     )
 
