@@ -318,7 +318,7 @@ def test_full_disk_while_checkpointing(
 ) -> None:
     """The checkpoint before it stays whole, and the run goes on from there to the same end."""
     data, run = reviews(), tmp_path / "run"
-    args = ("--model", bert, "--strategy", "finetune", "--epochs", 3, "--controls", "none")
+    args = ("--model", bert, "--strategy", "finetune", "--epochs", 3, "--controls", "none", "--save-every", 0)
     assert uke("fit", data, *args, "--out", tmp_path / "whole").code == 0
     held = resource.getrlimit(resource.RLIMIT_FSIZE)
     code = (

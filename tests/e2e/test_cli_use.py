@@ -57,7 +57,7 @@ def test_predict_a_file(ending: str, uke: Uke, fitted: Path, tables: Path, tmp_p
 def test_predict_refuses_what_it_cannot_do(uke: Uke, fitted: Path, tables: Path, tmp_path: Path) -> None:
     for args, said in (
         ((tmp_path / "none.csv",), "no such file"),
-        ((tables / "new.csv", "--out", tmp_path / "x.docx"), ".csv, .tsv or .jsonl was expected"),
+        ((tables / "new.csv", "--out", tmp_path / "x.docx"), ".csv, .tsv, .jsonl or .json was expected"),
         ((tables / "test.csv", "--text", "txt"), "'text'"),
     ):
         answer = uke("predict", fitted, *args)
