@@ -22,7 +22,7 @@ from ukulele.trial.asking import source_endings, tasks_for
 from ukulele.trial.predict import Grouped, Predictor, load_model
 from ukulele.types import Row
 
-FILES = {*WRITTEN, *TABLES, *SUFFIXES, ".txt", ".xlsx"}  # endings of files, written by us or not
+FILES = {*WRITTEN, *TABLES, *SUFFIXES, ".txt", ".xlsx", ".docx"}  # endings of files, written by us or not
 
 
 def answer_to(  # noqa: PLR0913 - what a command was given
