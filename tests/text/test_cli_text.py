@@ -140,6 +140,27 @@ def test_from_a_configuration_to_answers_scores_and_the_next_task(uke: Uke, tmp_
     assert uke("predict", tmp_path / "two", "A cat sings.").code == 0
 
 
+def test_a_translator_that_learns_another_language_is_asked_for_the_one_it_knew(
+    uke: Uke, tmp_path: Path, sentences: Path
+) -> None:
+    three = tmp_path / "three"
+    three.mkdir()
+    for name in ("train", "val", "test"):
+        with (sentences / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        with (three / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("en", "de", "xx"), *((r["en"], r["de"], r["en"].upper()) for r in rows)])
+    args = (three, "--task", "translate", "--source", "en", "--epochs", 1, "--controls", "none")
+    source = fit(uke, tmp_path / "one", *args, "--target", "xx", "--model", "config:t5-tiny", "--strategy", "scratch")
+    record = fit(
+        uke, tmp_path / "two", *args, "--target", "de", "--model", tmp_path / "one", "--strategy", "full",
+        "--retain", three,
+    )  # fmt: skip
+    before, was = record["retention"]["before"], source["test"]
+    assert before["bits_per_byte"]["value"] == pytest.approx(was["bits_per_byte"]["value"], rel=1e-3)
+    assert before["bits_per_byte"]["value"] != pytest.approx(record["retention"]["after"]["bits_per_byte"]["value"])
+
+
 @pytest.mark.parametrize("strategy", ["full", "lora", "lora --bits 4", "finetune"])
 def test_strategies_on_a_folder_of_the_library(
     strategy: str, uke: Uke, tmp_path: Path, sentences: Path, t5: Path

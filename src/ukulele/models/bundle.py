@@ -60,6 +60,15 @@ def is_bundle(path: Path) -> bool:
     return (path / BUNDLE_FILE).is_file() or (path / "bundle" / BUNDLE_FILE).is_file()
 
 
+def about(path: Path) -> dict[str, Any]:
+    """What a bundle says of itself, and its model's recipe; nothing where it cannot be read, which loading tells."""
+    try:
+        facts = _facts(path if (path / BUNDLE_FILE).is_file() else path / "bundle")
+        return {**facts["about"], "recipe": facts["recipe"]}
+    except (RunError, KeyError):
+        return {}
+
+
 def write_bundle(
     folder: Path,
     model: Model,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ukulele import data, diagnose, evaluate, features
 from ukulele.data.options import ReadOptions
-from ukulele.errors import PlanError, RunError
+from ukulele.errors import DataError, PlanError, RunError
+from ukulele.models.bundle import about, is_bundle
 from ukulele.trial.context import Context
 from ukulele.trial.outcome import Outcome
 from ukulele.trial.predict import Predictor
@@ -67,7 +69,7 @@ def kept(context: Context) -> Dataset | None:
             raise PlanError("--replay: for plain text with --task generate.", hint="Leave it out.")
         columns = () if context.data.columns == (data.MESSAGES,) else context.data.columns
         asked = ReadOptions(task=kind, inputs=columns, target=(target.column or target.name,) if columns else ())
-    found = data.read(context.options.retain, asked, context.options.cache_folder)
+    found = _read(context, _as_before(context, kind), asked)
     key = features.data_key(found)
     if context.run.decide("retain", lambda: key) != key:
         raise RunError(
@@ -80,6 +82,28 @@ def kept(context: Context) -> Dataset | None:
             hint="Plain text for plain text; the same columns for prompts, conversations, translations and summaries.",
         )
     return found
+
+
+def _as_before(context: Context, kind: str) -> ReadOptions | None:
+    """The columns that the model, a bundle, was asked in; None where it is none, or is told its languages by code."""
+    path = Path(context.options.model or "").expanduser()
+    told = about(path) if context.options.model and is_bundle(path) else {}
+    asked, tasks = told.get("asked", {}), list(told.get("tasks", {}).values())
+    same = len(tasks) == 1 and tasks[0].get("kind") == kind and not tasks[0].get("free")
+    if not same or told.get("recipe", {}).get("languages") or told["columns"] == [data.MESSAGES]:
+        return None
+    return ReadOptions(task=kind, inputs=tuple(told["columns"]), target=tuple(one["column"] for one in asked.values()))
+
+
+def _read(context: Context, before: ReadOptions | None, now: ReadOptions) -> Dataset:
+    """The data in the columns that the model was asked in where they have these, else in those of now."""
+    options = context.options
+    if before is not None and options.retain is not None:
+        try:
+            return data.read(options.retain, before, options.cache_folder)
+        except DataError:  # they lack a column: what is wrong with them otherwise is told below
+            pass
+    return data.read(options.retain, now, options.cache_folder)
 
 
 def retained(dataset: Dataset, chosen: Outcome, context: Context) -> Retention:
