@@ -220,7 +220,7 @@ def test_many_classes_with_three_rows_each(classes: int, uke: Uke, bert: Path, t
     answer = uke("choose", data, "--models", bert)
     assert answer.code == 0, answer.err
     assert "Nothing to learn" not in answer.flat
-    assert f"on {round(2.1 * classes)} rows" in answer.flat
+    assert f"on {round(2.1 * classes):,} rows" in answer.flat
 
 
 def test_one_class(uke: Uke, bert: Path, tmp_path: Path) -> None:
