@@ -51,7 +51,9 @@ def main() -> None:
         home = Path(folder)
         novels, plays = stage(options, home)
         found: dict[str, Any] = {"quick": options.quick, "novels": options.novels, "machine": harness.machine()}
-        options.bundle = (options.source or home / "source").resolve()
+        options.bundle = home / "source"
+        if options.source is not None:
+            options.bundle.symlink_to(options.source.resolve())
         if options.only != "speed":
             if options.source is None:
                 found["source"] = source(home, novels, options.source_epochs)
@@ -149,7 +151,7 @@ def losses(run: Path, plays: Path) -> np.ndarray:
 
 def speed(home: Path, novels: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Tokens a second of training, ours with the pass that fills the cache, and the peer's, in alternating rounds."""
-    if not (home / "source").exists():  # speed does not ask how well its weights were trained
+    if not options.bundle.exists():  # speed does not ask how well its weights were trained
         few = home / "few"
         few.mkdir()
         for path in sorted(novels.iterdir()):

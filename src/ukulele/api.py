@@ -82,6 +82,24 @@ class Run:
             return [{task: answer[task] for task in asked} for answer in answers]
         return [next(iter(answer.values())) for answer in answers]
 
+    def evaluate(
+        self, data: Any, *, slice_by: str | None = None, group: str | None = None, max_bad: float = 0.05
+    ) -> dict[str, Any]:
+        """Scores on labelled data, with intervals: what `uke evaluate --json` prints.
+
+        `data` as for `fit`; of a source with splits its test split. `slice_by` is a column, by whose values there are
+        figures, too; `group` one by whose values intervals are: its rows are alike. At most the share `max_bad` of
+        the rows may be set aside.
+
+        Raises
+        ------
+        DataError
+            If no row can be used, too many cannot, or there is no such column.
+        """
+        from ukulele.doors.scoring import evaluate_on
+
+        return evaluate_on(self.path, data, slice_by, max_bad, group=group)
+
     def report(self) -> Path:
         """The report's page, written anew from the record."""
         from ukulele import report

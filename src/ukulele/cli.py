@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,6 +62,7 @@ def fit(
     soup: o.Soup = False,
     batch: o.Batch = None,
     views: o.Views = None,
+    head: o.DetectorHead = "keep",
     class_weights: o.ClassWeights = "auto",
     balance: o.Balance = "first",
     sampling: o.Sampling = None,
@@ -273,7 +275,9 @@ def answer(args: list[str]) -> int:
     return 0
 
 
-COMMANDS = {"fit", "check", "choose", "diagnose", "curve"}  # that have options which may be given several words
+COMMANDS: Mapping[str, int] = {  # that have options which may be given several words: arguments that stand first
+    **dict.fromkeys(("fit", "check", "choose", "diagnose", "curve"), 1), "predict": 2, "label-next": 2,
+}  # fmt: skip
 SPREAD = frozenset(  # those options
     {"--text", "--source", "--prompt", "--target", "-t", "--languages", "--new-tokens", "--models"}
 )
@@ -284,13 +288,19 @@ def _spread(args: list[str]) -> list[str]:
 
     >>> _spread(["fit", "d.csv", "--text", "a", "b", "--seed", "3"])
     ['fit', 'd.csv', '--text', 'a', '--text', 'b', '--seed', '3']
+    >>> _spread(["predict", "run", "d.csv", "--text", "a", "b"])[3:]
+    ['--text', 'a', '--text', 'b']
+    >>> _spread(["predict", "run", "--text", "a", "d.csv"])[2:]
+    ['--text', 'a', 'd.csv']
     """
     command = next((at for at, word in enumerate(args) if not word.startswith("-")), len(args))
-    if not COMMANDS & set(args[command : command + 1]) or "".join(args[command + 1 : command + 2])[:1] in "-":
+    first = COMMANDS.get(args[command], 0) if command < len(args) else 0
+    begin = command + 1 + first
+    if not first or any(word.startswith("-") and word != "-" for word in args[command + 1 : begin]):
         return args
-    spread: list[str] = args[: command + 2]
+    spread: list[str] = args[:begin]
     option = ""
-    for before, word in zip(args[command + 1 :], args[command + 2 :], strict=False):
+    for before, word in zip(args[begin - 1 :], args[begin:], strict=False):
         if word.startswith("-"):
             option = word if word in SPREAD else ""
         elif option and before != option:

@@ -46,6 +46,7 @@ class FitOptions:
     languages: tuple[str, ...] = ()
     new_tokens: tuple[str, ...] = ()
     long: Literal["cut", "chunk"] = "cut"
+    head: Literal["keep", "new"] = "keep"  # of a detector: its rows of classes that it knows by name
     # strategy
     strategy: str = "auto"
     freeze: str = "auto"
@@ -267,6 +268,7 @@ LEAST: Mapping[str, int] = {
 }  # fmt: skip
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "long": ("cut", "chunk"),
+    "head": ("keep", "new"),
     "class_weights": ("auto", "balanced", "none"),
     "controls": ("none", "tasks", "cheap", "all"),
     "precision": ("auto", "fp32", "bf16"),

@@ -310,6 +310,14 @@ def test_rows_that_calibrate_are_drawn_as_those_that_test(tmp_path):
     assert {row.targets["label"] for row in data.splits["train"]} == {row["label"] for row in rows}
 
 
+def test_groups_too_large_to_calibrate_are_told_by_their_size(tmp_path):
+    rows = [{**row, "who": f"p{at // 40}"} for at, row in enumerate(sentences(2000, lambda i: "ab"[i % 2]))]
+    with pytest.raises(DataError, match=r"groups of more than 12 rows, a tenth of 120, are not taken") as caught:
+        read(rows, ReadOptions(calibrate="120", group="who"), tmp_path)
+    assert "a larger number if there are groups a little larger than 12" in caught.value.hint
+    assert len(read(rows, ReadOptions(calibrate="400", group="who"), tmp_path).apart) >= 400
+
+
 def test_constant_columns_and_wrong_encodings(tmp_path):
     rows = [{**row, "lang": "en", "empty": None} for row in sentences()]
     rows[2]["text"] = "it â€™s broken"

@@ -9,6 +9,7 @@ from detect_kit import drawn, write_voc
 from safetensors.torch import save_file
 
 from ukulele.cli import answer
+from ukulele.trial.context import Context
 
 LABELS = ("square", "disc")
 
@@ -155,6 +156,31 @@ def test_weights_for_other_classes_are_explained(source, tmp_path, capsys, detec
     assert code == 0, said
     assert "the model knows 1 of the data's 2 classes by name; the head is rebuilt for them" in said
     assert "the rows of those it knows are kept" in said
+
+
+def test_a_head_can_be_drawn_anew_but_untouched_the_model_answers_by_what_it_knows(
+    source, tmp_path, capsys, detector, monkeypatch
+):
+    model, load, known = weights(tmp_path / "tiny.safetensors", ["cat", "disc", "dog"]), Context.load, {}
+
+    def seen(context, candidate):
+        found = load(context, candidate)
+        known[candidate.name] = found[0].heads["detect"].args[1]
+        return found
+
+    monkeypatch.setattr(Context, "load", seen)
+    code, said = fit(source, tmp_path, capsys, model, "--head", "new", "--controls", "cheap")
+    assert code == 0, said
+    assert "by name; the head is rebuilt for them\n" in said
+    assert known["finetune"] == ()
+    assert known["zero-shot"] == ("cat", "disc", "dog")
+
+
+def test_a_new_head_is_of_detectors_alone(tmp_path, capsys):
+    (tmp_path / "some.csv").write_text("text,label\n" + "".join(f"row {n},{'ab'[n % 2]}\n" for n in range(40)))
+    code, said = fit(tmp_path / "some.csv", tmp_path, capsys, "minilm", "--head", "new")
+    assert code == 2
+    assert "--head new is of detectors" in said
 
 
 def test_weights_whose_names_do_not_count_up_are_refused(source, tmp_path, capsys, detector):

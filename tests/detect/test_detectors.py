@@ -1,6 +1,7 @@
 """Detectors: split at every stage, boxes that move with their pictures, a head rebuilt for other classes."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from safetensors.torch import save_file
 
 from ukulele.doors import catalogue
 from ukulele.errors import ModelError
-from ukulele.models import build, detectors, letterbox, load
+from ukulele.models import build, detectors, letterbox, load, renewed
 from ukulele.tasks import Detect
 from ukulele.tasks.decoding import Suppression
 from ukulele.tools.collate import collate, separate
@@ -199,6 +200,18 @@ def test_classes_known_by_name_keep_their_rows(model):
     assert all(torch.equal(value, before[name]) for name, value in kept.items())
     assert all(torch.equal(value, source.state_dict()[name]) for name, value in before.items())  # as it was
     assert len(last_layers(model, source)[0].weight) == 3
+
+
+def test_a_new_head_keeps_no_row_of_a_class_and_all_else(model):
+    before = {name: value.clone() for name, value in model.net.head.state_dict().items()}
+    head = renewed(model).heads["detect"](["Disc", "cat"])
+    for ours, theirs in zip(last_layers(model, head.body), last_layers(model, model.net.head), strict=True):
+        assert not torch.isclose(ours.weight[0], theirs.weight[2]).all()
+        assert torch.allclose(ours.bias, torch.full_like(ours.bias, -math.log(99)))  # a chance of .01
+    same = [name for name, value in head.body.named_parameters() if value.shape == before[name].shape]
+    assert len(same) > 30
+    assert all(torch.equal(head.body.state_dict()[name], before[name]) for name in same)
+    assert torch.equal(model.heads["detect"](["disc"]).body.state_dict()[same[0]], before[same[0]])
 
 
 @pytest.mark.parametrize("model", DENSE, indirect=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -49,6 +51,26 @@ def test_a_stage_that_tells_more_is_clearly_better() -> None:
     assert scores["last"]["gain"] == scores["last"]["gain_error"] == 0
     assert scores["inner"]["gain"] == pytest.approx(scores["inner"]["value"] - scores["last"]["value"])
     assert clearly_best(scores, "last") == "inner"
+
+
+@pytest.mark.parametrize("kind", ["classes", "numbers"])
+def test_copies_of_a_row_make_no_stage_surer(kind: str) -> None:
+    """20 rows ten times over tell as much as 20, and by so few groups an interval is wider."""
+    copies = torch.arange(20).repeat_interleave(10)
+    y = labels(20, 0)[copies]
+    y, classes = (y, 2) if kind == "classes" else (y.double() + noise(20, 1, 5)[copies, 0], None)
+    stages = {name: noise(20, 4, at)[copies] + y[:, None].float() for at, name in enumerate(["inner", "last"])}
+    by_row, by_group = (
+        score_layers(stages, y, classes, search=Search(folds=4, groups=copies, clusters=of), rows=100)
+        for of in (None, copies)
+    )
+    for stage in stages:
+        assert by_group[stage].mean == by_row[stage].mean
+        assert by_group[stage].error == pytest.approx(by_row[stage].error * math.sqrt(5), rel=0.25)  # five of each are looked at
+    one, other = (found["inner"] for found in (by_group, by_row))
+    wide, narrow = (_shown([(found["inner"], found["last"])]) for found in (by_group, by_row))
+    assert wide["gain_error"] > 1.6 * narrow["gain_error"]
+    assert wide["high"] - wide["value"] > 1.05 * 1.96 * one.error > 1.05 * 1.96 * other.error
 
 
 @pytest.mark.parametrize(("rows", "said"), [(14, {None, True}), (600, {False})])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,27 @@ def test_big_tables_are_read_in_windows(fitted: Path, tmp_path: Path, monkeypatc
     monkeypatch.setattr(scoring, "WINDOW", 8)
     assert scoring.evaluate_on(fitted, str(tmp_path / "a.csv"), None) == whole
     assert sizes[-4:] == [8, 8, 8, 6]
+
+
+def test_scores_by_groups_of_rows(fitted: Path, tmp_path: Path, uke: Uke) -> None:
+    rows = [{**row, "who": f"p{at // 5}" if at < 25 else ""} for at, row in enumerate(rows_of(30, 2))]
+    table = write_csv(tmp_path / "a.csv", rows, ["text", "label", "who"])
+    run = ukulele.load(fitted)
+    alone, found = run.evaluate(rows), run.evaluate(table, group="who", slice_by="label")
+    assert {name: one["value"] for name, one in found["test"].items()} == {
+        name: one["value"] for name, one in alone["test"].items()
+    }
+    scores = found["test"]["accuracy"]
+    assert (scores["groups"], alone["test"]["accuracy"]["groups"]) == (10, None)  # five rows are of no group
+    assert scores["high"] - scores["low"] > alone["test"]["accuracy"]["high"] - alone["test"]["accuracy"]["low"]
+    assert {one["test"]["accuracy"]["n"] for one in found["slices"]} == {15}
+    told = uke("evaluate", fitted, table, "--group", "who", "--json")
+    assert json.loads(told.out)["test"] == found["test"]
+    assert "10 groups" in uke("evaluate", fitted, table, "--group", "who").out
+    wrong = uke("evaluate", fitted, table, "--group", "whom")
+    assert wrong.code == 2
+    assert "'whom'" in wrong.err
+    assert "who" in wrong.err
 
 
 @pytest.fixture(scope="module")

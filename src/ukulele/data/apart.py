@@ -57,9 +57,10 @@ def set_apart(
         apart = _at_random(_groups(frame, shape, train, decoded, options), wanted, most, options.seed)
     if apart.sum() < LEAST or 2 * apart.sum() > len(train) + wanted:
         raise DataError(
-            f"--calibrate {options.calibrate}: only {int(apart.sum())} rows can be set apart, since rows of a group "
-            "stay together.",
-            hint="Leave --calibrate out.",
+            f"--calibrate {options.calibrate}: only {int(apart.sum())} rows can be set apart. Rows of a group stay "
+            f"together, and groups of more than {most} rows, a tenth of {wanted:,}, are not taken: each would calibrate "
+            "for itself alone.",
+            hint=f"Give a larger number if there are groups a little larger than {most}, or leave --calibrate out.",
         )
     note = (
         f"Set apart: {int(apart.sum()):,} of {len(train):,} training rows, drawn at random, calibrate prediction sets "

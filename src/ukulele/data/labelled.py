@@ -21,7 +21,7 @@ from ukulele.data.join import JoinedRows
 from ukulele.data.options import ReadOptions
 from ukulele.data.rows import Shape, column_of
 from ukulele.data.several import unite
-from ukulele.data.single import dataset_of, present, usable
+from ukulele.data.single import Grouping, clusters_of, dataset_of, present, usable
 from ukulele.data.sources import Loaded, load
 from ukulele.errors import DataError
 from ukulele.types import SPLITS, BadRow, Dataset, Joined, Modality, Target
@@ -37,6 +37,7 @@ class Known:
     targets: tuple[Target, ...]
     modality: Modality
     max_bad: float
+    group: str | None = None
 
 
 def read_labelled(
@@ -47,6 +48,7 @@ def read_labelled(
     cache: Path | None = None,
     max_bad: float = 0.05,
     joined: Sequence[Joined] = (),
+    group: str | None = None,
 ) -> Dataset:
     """Labelled rows of a known shape, as one split "test"; labels that are not known are set aside.
 
@@ -65,6 +67,8 @@ def read_labelled(
         The largest share of rows that may be set aside.
     joined
         The sources that the model was trained on: the input columns of each task.
+    group
+        A column: rows that share a value of it are one group, in `clusters`.
 
     Raises
     ------
@@ -73,13 +77,16 @@ def read_labelled(
     """
     if len(targets) == 1 and targets[0].free:
         if not is_text(source):
+            if group is not None:
+                raise DataError("--group: documents are scored in windows, each by itself.", hint="Leave it out.")
             return _documents(source, columns[0], max_bad, cache)
-        refuse_options(ReadOptions(max_bad=max_bad))
+        refuse_options(ReadOptions(max_bad=max_bad, group=group))
         return read_text(source)
     if not is_several(source):
         loaded = load(source, cache)
         inputs = _inputs(loaded, columns, joined)
-        return conversations(_plain(loaded, Known(inputs, targets, _kind(modality, inputs), max_bad), cache))
+        known = Known(inputs, targets, _kind(modality, inputs), max_bad, group)
+        return conversations(_plain(loaded, known, cache))
     by_name = {target.name: target for target in targets}
     trained = {task: one.columns for one in joined for task in one.targets}
     parts: dict[str, Dataset] = {}
@@ -91,7 +98,7 @@ def read_labelled(
             target = by_name[task.name]
             asked.append(replace(target, column=task.columns[0]) if len(task.columns) == 1 else target)
         inputs = one.text or trained.get(asked[0].name, columns)
-        known = Known(inputs, tuple(asked), _kind(modality, inputs), max_bad)
+        known = Known(inputs, tuple(asked), _kind(modality, inputs), max_bad, group)
         with named_errors(one.name):
             parts[one.name] = _plain(load(one.data, cache), known, cache)
     found = unite(parts, tuple(by_name))
@@ -116,7 +123,10 @@ def _plain(loaded: Loaded, known: Known, cache: Path | None) -> Dataset:
     loaded, notes = _held_out(loaded, read)
     shape = Shape(names, known.modality == "image", targets)
     found = usable(loaded, shape, cache, known.max_bad)
-    dataset = dataset_of(found, {"test": found.good}, known.modality, notes)
+    if known.group is not None:
+        require(loaded.frame, known.group)
+    grouping = Grouping(named=clusters_of(loaded.frame, known.group))
+    dataset = dataset_of(found, {"test": found.good}, known.modality, notes, grouping=grouping)
     absent = [target.name for target in known.targets if target.name not in {one.name for one in targets}]
     if not absent:
         return dataset

@@ -107,17 +107,17 @@ def read_loaded(loaded: Loaded, options: ReadOptions, cache: Path) -> Single:
         *telling_words(checked),
         *broken(loaded.frame, splits, options),
     )
-    grouping = Grouping(sides.groups, _named(loaded.frame, options))
+    grouping = Grouping(sides.groups, clusters_of(loaded.frame, options.group))
     if apart is not None:
         apart = replace(apart, named=grouping.named)
     return Single(replace(dataset_of(found, splits, guess.modality, notes, findings, grouping), apart=apart), checked)
 
 
-def _named(frame: Frame, options: ReadOptions) -> Indices | None:
-    """For each row of the frame its group of `--group`; None where none has two rows."""
-    if options.group is None:
+def clusters_of(frame: Frame, group: str | None) -> Indices | None:
+    """For each row of the frame its group, the value of that column; None where none has two rows."""
+    if group is None:
         return None
-    named = named_groups(frame, options.group, np.arange(len(frame)))
+    named = named_groups(frame, group, np.arange(len(frame)))
     return None if int(named.max()) + 1 == len(named) else named
 
 

@@ -67,6 +67,7 @@ def evaluate(
     run: o.RunFolder,
     data: o.Data,
     slice_by: o.Slice = None,
+    group: o.GroupsOf = None,
     max_bad: o.MaxBad = 0.05,
     quarantine: o.Quarantine = None,
     as_json: o.Json = False,
@@ -78,7 +79,7 @@ def evaluate(
     from ukulele.doors.show import estimates
 
     FitOptions(max_bad=max_bad)  # refused now where it is no share
-    scores = evaluate_on(run, named(data), slice_by, max_bad, quarantine, err)
+    scores = evaluate_on(run, named(data), slice_by, max_bad, quarantine, err, group)
     if as_json:
         import json
 

@@ -183,6 +183,14 @@ WiseFt = Annotated[
 Soup = Annotated[bool, _option(TRAINING, "Average the best epochs where validation likes that.", None, "--soup")]
 Batch = Annotated[int | None, _option(TRAINING, "Rows of a step; of several tasks, of each.", "N")]
 Views = Annotated[int | None, _option(TRAINING, "Augmented views of each picture; 0: a fresh one in every epoch.", "N")]
+DetectorHead = Annotated[
+    str,
+    _option(
+        TRAINING,
+        "Of a detector: the head's rows of classes that it knows by name are kept, or all are drawn anew.",
+        "keep|new",
+    ),
+]
 ClassWeights = Annotated[
     str, _option(TRAINING, "Weigh rare classes more. auto: if the metric asks for it.", "auto|balanced|none")
 ]
@@ -224,7 +232,7 @@ Bits = Annotated[
     _option(
         TRAINING,
         "Of lora: the weights beside adapters have so few bits while these are trained (QLoRA), which takes a quarter "
-        "or an eighth of their memory; needs ukulele[quantised].",
+        r"or an eighth of their memory; needs ukulele\[quantised].",
         "4|8",
     ),
 ]
@@ -292,6 +300,11 @@ Replay = Annotated[
     ),
 ]
 Slice = Annotated[str | None, _option(PROOF, "Also give figures by the values of this column.", "COLUMN", "--slice")]
+
+GroupsOf = Annotated[
+    str | None,
+    _option(PROOF, "Rows that share a value of this column are alike: intervals by such groups.", "COLUMN", "--group"),
+]
 
 Spend = Annotated[
     str | None,

@@ -27,10 +27,11 @@ def evaluate_on(
     max_bad: float = 0.05,
     quarantine: Path | None = None,
     err: Console | None = None,
+    group: str | None = None,
 ) -> dict[str, Any]:
     """Scores of a run's model on labelled rows, by metric and, where asked, by slice; by task, too, of several.
 
-    At most the share `max_bad` of the rows may be set aside; `quarantine` lists them, and `err` is told of the first.
+    Intervals are by groups of rows that share a value of the column `group`, where one is named. At most the share `max_bad` of the rows may be set aside; `quarantine` lists them, and `err` is told of the first.
 
     Raises
     ------
@@ -42,7 +43,7 @@ def evaluate_on(
     err = err or Console(stderr=True, highlight=False)
     predictor = load_model(run)
     with data.listing(quarantine):
-        dataset = _labelled(predictor, source, max_bad)
+        dataset = _labelled(predictor, source, max_bad, group)
     if quarantine is not None:
         data.write_quarantine(quarantine, dataset.quarantine, "--quarantine")
     for said in (*dataset.notes, *(f.message for f in dataset.findings if f.code == "file-without-rows")):
@@ -59,9 +60,10 @@ def evaluate_on(
         table = task.table(task.decode(raw[name]), values[name])
         if task.kind == "detect":
             particulars = evaluate.details(task, table, [])
-        scores[name] = evaluate.plain(evaluate.estimates(task, table))
+        mine = rows.take(numbers[name])
+        scores[name] = evaluate.plain(evaluate.estimates(task, table, mine.clusters))
         if slice_by is not None:
-            slices[name] = list(evaluate.slices(task, table, rows.take(numbers[name]).column(slice_by), slice_by))
+            slices[name] = evaluate.slices(task, table, mine.column(slice_by), slice_by, mine.clusters)
     say_cut(predictor.cut, len(rows), err)
     say_aside(dataset.quarantine, err, f"all are in {quarantine}" if quarantine else "--quarantine FILE lists all")
     alone = next(iter(scores)) if len(predictor.tasks) == 1 else None
@@ -77,7 +79,7 @@ def evaluate_on(
     return found
 
 
-def _labelled(predictor: Predictor | Grouped, source: Any, max_bad: float) -> Dataset:
+def _labelled(predictor: Predictor | Grouped, source: Any, max_bad: float, group: str | None) -> Dataset:
     """The rows, with the inputs and targets that the model was trained on."""
     asked = predictor.about.get("asked", {})
     targets = [
@@ -92,7 +94,7 @@ def _labelled(predictor: Predictor | Grouped, source: Any, max_bad: float) -> Da
     ]
     joined = [Joined(name, tuple(told["inputs"]), (name,)) for name, told in asked.items()]
     return data.read_labelled(
-        source, predictor.columns, tuple(targets), predictor.modality, max_bad=max_bad, joined=joined
+        source, predictor.columns, tuple(targets), predictor.modality, max_bad=max_bad, joined=joined, group=group
     )
 
 

@@ -176,9 +176,11 @@ def interval(estimate: Mapping[str, Any] | None, decimals: int = 4) -> str:
 
 def estimates(scores: Mapping[str, Any], console: Console) -> None:
     """Scores by metric, and by slice; by task, too, of several."""
-    console.print(f"{scores['rows']} rows, {scores['set_aside']} set aside", markup=False)
     several = not all("value" in found for found in scores["test"].values())
     tests = scores["test"] if several else {"": scores["test"]}
+    groups = max((one.get("groups") or 0 for test in tests.values() for one in test.values()), default=0)
+    said = f"{scores['rows']} rows, {scores['set_aside']} set aside"
+    console.print(f"{said}; intervals are by {groups} groups" if groups else said, markup=False)
     slices = scores.get("slices", {}) if several else {"": scores.get("slices", ())}
     rows = []
     for task, test in tests.items():

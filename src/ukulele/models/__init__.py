@@ -33,6 +33,7 @@ __all__ = [
     "is_bundle",
     "is_pretrained",
     "load",
+    "renewed",
     "truncate",
 ]
 
@@ -112,6 +113,13 @@ def is_pretrained(name: str) -> bool:
     if path.exists():
         return path.is_file() and path.suffix in {".safetensors", *detectors.STATE}
     return detectors.named(name) is not None
+
+
+def renewed(model: Model) -> Model:
+    """A detector whose head is drawn anew for all classes, those that it knows by name, too."""
+    from ukulele.models import detectors
+
+    return detectors.renewed(model)
 
 
 def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0, *, whole: bool = True) -> Model:

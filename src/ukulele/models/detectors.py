@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,12 @@ def adopt(model: Model, tensors: Mapping[str, Tensor], labels: Sequence[str]) ->
     made = _model(model.name, recipe, 0, model.card)
     made.net.load_state_dict(state)
     return made
+
+
+def renewed(model: Model) -> Model:
+    """The model with a head that takes no class of the data for one it knows."""
+    family = FAMILIES[model.recipe["family"]]
+    return replace(model, heads={"detect": partial(family.head, model.net.head, (), *_input(model.recipe))})
 
 
 def available() -> list[Offer]:
@@ -299,7 +305,7 @@ def _random(recipe: Mapping[str, Any], name: str, seed: int) -> Model:
 
 def _model(name: str, recipe: Mapping[str, Any], seed: int, card: Card) -> Model:
     family = FAMILIES[recipe["family"]]
-    labels, side, pad = list(recipe["labels"]), int(recipe["input"]), str(recipe.get("pad", family.pad))
+    side, pad = _input(recipe)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         net = family.network(recipe)
@@ -318,5 +324,10 @@ def _model(name: str, recipe: Mapping[str, Any], seed: int, card: Card) -> Model
         augments=True,
         pace=family.rate,
         together=max(1, int(16 * (416 / side) ** 2)),
-        heads={"detect": partial(family.head, net.head, tuple(labels), side, pad)},
+        heads={"detect": partial(family.head, net.head, tuple(recipe["labels"]), side, pad)},
     )
+
+
+def _input(recipe: Mapping[str, Any]) -> tuple[int, str]:
+    """Pixels of a side, and how a picture is padded to them."""
+    return int(recipe["input"]), str(recipe.get("pad", FAMILIES[recipe["family"]].pad))

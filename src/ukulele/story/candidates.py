@@ -21,6 +21,11 @@ def planned(facts: Facts, context: Context) -> list[Candidate]:
             "--strategy probe: a detector's head has no optimum that can be computed.",
             hint="To train the head alone: --freeze all.",
         )
+    if context.options.head == "new" and not context.boxes:
+        raise PlanError(
+            "--head new is of detectors, whose heads know classes by name; every other head is new anyway.",
+            hint="Leave it out.",
+        )
     strategy, within = "scratch" if is_made(context) else context.options.strategy, bool(context.options.budget)
     wanted = strategies.rungs(strategy, facts.probes, choice=wishes.freeze == "auto", facts=facts if within else None)
     return [

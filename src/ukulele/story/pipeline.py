@@ -196,7 +196,8 @@ def ladder(context: Context) -> tuple[list[Outcome], Climb]:
     if context.boxes:
         labels = sum(len(target.labels) for target in context.data.targets)
         text = f"the model knows {facts.shared} of the data's {labels} classes by name; the head is rebuilt for them"
-        context.hear(Said(text + (", the rows of those it knows are kept" if facts.shared else "")))
+        kept = facts.shared and context.options.head == "keep"
+        context.hear(Said(text + (", the rows of those it knows are kept" if kept else "")))
     if is_made(context) and context.options.model is not None:
         context.hear(Said(f"{model_name(context)} has no weights to transfer: it is trained from scratch."))
     rungs = planned(facts, context)

@@ -136,10 +136,10 @@ def fit_ridge(
     spread = ((problem.y[held] - centre).square() * rows).sum() / rows.sum()
     scores = []
     for strength, squared in zip(strengths, errors, strict=True):
-        loss, error = mean_and_error(squared, rows)
+        loss, error = mean_and_error(squared, rows, search.clusters)
         unit = max(float(spread), 1e-12)
         parts = (1 - squared.double() / unit) * rows.double() / rows.double().sum() if search.parts else None
-        scores.append(Score(strength, 1 - loss / unit, error / unit, loss, parts))
+        scores.append(Score(strength, 1 - loss / unit, error / unit, loss, parts, search.clusters))
     best = min(range(len(scores)), key=lambda i: scores[i].loss)
     whole = (problem.rows * (torch.arange(len(problem.rows)) < problem.train))[:, None]
     weight, bias = space.unfold(_ridge(*_grams(problem, whole / whole.sum()), strengths[best]))
@@ -177,7 +177,8 @@ def score_layers(
     pieces = -(-len(y) // rows)
     chosen = (stratified_folds(y, pieces, search.seed) == 0).nonzero()[:, 0] if pieces > 1 else slice(None)
     y, weights = y[chosen], None if weights is None else weights[chosen]
-    search = search if search.groups is None else replace(search, groups=search.groups[chosen])
+    bound, alike = (None if of is None else of[chosen] for of in (search.groups, search.clusters))
+    search = replace(search, groups=bound, clusters=alike)
     found = {}
     for name, x in features.items():
         space = principal_axes(x[chosen])

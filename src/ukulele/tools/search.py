@@ -19,7 +19,8 @@ class Search:
 
     The objective is mean loss + strength / 2 x squared norm of the weights on standardised features: in
     scikit-learn's words C = 1 / (n x strength), alpha = n x strength. `strengths` None means a wide path. `groups`
-    (n,) are numbers of rows: those of one group are held out together. `parts`: scores keep theirs.
+    (n,) are numbers of rows: those of one group are held out together. `parts`: scores keep theirs, and of rows that are
+    alike in `clusters` (n,) the errors are by cluster.
     """
 
     strengths: tuple[float, ...] | None = None
@@ -28,6 +29,7 @@ class Search:
     seed: int = 0
     groups: Tensor | None = None
     parts: bool = False
+    clusters: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Score:
     """How a strength fared on held-out rows: mean of the deciding metric, its standard error, and the loss.
 
     `mean` is higher for better: accuracy, balanced accuracy, negative log-loss; R² for ridge. `loss` is the mean
-    log-loss (nats) or squared error. `parts`, where kept, are what the rows add to the mean (n,).
+    log-loss (nats) or squared error. `parts`, where kept, are what the rows add to the mean (n,), and `clusters` the
+    number of each row's.
     """
 
     strength: float
@@ -43,6 +46,7 @@ class Score:
     error: float
     loss: float
     parts: Tensor | None = field(default=None, repr=False, compare=False)
+    clusters: Tensor | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -116,11 +120,23 @@ def _grouped_folds(y: Tensor, groups: Tensor, folds: int, order: Tensor) -> Tens
     return result
 
 
-def mean_and_error(values: Tensor, rows: Tensor) -> tuple[float, float]:
-    """The weighted mean, and its standard error."""
+def mean_and_error(values: Tensor, rows: Tensor, clusters: Tensor | None = None) -> tuple[float, float]:
+    """The weighted mean, and its standard error, robust to rows of one cluster being alike.
+
+    >>> right, alike = torch.tensor([1.0, 1, 0, 0]), torch.tensor([5, 5, 0, 0])
+    >>> [round(mean_and_error(right, torch.ones(4), of)[1], 3) for of in (None, alike)]
+    [0.25, 0.354]
+    """
     values, shares = values.double(), rows.double() / rows.double().sum()
     mean = (values * shares).sum()
-    return float(mean), float(((values - mean) * shares).square().sum().sqrt())
+    return float(mean), _root((values - mean) * shares, clusters)
+
+
+def _root(off: Tensor, clusters: Tensor | None) -> float:
+    """The standard error of a sum of parts that are 0 in the mean."""
+    if clusters is not None:
+        off = off.new_zeros(int(clusters.max()) + 1).index_add(0, clusters, off)
+    return float(off.square().sum().sqrt())
 
 
 def log_probabilities(outputs: Tensor, y: Tensor) -> Tensor:
@@ -139,14 +155,15 @@ def judge(outputs: Tensor, y: Tensor, rows: Tensor, strength: float, search: Sea
     else:
         answers = log_probabilities(outputs, y)
         losses = -answers.gather(1, y[:, None])[:, 0]
-    loss, error = mean_and_error(losses, rows)
+    clusters = search.clusters
+    loss, error = mean_and_error(losses, rows, clusters)
     if y.dim() == 2 or search.metric == "log_loss":
-        return Score(strength, -loss, error, loss, _parts(-losses, rows) if search.parts else None)
+        return Score(strength, -loss, error, loss, _parts(-losses, rows) if search.parts else None, clusters)
     if search.metric == "balanced_accuracy":
         rows = 1 / one_hot(y).sum(0)[y]
     right = answers.argmax(1) == y
-    mean, error = mean_and_error(right, rows)
-    return Score(strength, mean, error, loss, _parts(right, rows) if search.parts else None)
+    mean, error = mean_and_error(right, rows, clusters)
+    return Score(strength, mean, error, loss, _parts(right, rows) if search.parts else None, clusters)
 
 
 def _parts(values: Tensor, rows: Tensor) -> Tensor:
@@ -163,4 +180,4 @@ def paired(one: Score, other: Score) -> tuple[float, float]:
     assert one.parts is not None
     assert other.parts is not None
     apart = one.parts - other.parts
-    return one.mean - other.mean, float((apart - apart.mean()).square().sum().sqrt())
+    return one.mean - other.mean, _root(apart - apart.mean(), one.clusters)

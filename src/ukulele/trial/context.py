@@ -103,6 +103,8 @@ class Context:
                 self.pristine[candidate.model] = trunk
         else:
             trunk = self.pristine[candidate.model]
+        if self.boxes and self.options.head == "new" and not still:  # untouched, it answers by what it knows
+            trunk = models.renewed(trunk)
         stop = candidate.stop
         if candidate.gather:
             return models.gathered(trunk, dict(candidate.gather)), trunk

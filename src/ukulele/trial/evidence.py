@@ -130,13 +130,18 @@ def stage_scores(
     stages: Mapping[str, Tensor], truth: Truth, tasks: Mapping[str, Task], seed: int
 ) -> dict[str, dict[str, Any]]:
     """By stage, the cross-validated score of a probe on its summary, with a 95 % interval, and the paired gain over the
-    last of them; means over tasks.
+    last of them; means over tasks. Errors are by group of `--group`, where rows come in some.
     """
     found = []
     for name, task in tasks.items():
         y, weights, classes = probe_targets(task, truth.values(name))
         having = {stage: pick(values, truth.numbers(name)) for stage, values in stages.items()}
-        search = replace(probe_search(task, None, seed, truth.groups(truth.numbers(name))), folds=FOLDS)
+        alike = truth.clusters(truth.numbers(name))
+        search = replace(
+            probe_search(task, None, seed, truth.groups(truth.numbers(name))),
+            folds=FOLDS,
+            clusters=None if alike is None else torch.from_numpy(alike),
+        )
         found.append(score_layers(having, y, classes, weights=weights, search=search, rows=ROWS))
     last = list(found[0])[-1]
     return {stage: _shown([(scores[stage], scores[last]) for scores in found]) for stage in found[0]}
@@ -144,8 +149,10 @@ def stage_scores(
 
 def _shown(scores: Sequence[tuple[Score, Score]]) -> dict[str, Any]:
     """The mean over tasks, with its error, and that of the gain over the last stage."""
-    value, error = _mean([(score.mean, score.error) for score, _ in scores])
-    gain, its = _mean([paired(*both) for both in scores])
+    wider = [evaluate.Groups.of(score.clusters).stretch for score, _ in scores]
+    value, error = _mean([(score.mean, by * score.error) for by, (score, _) in zip(wider, scores, strict=True)])
+    found = [paired(*both) for both in scores]
+    gain, its = _mean([(mean, by * its) for by, (mean, its) in zip(wider, found, strict=True)])
     interval = {"low": value - 1.96 * error, "high": value + 1.96 * error}
     return {"value": value, "error": error, **interval, "gain": gain, "gain_error": its}
 
