@@ -58,8 +58,8 @@ def set_apart(
     if apart.sum() < LEAST or 2 * apart.sum() > len(train) + wanted:
         raise DataError(
             f"--calibrate {options.calibrate}: only {int(apart.sum())} rows can be set apart. Rows of a group stay "
-            f"together, and groups of more than {most} rows, a tenth of {wanted:,}, are not taken: each would calibrate "
-            "for itself alone.",
+            f"together, and groups of more than {most} rows, a tenth of {wanted:,}, are not taken: each would "
+            "calibrate for itself alone.",
             hint=f"Give a larger number if there are groups a little larger than {most}, or leave --calibrate out.",
         )
     note = (

@@ -40,7 +40,7 @@ class Known:
     group: str | None = None
 
 
-def read_labelled(
+def read_labelled(  # noqa: PLR0913 - what is known, and where to read
     source: Any,
     columns: tuple[str, ...],
     targets: tuple[Target, ...],

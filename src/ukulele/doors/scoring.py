@@ -31,7 +31,8 @@ def evaluate_on(
 ) -> dict[str, Any]:
     """Scores of a run's model on labelled rows, by metric and, where asked, by slice; by task, too, of several.
 
-    Intervals are by groups of rows that share a value of the column `group`, where one is named. At most the share `max_bad` of the rows may be set aside; `quarantine` lists them, and `err` is told of the first.
+    Intervals are by groups of rows that share a value of the column `group`, where one is named. At most the share
+    `max_bad` of the rows may be set aside; `quarantine` lists them, and `err` is told of the first.
 
     Raises
     ------

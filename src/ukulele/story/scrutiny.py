@@ -21,7 +21,7 @@ from ukulele.tools.files import write_csv
 from ukulele.tools.strays import strays
 from ukulele.trial.attempt import attempt
 from ukulele.trial.context import Context
-from ukulele.trial.evidence import constant, gains_over, learns
+from ukulele.trial.evidence import as_asked, constant, gains_over, learns, unweighted
 from ukulele.trial.outcome import Outcome
 from ukulele.types import SPLITS, Candidate, Finding, Row, Rows, Split, Task
 
@@ -74,13 +74,9 @@ def _learnt(probe: Outcome, context: Context, name: str) -> bool | None:
     task, values, answers = probe.tasks[name], context.truth("train").values(name), probe.held[name].double()
     if task.kind == "regress" and len(strays(np.array(values, np.float64))):
         return True  # numbers that far off hide whatever there is
-    y, weights, classes = probe_targets(task, values)
-    if task.kind == "classify":  # as it is asked: the same classes, and no surer than it is right
-        counted = answers if weights is None else answers - torch.tensor(getattr(task, "weights")).log()  # noqa: B009
-        tuned: Any = task.tuned(list(counted.log_softmax(1).numpy()), values)
-        answers = (counted / tuned.decoding.value).log_softmax(1)
+    y, _, classes = probe_targets(task, values)
     clusters = context.truth("train").clusters(context.truth("train").numbers(name))
-    return learns([gains_over(constant(task, y, classes), answers, y, clusters)])
+    return learns([gains_over(constant(task, y, classes), as_asked(task, answers, values), y, clusters)])
 
 
 # ---------------------------------------------------------------- copies
@@ -169,7 +165,8 @@ class _Pool:
             places += [(split, int(number)) for number in context.truth(split).numbers(name)]
             if split != "train":
                 answers.append(np.asarray(probe.answers(split, name), np.float64).reshape(-1, answers[0].shape[1]))
-        return cls(task, values, places, np.concatenate(answers), context.data.splits)
+        whole = unweighted(task, torch.from_numpy(np.concatenate(answers))).numpy()
+        return cls(task, values, places, whole, context.data.splits)
 
     def row(self, suspect: Suspect) -> Row:
         split, number = self.places[suspect.row]

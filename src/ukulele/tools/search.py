@@ -19,8 +19,8 @@ class Search:
 
     The objective is mean loss + strength / 2 x squared norm of the weights on standardised features: in
     scikit-learn's words C = 1 / (n x strength), alpha = n x strength. `strengths` None means a wide path. `groups`
-    (n,) are numbers of rows: those of one group are held out together. `parts`: scores keep theirs, and of rows that are
-    alike in `clusters` (n,) the errors are by cluster.
+    (n,) are numbers of rows: those of one group are held out together. `parts`: scores keep theirs. `clusters` (n,) are
+    numbers of rows that are alike: errors are by those.
     """
 
     strengths: tuple[float, ...] | None = None

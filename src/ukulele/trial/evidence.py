@@ -31,6 +31,7 @@ from ukulele.types import Candidate, Model, Rows, Split, Table, Task
 ROWS, FOLDS = 2000, 3  # enough to tell stages apart, and quick with many classes
 PROBED, LEAST_PROBED = 5000, 1000  # rows that a probe's held-out answers are computed for: at most, and
 ANSWERS = 150_000  # with many classes so many that their answers are no more than this, but not fewer than the least
+TUNINGS = 5  # parts of the rows, each decided by thresholds that suit the others
 WORTH = 0.5  # of what there is to gain: as long as that much may have been missed, rows are too few
 AVERAGE = "average"  # of all blocks of a text encoder: one more summary
 Floats = NDArray[np.float64]
@@ -234,7 +235,30 @@ def probed(
     _, answers = held_out(x, y, classes, weights=weights, search=search)
     same = constant(task, y, classes)
     tuned, table = tabled(task, answers, values)
-    return Held(tuned, table, tabled(task, same, values)[1], gains_over(same, answers, y, clusters), clusters)
+    gains = gains_over(same, as_asked(task, answers, values), y, clusters)
+    return Held(tuned, table, tabled(task, same, values)[1], gains, clusters)
+
+
+def unweighted(task: Task, answers: Tensor) -> Tensor:
+    """A probe's log-probabilities (n, classes) as they would be had its rows not been weighed by their class.
+
+    Where rare classes count more, they look more probable, too.
+    """
+    weights = getattr(task, "weights", None)
+    if task.kind != "classify" or weights is None:
+        return answers
+    return (answers.double() - torch.tensor(weights, dtype=torch.float64).log()).log_softmax(1)
+
+
+def as_asked(task: Task, answers: Tensor, values: Sequence[Any]) -> Tensor:
+    """Log-probabilities that can be held against the frequencies of classes: without the weights of classes, and no
+    surer than they are right. Other answers are as they are.
+    """
+    if task.kind != "classify":
+        return answers
+    counted = unweighted(task, answers)
+    tuned: Any = task.tuned(list(counted.numpy()), values)
+    return (counted / float(tuned.decoding.value)).log_softmax(1)
 
 
 def gains_over(
@@ -268,10 +292,24 @@ def _error(values: Floats, clusters: Numbers | None) -> float:
 
 
 def tabled(task: Task, answers: Tensor, values: Sequence[Any]) -> tuple[Task, Floats]:
-    """The task tuned on some answers (n, outputs), as a run tunes it on validation, and their row statistics."""
+    """The task tuned on some answers (n, outputs), as a run tunes it on validation, and their row statistics.
+
+    A threshold for each label flatters the rows it was chosen on: each fifth of them is decided by those of the others.
+    """
     raw = raw_answers(task, answers)
     tuned = task.tuned(raw, values)
-    return tuned, tuned.table(tuned.decode(raw), values)
+    if task.kind != "multilabel" or len(raw) < 2:
+        return tuned, tuned.table(tuned.decode(raw), values)
+    fold = np.random.default_rng(0).permutation(len(raw)) % min(TUNINGS, len(raw))
+    parts = [_decided(task, raw, values, fold == one) for one in range(int(fold.max()) + 1)]
+    return tuned, np.concatenate(parts)[np.argsort(np.argsort(fold, kind="stable"), kind="stable")]
+
+
+def _decided(task: Task, raw: Sequence[Any], values: Sequence[Any], mine: NDArray[np.bool_]) -> Floats:
+    """Row statistics of some rows, decided as suits the others best."""
+    rest, some = np.flatnonzero(~mine).tolist(), np.flatnonzero(mine).tolist()
+    other = task.tuned([raw[i] for i in rest], [values[i] for i in rest])
+    return other.table(other.decode([raw[i] for i in some]), [values[i] for i in some])
 
 
 def raw_answers(task: Task, answers: Tensor) -> list[Any]:

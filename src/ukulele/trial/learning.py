@@ -18,7 +18,7 @@ from ukulele.tools.bootstrap import resamples, together
 from ukulele.tools.bootstrap import values as many
 from ukulele.tools.probe import Score, Search, by_strength, held_out, stratified_folds
 from ukulele.trial.context import Context
-from ukulele.trial.evidence import Floats, constant, gains_over, learns, outputs, probed, spread_rows, tabled
+from ukulele.trial.evidence import Floats, as_asked, constant, gains_over, learns, outputs, probed, spread_rows, tabled
 from ukulele.trial.outcome import Outcome
 from ukulele.types import Metric, Task
 
@@ -178,7 +178,7 @@ def of_probe(probe: Outcome, context: Context) -> dict[str, Any]:
         curve = measure(x.float(), task, values, context.options.seed, groups, clusters, quick=True)
         if name in probe.held:  # the probe's own answers for rows held out of it
             y, _, classes = probe_targets(task, values)
-            gains = gains_over(constant(task, y, classes), probe.held[name], y, clusters)
+            gains = gains_over(constant(task, y, classes), as_asked(task, probe.held[name], values), y, clusters)
             curve = replace(curve, learnt=learns([gains]))
         found[name] = told(curve, task)
     return found
