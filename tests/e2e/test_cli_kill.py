@@ -21,7 +21,7 @@ FINETUNE = {
 def figures(run: Path) -> dict[str, Any]:
     """All of a record that no clock has a part in."""
     record = record_of(run)
-    kept = {name: record[name] for name in ("test", "plan", "layers", "mistakes", "chosen")}
+    kept = {name: record[name] for name in ("test", "plan", "layers", "mistakes", "chosen", "learning_curve")}
     kept["candidates"] = [{k: v for k, v in c.items() if k != "cost"} for c in record["candidates"]]
     return kept
 

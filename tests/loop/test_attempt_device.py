@@ -16,8 +16,11 @@ from ukulele.loop.engine import Engine
 from ukulele.runs import RunFolder
 from ukulele.trial.attempt import attempt
 from ukulele.trial.context import Context
-from ukulele.types import Candidate, Dataset, Group, Phase, Plan, Target
+from ukulele.types import Adapters, Candidate, Dataset, Group, Phase, Plan, Target
 
+ADAPTED = Plan(
+    "y", (Phase((Group("*lora_*", 0.02), Group("head.*", 0.02)), batch=8),), adapters=Adapters("lora", ("block1",))
+)
 PLAN = Plan("x", (Phase((Group("head.*", 0.02), Group("block1.*", 0.01)), batch=8),))
 
 
@@ -43,7 +46,9 @@ def test_what_is_above_the_cut_moves_before_its_weights_are_put(
 
     monkeypatch.setattr(nn.Module, "to", noted)
     again = attempt(candidate, context)
+    merged = attempt(Candidate("lora", str(encoder_folder("bert")), ADAPTED), context)
     run.close()
+    assert all(any(stage.module is one for one in moved) for stage in merged.model.stages[merged.cut :])
     above = [stage.module for stage in again.model.stages[again.cut :]]
     assert len(above) == 2
     assert all(any(module is one for one in moved) for module in above)

@@ -45,6 +45,14 @@ def test_training_is_the_same_with_and_without(bert: Any, make_kit: Any, optimis
     assert torch.equal(without.state()[TABLE][others], start[others])
 
 
+def test_norms_of_weights_are_those_of_the_whole_table(bert: Any, make_kit: Any) -> None:
+    phase = Phase((Group("*", 0.01),), batch=8, epochs=1, relative=True)
+    kit = make_kit(bert(), Plan("x", (phase,)))
+    whole = len(kit.model.lookup[1].weight)
+    sizes = {len(kit.model.lookup[1].weight) for _ in train(kit.model, kit.heads, kit.plan, kit.feed, kit.engine)}
+    assert sizes == {whole}
+
+
 def test_while_training_only_the_rows_that_occur_are_carried(bert: Any, make_kit: Any) -> None:
     kit = make_kit(bert(), plan())
     table = kit.model.lookup[1]

@@ -36,6 +36,13 @@ def image_model(architecture: str) -> tuple[Model, Tensors]:
     return images.build(source, {}), {"x": pixels}
 
 
+def test_no_adapter_stands_beside_a_convolution_with_a_forward_of_its_own() -> None:
+    from timm.layers import Conv2dSame, StdConv2d
+
+    layers = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), Conv2dSame(4, 4, 3, stride=2), StdConv2d(4, 4, 1))
+    assert places(layers) == ["0"]
+
+
 @pytest.fixture(params=[*ENCODERS, *NETWORKS])
 def made(request: pytest.FixtureRequest, encoder_folder: Callable[..., Path]) -> tuple[Model, Tensors]:
     """A model, and some encoded rows."""

@@ -20,7 +20,7 @@ from ukulele.errors import PlanError
 from ukulele.loop.assembly import assemble
 from ukulele.loop.selection import check, select
 from ukulele.models.adapters import places
-from ukulele.strategies import STRATEGIES, Facts, Wishes, controls, in_words, make, scratch
+from ukulele.strategies import STRATEGIES, Facts, Wishes, controls, in_words, make, rates, scratch, weights
 from ukulele.strategies import cut as strategies_cut
 from ukulele.strategies.facts import frozen_stages
 from ukulele.types import Adapters, Group, Phase, Plan, Request, Target
@@ -30,6 +30,24 @@ FACTS = Facts(
     "text", 500, ("embed", "block0", "block1", "block2", "pool"), frozenset({"pool"}), 1_000_000,
     linear=BLOCKS, biased=BLOCKS | {"embed"},
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("strategy", ["lora", "dora", "bitfit", "finetune", "full"])
+def test_a_model_is_trained_at_its_pace(strategy: str) -> None:
+    usual, slow = (make(strategy, replace(FACTS, pace=pace), Wishes()).phases[-1] for pace in (1.0, 0.2))
+    assert [group.rate for group in slow.groups] == pytest.approx([0.2 * group.rate for group in usual.groups])
+    assert make(strategy, replace(FACTS, pace=0.2), Wishes(rate=0.3)).phases[-1].groups[0].rate == 0.3
+
+
+def test_plans_of_fewer_epochs_see_pictures_as_they_are_in_as_large_a_part() -> None:
+    boxes = replace(FACTS, modality="boxes", probes=False)
+    whole = make("full", boxes, Wishes(epochs=20))
+    assert whole.phases[-1].plain == 2
+    assert [plan.phases[-1].plain for _, plan in rates.search(whole)] == [0] * 3
+    assert [plan.phases[-1].plain for _, plan in weights.search(whole, ("a",))] == [0] * 2
+    early = [phase for phase in make("gradual", boxes, Wishes(epochs=20)).phases if phase.epochs == 1]
+    assert len(early) > 1
+    assert [phase.plain for phase in early] == [0] * len(early)
 
 
 @st.composite

@@ -39,7 +39,7 @@ def descend(losses: Mapping[str, Tensor], chosen: Selection, balancer: Balancer 
     else:
         rows = jacobian(losses, chosen, engine)
         if chosen.shared:
-            put_gradient(balancer.combine(rows), chosen)
+            put_gradient(engine.average(balancer.combine(rows)), chosen)  # who draws at random, draws in each process
         for task, parameters in chosen.own.items():
             for parameter in parameters:
                 weight = balancer.weight(task)

@@ -37,6 +37,7 @@ def shares(run: PhaseRun, losses: Iterable[Forward], engine: Engine) -> dict[int
             sums[number] = sums.get(number, 0.0) + (slope / size if size else math.nan)
     run.optimiser.zero_grad(set_to_none=True)
     run.set_modes()
+    sums = engine.agree(sums)
     most = max((value for value in sums.values() if math.isfinite(value)), default=0.0)
     return {number: value / most if most and math.isfinite(value) else 1.0 for number, value in sums.items()}
 

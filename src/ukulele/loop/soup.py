@@ -49,7 +49,9 @@ def mean(kept: Sequence[Kept]) -> dict[str, Tensor]:
     """Of weights; what only counts is that of the first."""
     values = [one.values for one in kept]
     return {
-        name: torch.stack([one[name] for one in values]).mean(0) if first.is_floating_point() else first
+        name: torch.stack([one[name].to(first.device) for one in values]).mean(0)  # those taken up again lie elsewhere
+        if first.is_floating_point()
+        else first
         for name, first in values[0].items()
     }
 

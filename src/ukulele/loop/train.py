@@ -120,7 +120,8 @@ def _epoch(run: PhaseRun, forward: nn.Module, feed: Feed, engine: Engine, epoch:
     if phase.relative and not first:  # else the state that it goes on from has them
         yield _rated(run, forward, feed, engine, (epoch, steps[:LOOKS]))
     looks = run.looks(len(steps), engine)
-    read = partial(_read, feed, engine, (cut, epoch), steps)
+    shared = phase.loss != "pairs"  # a loss of pairs has to see all of them, in each process
+    read = partial(_read, feed, (cut, epoch), [engine.share(one) for one in steps] if shared else steps)
     for index, given in _in_time(read, range(first, len(steps)), beside=feed.reads(cut, epoch)):
         place, part = Place(number, epoch, index), engine.place(given)
         if index in looks:
@@ -146,7 +147,7 @@ def _rated(
     """Give each group the share of its rate that its relative gradient norm asks for."""
     epoch, steps = at
     torch.manual_seed(zlib.crc32(f"{run.seed} {run.number} {epoch}".encode()) + engine.rank)
-    parts = (engine.place(_read(feed, engine, (run.chosen.cut, epoch), steps, index)) for index in range(len(steps)))
+    parts = (engine.place(feed.part(run.chosen.cut, epoch, engine.share(one))) for one in steps)
     found = shares(run, (partial(_losses, forward, part, engine) for part in parts), engine)
     for group in run.optimiser.param_groups:
         group["share"] = found.get(group.get("number", -1), 1.0)
@@ -178,8 +179,8 @@ def _souped(run: PhaseRun, feed: Feed, engine: Engine) -> Souped:
     return Souped(Place(run.number), tuple(one.epoch for one in inside), found, inside[0].score)
 
 
-def _read(feed: Feed, engine: Engine, at: tuple[int, int], steps: Sequence[Sequence[int]], index: int) -> Part:
-    return feed.part(*at, engine.share(steps[index]))
+def _read(feed: Feed, at: tuple[int, int], steps: Sequence[Sequence[int]], index: int) -> Part:
+    return feed.part(*at, steps[index])
 
 
 def _in_time(read: Callable[[int], Part], steps: range, *, beside: bool) -> Iterator[tuple[int, Part]]:

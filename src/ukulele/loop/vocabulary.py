@@ -64,9 +64,10 @@ class Compact:
 def compacted(model: Model, heads: Mapping[str, Head], phase: Phase, data: Seen) -> Iterator[None]:
     """Within, the model's embedding table is as small as the data allow, where the phase trains it.
 
-    A phase that pulls weights to where they started has their whole tables to compare with: they stay whole.
+    A phase that pulls weights to where they started has their whole tables to compare with, and one that measures the
+    norm of weights has that of all: they stay whole.
     """
-    if model.lookup is None or phase.penalty:
+    if model.lookup is None or phase.penalty or phase.relative:
         yield
         return
     name, table = model.lookup

@@ -29,15 +29,20 @@ def transposed(part: nn.Module) -> bool:
 def places(module: nn.Module) -> list[str]:
     """The names of the layers that an adapter can stand beside: linear ones, and convolutions that are not grouped.
 
+    A convolution that pads or standardises its weights by itself is another function of them: none stands beside it.
+
     >>> places(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 8, 1)))
     ['0', '3']
     """
     return [
         name
         for name, part in module.named_modules()
-        if name
-        and (isinstance(part, nn.Linear) or transposed(part) or (isinstance(part, nn.Conv2d) and part.groups == 1))
+        if name and (isinstance(part, nn.Linear) or transposed(part) or _convolves(part))
     ]
+
+
+def _convolves(part: nn.Module) -> bool:
+    return isinstance(part, nn.Conv2d) and part.groups == 1 and type(part).forward is nn.Conv2d.forward
 
 
 def adapted(stages: Sequence[Stage], adapters: Adapters) -> tuple[Stage, ...]:

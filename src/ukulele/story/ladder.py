@@ -204,7 +204,7 @@ def _with_epochs(rung: Candidate, epochs: int) -> Candidate:
     at = max((i for i, phase in enumerate(phases) if phase.optimiser != "probe"), default=None)
     if at is None or not epochs:
         return rung
-    phases[at] = replace(phases[at], epochs=epochs)
+    phases[at] = phases[at].lasting(epochs)
     return replace(rung, plan=replace(rung.plan, phases=tuple(phases)))
 
 

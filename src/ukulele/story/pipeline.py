@@ -129,6 +129,8 @@ def _proven(context: Context) -> Path:
     story = Story(context, shown, chosen, parts, judged, over_probe, repeats, over_untouched)
     sure = {id(one): certain(one, context) for one in parts.values()}
     record = _recorded(story, rungs, earlier) | told(parts, sure)
+    if rungs[0].held:  # its features, in each process: all of them decide how
+        rungs[0].feed.pooled("train")
     if context.engine.main:
         folder = context.run.path
         record["learning_curve"] = learning.of_probe(rungs[0], context) if rungs[0].candidate.pretrained else {}

@@ -13,7 +13,7 @@ from ukulele.strategies.facts import Facts, Wishes, frozen_stages, probe_first
 from ukulele.strategies.finetune import LARGE, LARGE_RATE, PICTURES, RATE, tuning, views_of
 from ukulele.types import Group, Plan
 
-READS = finetune.READS - {"layer_decay"}
+READS = finetune.READS - {"layer_decay", "private_stages"}  # copies of stages would be trained whole
 TIMES = 10  # the rate that of fine-tuning
 
 
@@ -28,7 +28,7 @@ def plan(facts: Facts, wishes: Wishes) -> Plan:
             hint="Choose another --freeze, or --strategy lora.",
         )
     large = facts.modality not in PICTURES and facts.parameters > LARGE
-    rate = wishes.rate or TIMES * (LARGE_RATE if large else RATE[facts.modality])
+    rate = wishes.rate or facts.pace * TIMES * (LARGE_RATE if large else RATE[facts.modality])
     phase = tuning(facts, replace(wishes, rate=rate), len(facts.stages))
     groups = (Group("head.*", rate), *(Group(f"{stage}.*bias", rate) for stage in stages))
     return Plan(

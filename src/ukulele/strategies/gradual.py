@@ -34,4 +34,4 @@ def plan(facts: Facts, wishes: Wishes) -> Plan:
 def _until(facts: Facts, last: Phase, cut: int) -> Phase:
     """The last phase's groups down to a stage, for one epoch."""
     kept = {"head.*", *(facts.pattern(stage) for stage in facts.stages[cut:])}
-    return replace(last, groups=tuple(group for group in last.groups if group.names in kept), epochs=1)
+    return replace(last.lasting(1), groups=tuple(group for group in last.groups if group.names in kept))

@@ -42,7 +42,7 @@ def _plan(kind: Literal["lora", "dora"], facts: Facts, wishes: Wishes) -> Plan:
             hint="Choose another --freeze, or --strategy finetune.",
         )
     large = facts.modality not in PICTURES and facts.parameters > LARGE
-    rate = wishes.rate or TIMES * (LARGE_RATE if large else RATE[facts.modality])
+    rate = wishes.rate or facts.pace * TIMES * (LARGE_RATE if large else RATE[facts.modality])
     rank = wishes.rank or RANK
     phase = tuning(facts, replace(wishes, rate=rate), len(facts.stages))
     alpha = wishes.alpha or float(SCALE * rank)

@@ -18,7 +18,7 @@ def search(base: Plan) -> tuple[tuple[float, Plan], ...]:
     [(0.001, 2), (0.003, 2), (0.009, 2)]
     """
     phases = tuple(
-        phase if phase.optimiser == "probe" else replace(phase, epochs=max(1, phase.epochs // 3), soup=0)
+        phase if phase.optimiser == "probe" else replace(phase.lasting(max(1, phase.epochs // 3)), soup=0)
         for phase in base.phases
     )
     shorter = replace(base, phases=phases, wise_ft=None)

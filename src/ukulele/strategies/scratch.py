@@ -54,7 +54,7 @@ def _usual(facts: Facts) -> int:
 def search(base: Plan, modality: str) -> tuple[Plan, ...]:
     """The same plan at several rates and a third of its epochs, to choose the rate by on validation."""
     epochs = max(1, base.phases[0].epochs // 3)
-    shorter = replace(base, phases=(replace(base.phases[0], epochs=epochs),))
+    shorter = replace(base, phases=(base.phases[0].lasting(epochs),))
     pace = base.phases[0].groups[0].rate / RATES[modality][1]
     return tuple(at_rate(shorter, rate * pace) for rate in RATES[modality])
 

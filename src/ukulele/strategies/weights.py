@@ -18,7 +18,7 @@ def search(base: Plan, tasks: Sequence[str]) -> tuple[tuple[str, Plan], ...]:
     >>> [(name, plan.weights, plan.phases[-1].epochs) for name, plan in search(base, ("a", "b"))]
     [('given', (), 2), ('a', (('a', 3.0),), 2), ('b', (('b', 3.0),), 2)]
     """
-    phases = tuple(replace(phase, epochs=max(1, phase.epochs // 3)) for phase in base.phases)
+    phases = tuple(phase.lasting(max(1, phase.epochs // 3)) for phase in base.phases)
     shorter, given = replace(base, phases=phases), dict(base.weights)
     raised = [(task, weighed(shorter, {**given, task: RAISED * given.get(task, 1.0)})) for task in tasks]
     return (("given", shorter), *raised)

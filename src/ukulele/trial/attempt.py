@@ -244,6 +244,8 @@ def _finish(outcome: Outcome, ours: Assembled, whole: Model) -> None:
     plan = outcome.candidate.plan
     if plan.adapters is not None:
         outcome.model = outcome.feed.model = finished(ours, whole).model
+        for stage in outcome.model.stages[outcome.cut :]:  # what its twin moved are parameters alone, not buffers
+            stage.module.to(outcome.feed.engine.device)
     if outcome.start is not None:
         tried = outcome.start.go(
             outcome.model, outcome.heads, plan.wise_ft, lambda: outcome.feed.judge(outcome.cut).joint()[1]

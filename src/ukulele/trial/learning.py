@@ -166,7 +166,7 @@ def of_probe(probe: Outcome, context: Context) -> dict[str, Any]:
     """The curves of a run's tasks, on the features that its probe stands on; empty where that would take long."""
     found = {}
     for name, task in context.tasks.items():
-        if name not in probe.feed.probes:
+        if name not in probe.held:
             continue
         numbers, values = context.truth("train").numbers(name), context.truth("train").values(name)
         if not cheap(len(values), probe.model.width, task):
@@ -176,10 +176,9 @@ def of_probe(probe: Outcome, context: Context) -> dict[str, Any]:
             continue
         groups, clusters = context.truth("train").groups(numbers), context.truth("train").clusters(numbers)
         curve = measure(x.float(), task, values, context.options.seed, groups, clusters, quick=True)
-        if name in probe.held:  # the probe's own answers for rows held out of it
-            y, _, classes = probe_targets(task, values)
-            gains = gains_over(constant(task, y, classes), as_asked(task, probe.held[name], values), y, clusters)
-            curve = replace(curve, learnt=learns([gains]))
+        y, _, classes = probe_targets(task, values)  # the probe's own answers for rows held out of it
+        gains = gains_over(constant(task, y, classes), as_asked(task, probe.held[name], values), y, clusters)
+        curve = replace(curve, learnt=learns([gains]))
         found[name] = told(curve, task)
     return found
 

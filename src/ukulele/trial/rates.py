@@ -54,11 +54,12 @@ def tuned_scratch(candidate: Candidate, context: Context) -> Candidate:
     kind = "boxes" if context.boxes else "writing" if context.writes else context.data.modality
 
     def search() -> float:
-        scores = {}
+        scores = {}  # of equal ones that with less loss is better
         for plan in scratch.search(candidate.plan, kind):
             rate = plan.phases[0].groups[0].rate
             context.hear(Said(f"scratch: trying a rate of {rate:g}"))
-            scores[rate] = _judged(replace(candidate, name=f"{candidate.name}-{rate:g}", plan=plan), context)[1]
+            loss, score = _judged(replace(candidate, name=f"{candidate.name}-{rate:g}", plan=plan), context)
+            scores[rate] = (score, -loss)
         return max(scores, key=lambda rate: scores[rate])
 
     return replace(candidate, plan=scratch.at_rate(candidate.plan, context.decide("scratch rate", search)))

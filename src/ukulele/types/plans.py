@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -41,6 +41,14 @@ class Phase:
     patience: int | None = None  # epochs without a better validation score before stopping; None: never
     average: float | None = None  # what the weights' running average keeps of itself at a step: that is judged and kept
     plain: int = 0  # epochs at the end without augmentation
+
+    def lasting(self, epochs: int) -> Phase:
+        """The same phase in so many epochs: as large a part of them sees pictures as they are.
+
+        >>> Phase((), epochs=20, plain=2).lasting(6).plain, Phase((), epochs=20, plain=2).lasting(10).plain
+        (0, 1)
+        """
+        return replace(self, epochs=epochs, plain=self.plain * epochs // max(1, self.epochs))
 
 
 @dataclass(frozen=True)
