@@ -62,6 +62,23 @@ def test_nothing_to_learn(uke: Uke, bert: Path, tmp_path: Path) -> None:
     assert "far-domain" not in codes(found)
 
 
+@pytest.mark.parametrize("command", ["diagnose", "choose"])
+def test_rows_of_a_group_are_no_neighbours(command: str, uke: Uke, bert: Path, tmp_path: Path) -> None:
+    """Near copies whose groups have labels at random: a neighbour of the same group would know the answer."""
+    draw = random.Random(1)
+    rows = []
+    for group in range(60):
+        words, label = sentence(draw, good=True, length=12), draw.choice(["a", "b"])
+        rows += [{"text": f"{words} w{copy}", "label": label, "who": f"g{group}"} for copy in range(5)]
+    data = write_csv(tmp_path / "copies.csv", rows, ["text", "label", "who"])
+    options = (data, "--group", "who", "--target", "label", "--text", "text")
+    if command == "choose":
+        assert asked(uke, command, *options, "--models", bert)["models"][0]["scores"]["kNN"] < 0.7
+    else:
+        task = asked(uke, command, *options, "--model", bert)["tasks"]["label"]
+        assert all(task[f"{k} nearest"]["value"] < 0.7 for k in (1, 5, 20))
+
+
 def test_against_the_same_and_against_other_data(uke: Uke, bert: Path, tmp_path: Path) -> None:
     data = write_csv(tmp_path / "data.csv", rows_of(200), ["text", "label"])
     alike = write_csv(tmp_path / "alike.csv", rows_of(150, 9), ["text", "label"])

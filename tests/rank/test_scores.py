@@ -102,6 +102,34 @@ def test_neighbours_of_few_rows() -> None:
     assert rank.neighbours(np.eye(3)[:1], y[:1], (1,))[1].tolist() == [[0.0]]
 
 
+def test_rows_of_one_group_are_no_neighbours() -> None:
+    """Near copies with a label of their own at random tell nothing of rows that are new."""
+    draw = np.random.default_rng(0)
+    groups = np.repeat(np.arange(60), 5)
+    x = draw.standard_normal((60, 8))[groups] + 1e-3 * draw.standard_normal((300, 8))
+    labels = draw.integers(0, 4, 60)[groups]
+    right = {k: (found.argmax(1) == labels).mean() for k, found in rank.neighbours(x, np.eye(4)[labels]).items()}
+    assert right[1] == 1
+    apart = rank.neighbours(x, np.eye(4)[labels], groups=groups)
+    assert list(apart) == [1, 5, 20]
+    assert all((found.argmax(1) == labels).mean() < 0.5 for found in apart.values())
+    unit = x - x.mean(0)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    for row, found in enumerate(apart[5]):
+        others = [i for i in np.argsort(-(unit @ unit[row])) if groups[i] != groups[row]][:5]
+        assert found == pytest.approx(np.eye(4)[labels[others]].mean(0), abs=1e-4)
+
+
+def test_neighbours_beside_a_large_group() -> None:
+    """Where a row has fewer others than are asked for, those that there are answer."""
+    y = np.arange(6.0)[:, None]
+    found = rank.neighbours(np.eye(6), y, (5, 20), np.array([7, 7, 7, 7, 3, 3]))
+    assert list(found) == [5]
+    assert found[5][:, 0] == pytest.approx([4.5] * 4 + [1.5] * 2, abs=1e-4)
+    alone = rank.neighbours(np.eye(3), y[:3], (1,), np.array([4, 4, 4]))
+    assert np.array_equal(alone[1], rank.neighbours(np.eye(3), y[:3], (1,))[1])
+
+
 # ---------------------------------------------------------------- fused
 
 

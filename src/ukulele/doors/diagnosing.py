@@ -103,8 +103,9 @@ def _task(seen: Seen, stage: str, context: Context, name: str) -> dict[str, Any]
     task, seed = context.tasks[name], context.options.seed
     numbers, values = enough(seen.truth.numbers(name), task, seen.truth.values(name), seed)
     x = seen.stages[stage][numbers].float()
-    held = probed(x, task, values, seed, seen.truth.groups(numbers), seen.truth.clusters(numbers))
-    near = {f"{k} nearest": _estimate(held, found) for k, found in nearest(x, task, values).items()}
+    groups = seen.truth.groups(numbers)
+    held = probed(x, task, values, seed, groups, seen.truth.clusters(numbers))
+    near = {f"{k} nearest": _estimate(held, found) for k, found in nearest(x, task, values, groups).items()}
     return {
         "metric": task.metrics[0].name, "rows": len(numbers), "learnt": held.learnt,
         "probe": _estimate(held, held.table), **near, "same for every row": _estimate(held, held.plain),

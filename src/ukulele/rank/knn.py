@@ -19,9 +19,12 @@ TIE = 1e-6  # so little more counts a nearer one, where votes are even
 
 
 def neighbours(
-    features: NDArray[np.floating], targets: NDArray[np.floating], ks: Sequence[int] = KS
+    features: NDArray[np.floating],
+    targets: NDArray[np.floating],
+    ks: Sequence[int] = KS,
+    groups: NDArray[np.integer] | None = None,
 ) -> dict[int, Floats]:
-    """By k, the mean target of the k nearest other rows (n, m).
+    """By k, the mean target of the k nearest other rows (n, m); 0 where there are no others.
 
     Parameters
     ----------
@@ -32,6 +35,9 @@ def neighbours(
     ks
         Those beyond the first are left out of which there are no two other rows for each: where nearly all rows answer,
         a row's own class is the rarer one for want of the row itself.
+    groups
+        (n,): rows of one group are no neighbours of each other, where there are two groups or more; None: each row is
+        by itself.
 
     Examples
     --------
@@ -43,19 +49,22 @@ def neighbours(
     x = x - x.mean(0)
     x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     n = len(x)
-    ks = [k for place, k in enumerate(ks) if not place or 2 * k < n]
+    of = np.arange(n) if groups is None or len(np.unique(groups)) < 2 else np.asarray(groups, np.int64)
+    _, group, sizes = np.unique(of, return_inverse=True, return_counts=True)
+    others = n - int(sizes.max(initial=0))  # of a row of the largest group
+    ks = [k for place, k in enumerate(ks) if not place or 2 * k <= others]
     most, found = min(max(ks), n - 1), {k: np.zeros_like(y) for k in ks}
     if most < 1:
         return found
     for start in range(0, n, AT_ONCE):
         stop = min(start + AT_ONCE, n)
         alike = x[start:stop] @ x.T
-        alike[np.arange(stop - start), np.arange(start, stop)] = -np.inf
+        alike[group[start:stop, None] == group] = -np.inf
         near = np.argpartition(-alike, most - 1, axis=1)[:, :most]
         order = np.argsort(-np.take_along_axis(alike, near, 1), axis=1, kind="stable")
         near = np.take_along_axis(near, order, 1)
+        weights = np.isfinite(np.take_along_axis(alike, near, 1)) * (1 - TIE * np.arange(most))
         for k in ks:
-            some = near[:, : min(k, most)]
-            weights = 1 - TIE * np.arange(some.shape[1])
-            found[k][start:stop] = (y[some] * weights[:, None]).sum(1) / weights.sum()
+            some, counts = near[:, :k], weights[:, :k, None]
+            found[k][start:stop] = (y[some] * counts).sum(1) / np.maximum(counts.sum(1), TIE)
     return found

@@ -13,6 +13,7 @@ from torch import Tensor
 from ukulele import models, rank
 from ukulele.errors import RunError
 from ukulele.loop.probing import probe_targets
+from ukulele.loop.truth import Numbers
 from ukulele.models.bundle import is_bundle, read_bundle
 from ukulele.trial.evidence import Floats, tabled
 from ukulele.types import Task
@@ -29,10 +30,10 @@ def marks(task: Task, values: Sequence[Any]) -> tuple[Floats, Tensor]:
     return np.asarray(y.double().reshape(len(y), -1).numpy()), y
 
 
-def nearest(x: Tensor, task: Task, values: Sequence[Any]) -> dict[int, Floats]:
-    """By k, row statistics of what the k nearest other rows answer. Rows have targets."""
+def nearest(x: Tensor, task: Task, values: Sequence[Any], groups: Numbers | None) -> dict[int, Floats]:
+    """By k, row statistics of what the k nearest rows of other groups answer. Rows have targets."""
     columns, _ = marks(task, values)
-    found = rank.neighbours(x.numpy(), columns)
+    found = rank.neighbours(x.numpy(), columns, groups=groups)
     return {k: tabled(task, _answers(task, mean, columns, k), values)[1] for k, mean in found.items()}
 
 

@@ -231,10 +231,9 @@ def _score(one: Candidacy, seen: Seen, context: Context) -> None:
     one.held, one.near, found = {}, {}, []
     for name, task in tasks.items():
         numbers, values = enough(seen.truth.numbers(name), task, seen.truth.values(name), seed)
-        one.held[name] = probed(
-            x[numbers], task, values, seed, seen.truth.groups(numbers), seen.truth.clusters(numbers)
-        )
-        one.near[name] = nearest(whole[numbers], task, values)
+        groups = seen.truth.groups(numbers)
+        one.held[name] = probed(x[numbers], task, values, seed, groups, seen.truth.clusters(numbers))
+        one.near[name] = nearest(whole[numbers], task, values, groups)
         found.append(source_scores(whole[numbers], task, values, (one.name, seen.stages[seen.last][numbers])))
     one.scores = {score: float(np.mean([scores[score] for scores in found])) for score in _common(found)}
     if seen.average is not None:
