@@ -91,6 +91,17 @@ def test_several_tasks(uke: Uke, tables: Path, bert: Path, other: Path) -> None:
     assert found["learnt"]["label"]["something"]
 
 
+@pytest.mark.parametrize("limit", [(), ("--budget", "0.01s")])
+def test_a_task_with_few_rows(limit: tuple[str, ...], uke: Uke, bert: Path, other: Path, tmp_path: Path) -> None:
+    """Too few for 20 neighbours, and so rare that a sample of all rows would have none of them."""
+    rows = [row | {"rare": row["label"] if number < 24 else ""} for number, row in enumerate(rows_of(1600))]
+    data = write_csv(tmp_path / "rare.csv", rows, ["text", "shop", "rare"])
+    found = chosen(uke, data, "--target", "shop", "rare", "--text", "text", "--models", bert, other, *limit)
+    best = found["models"][0]
+    assert best["status"] == "ranked"
+    assert set(best["expected"]) == {"shop", "rare"}
+
+
 def test_pictures_and_a_folder_of_weights(uke: Uke, pictures: Path, network: Path, tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     folder.mkdir()

@@ -32,6 +32,7 @@ ROWS, FOLDS = 2000, 3  # enough to tell stages apart, and quick with many classe
 PROBED, LEAST_PROBED = 5000, 1000  # rows that a probe's held-out answers are computed for: at most, and
 ANSWERS = 150_000  # with many classes so many that their answers are no more than this, but not fewer than the least
 TUNINGS = 5  # parts of the rows, each decided by thresholds that suit the others
+A_CLASS, OF_A_TASK = 5, 40  # rows that a sample has at least, of each class on average, and of each task
 WORTH = 0.5  # of what there is to gain: as long as that much may have been missed, rows are too few
 AVERAGE = "average"  # of all blocks of a text encoder: one more summary
 Floats = NDArray[np.float64]
@@ -363,11 +364,29 @@ def enough(numbers: Numbers, task: Task, values: Sequence[Any], seed: int) -> tu
 
 
 def sample(context: Context, most: int) -> Numbers:
-    """The numbers of at most `most` training rows, in order: classes of the first task keep their shares, and a larger
-    sample holds every smaller one.
+    """The numbers of at most `most` training rows, in order: classes keep their shares, of several tasks those of the
+    rarest that a row has; every task has some rows, and a larger sample holds every smaller one.
     """
-    cells = context.truth("train").cells(next(iter(context.tasks)))
-    return np.sort(spread_rows(_strata(cells), context.options.seed)[:most])
+    truth, tasks = context.truth("train"), context.tasks
+    order = spread_rows(_strata_of_tasks(truth, tasks), context.options.seed)
+    places = np.full(len(order), len(order))
+    for name, task in tasks.items():
+        having = order[np.isin(order, truth.numbers(name))][: max(OF_A_TASK, A_CLASS * outputs(task))]
+        places[having] = np.minimum(places[having], np.arange(len(having)))
+    return np.sort(order[np.argsort(places[order], kind="stable")][:most])
+
+
+def _strata_of_tasks(truth: Truth, tasks: Mapping[str, Task]) -> list[Any]:
+    """What rows are spread by: the class in the rarest task that a row has, with that task's name if there are more."""
+    if len(tasks) == 1:
+        return _strata(truth.cells(*tasks))
+    strata: dict[int, tuple[str, ...]] = {}
+    for name in sorted(tasks, key=lambda name: len(truth.numbers(name))):
+        cells = _strata(truth.cells(name))
+        for number in truth.numbers(name).tolist():
+            cell = cells[number] or ""
+            strata.setdefault(number, (name, *((cell,) if isinstance(cell, str) else cell)))
+    return [strata.get(number) for number in range(len(truth.cells(name)))]
 
 
 def _strata(cells: Sequence[Any]) -> list[Any]:

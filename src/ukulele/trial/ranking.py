@@ -251,7 +251,8 @@ def _common(found: Sequence[Mapping[str, float]]) -> list[str]:
 def _fuse(running: Sequence[Candidacy]) -> None:
     """Fused values and expected regrets, in the unit of the metric (the mean over tasks of it)."""
     probe = [_drawn(one, {name: held.table for name, held in one.held.items()}) for one in running]
-    ks = list(next(iter(running[0].near.values())))
+    tables = [near for one in running for near in one.near.values()]
+    ks = [k for k in tables[0] if all(k in near for near in tables)]  # a task with few rows has no large ones
     by_k = {k: [_drawn(one, {n: near[k] for n, near in one.near.items()}) for one in running] for k in ks}
     best = max(ks, key=lambda k: float(np.nanmean([value for value, _ in by_k[k]])))  # the same for all models
     fused_from = [_as_scores("probe", probe), _as_scores("kNN", by_k[best])]
