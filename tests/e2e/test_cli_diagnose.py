@@ -199,6 +199,27 @@ def test_curve(uke: Uke, bert: Path, tmp_path: Path) -> None:
     assert "+0.03 accuracy" in answer.flat
 
 
+def test_a_curve_measured_on_a_sample_speaks_of_all_rows(
+    uke: Uke, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ukulele.doors import curving
+
+    monkeypatch.setattr(curving, "MOST", 120)
+    data = write_csv(tmp_path / "data.csv", rows_of(300), ["text", "label"])
+    options = ("--model", bert, "--target", "label")
+    curve = asked(uke, "curve", data, *options)["tasks"]["label"]
+    rows = curve["rows"]
+    assert (rows > 200, curve["measured_rows"]) == (True, 120)
+    assert max(point["rows"] for point in curve["points"]) == 96  # four folds of five
+    assert [one["rows"] for one in curve["expected"]] == [2 * rows, 4 * rows]
+    assert [curve["line"][0]["rows"], curve["line"][-1]["rows"]] == [rows, 4 * rows]
+    assert f"four times the labels ({4 * rows:,} rows)" in curve["advice"]
+    assert f"The curve is measured on 120 of {rows} rows." in curve["advice"]
+    shown = uke("curve", data, *options)
+    assert f"measured on 120 of {rows} rows" in shown.flat
+    assert any(line.split()[:1] == [str(rows)] and "expected" in line for line in shown.out.splitlines())
+
+
 def test_curve_of_a_number_and_of_a_loss(uke: Uke, bert: Path, tmp_path: Path) -> None:
     """A metric of which less is better is shown as it is, and a gain is still positive."""
     data = write_csv(tmp_path / "data.csv", rows_of(200), ["text", "score"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -63,7 +64,7 @@ def trained(context: Context, gains: Sequence[float]) -> dict[str, Any]:
 
 
 def curves(name: str, context: Context, gains: Sequence[float]) -> dict[str, Any]:
-    """The curves of all tasks on the stage that a probe stands on."""
+    """The curves of all tasks on the stage that a probe stands on; of many rows a sample is measured."""
     every = len(context.data.splits["train"])
     some = None
     if every > MOST:
@@ -81,7 +82,8 @@ def curves(name: str, context: Context, gains: Sequence[float]) -> dict[str, Any
         numbers = seen.truth.numbers(task_name)
         groups, clusters = seen.truth.groups(numbers), seen.truth.clusters(numbers)
         curve = measure(x[numbers], task, seen.truth.values(task_name), context.options.seed, groups, clusters)
-        found[task_name] = told(curve, task, gains)
+        labelled = len(context.truth("train").numbers(task_name))
+        found[task_name] = told(replace(curve, rows=labelled), task, gains)
     return {"layer": stage, "tasks": found}
 
 
@@ -95,7 +97,8 @@ def show(found: Mapping[str, Any], console: Console, data: Sequence[str]) -> Non
             markup=False, soft_wrap=True,
         )  # fmt: skip
         rows = [(f"{p['rows']:,}", f"{p['value']:.4f}", _ends(p), "measured") for p in curve["points"]]
-        rows += [(f"{p['rows']:,}", f"{p['value']:.4f}", _ends(p), "expected") for p in curve["expected"]]
+        expected = [*_now(curve), *curve["expected"]]
+        rows += [(f"{p['rows']:,}", f"{p['value']:.4f}", _ends(p), "expected") for p in expected]
         table(console, ("rows", curve["metric"], percent, ""), rows)
         console.print(f"Without any further gain it stays at {curve['no_further_gain']:.4f}.", markup=False)
         for more in curve["more"]:
@@ -107,6 +110,11 @@ def show(found: Mapping[str, Any], console: Console, data: Sequence[str]) -> Non
 def _what(found: Mapping[str, Any]) -> str:
     model = found["model"]
     return f"{model}, fine-tuned" if found["layer"] is None else f"a probe on {found['layer']} of {model}"
+
+
+def _now(curve: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """What is expected of the rows that there are, where only a sample of them was measured."""
+    return curve.get("line", ())[:1] if curve["measured_rows"] < curve["rows"] else ()
 
 
 def _ends(estimate: Mapping[str, Any]) -> str:

@@ -46,6 +46,7 @@ class Curve:
     learnt: bool | None  # whether some of the rows tell more than nothing; see `Held.learnt`
     rows: int  # labelled rows that there are
     scored: int  # on how many of them each score rests
+    measured: int  # labelled rows that were looked at: all, or a sample
 
 
 def measure(
@@ -135,7 +136,7 @@ def curve_of(
 ) -> Curve:
     """The curve of a metric: a table of row statistics for each size, all of the same scored rows."""
     scores = [_signed(metric, table) for table in tables]
-    return Curve(tuple(sizes), tuple(scores), _draws(metric, tables, clusters), None, rows, len(tables[0]))
+    return Curve(tuple(sizes), tuple(scores), _draws(metric, tables, clusters), None, rows, len(tables[0]), rows)
 
 
 def sizes_of(most: int, *, quick: bool = False) -> list[int]:
@@ -205,7 +206,8 @@ def told(curve: Curve, task: Task, gains: Sequence[float] = GAINS, how: str = "w
         ends = {} if spread is None else _ends(sign, float(spread[0][at]), float(spread[1][at]))
         points.append({"rows": size, "value": sign * score, **ends})
     found: dict[str, Any] = {
-        "metric": metric.name, "higher_is_better": metric.higher_is_better, "rows": curve.rows, "level": LEVEL,
+        "metric": metric.name, "higher_is_better": metric.higher_is_better, "rows": curve.rows,
+        "measured_rows": curve.measured, "level": LEVEL,
         "points": points, "no_further_gain": sign * curve.scores[-1], "learnt": curve.learnt,
     }  # fmt: skip
     fit = fit_curve(curve.sizes, curve.draws, curve.scores, 1.0 if metric.higher_is_better else 0.0, curve.scored)
@@ -219,7 +221,10 @@ def told(curve: Curve, task: Task, gains: Sequence[float] = GAINS, how: str = "w
         for times in AHEAD
     ]
     found["more"] = [{"gain": gain, **rows_for(fit, n, gain)} for gain in gains]
-    return {**found, **_advice(found, fit, metric, how)}
+    advice = _advice(found, fit, metric, how)
+    if curve.measured < n:
+        advice["advice"] += f" The curve is measured on {curve.measured:,} of {n:,} rows."
+    return {**found, **advice}
 
 
 def _turned(sign: float, estimate: Mapping[str, float]) -> dict[str, float]:
