@@ -228,6 +228,15 @@ def test_curve_of_a_number_and_of_a_loss(uke: Uke, bert: Path, tmp_path: Path) -
     assert all(point["low"] <= point["value"] <= point["high"] for point in curve["points"])
     assert all(one["value"] > 0 for one in curve["points"])
     assert all(one["gain"]["low"] >= -1e-9 for one in curve["expected"])
+    now = curve["line"][0]["value"]
+    assert [one["share"] for one in curve["more"]] == [0.01, 0.02, 0.05]
+    assert [one["gain"] for one in curve["more"]] == pytest.approx([0.01 * now, 0.02 * now, 0.05 * now])
+    assert "lower rmse by" in curve["advice"]
+    assert "+0" not in curve["advice"]
+    shown = uke("curve", data, "--model", bert, "--metric", "rmse")
+    assert " rmse (2 % less): " in shown.flat
+    assert "+0" not in shown.flat
+    assert "−0.3 rmse: " in uke("curve", data, "--model", bert, "--metric", "rmse", "--gain", "0.3").flat
 
 
 def test_curve_of_noise_and_of_few_rows(uke: Uke, bert: Path, tmp_path: Path) -> None:

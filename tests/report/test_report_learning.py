@@ -37,6 +37,14 @@ def test_drawn_and_told(text: dict[str, Any]) -> None:
     assert ("a", "href", "#learning") in page.attributes
 
 
+def test_of_an_error_less_is_a_gain(text: dict[str, Any]) -> None:
+    more = [{"gain": 0.24, "share": 0.02, "value": 150.0, "low": 60.0, "high": None, "reached": 0.97}]
+    page = harmless(
+        render(text | {"learning_curve": {"price": curve(metric="rmse", higher_is_better=False, more=more)}})
+    )
+    assert "0.240 less RMSE (2.0 %): about 150 more labels (60 or more)" in page.text
+
+
 def test_left_out_where_there_is_none(text: dict[str, Any]) -> None:
     without = copy.deepcopy(text)
     without.pop("learning_curve", None)

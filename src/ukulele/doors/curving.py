@@ -17,7 +17,7 @@ from ukulele.story.candidates import model_name
 from ukulele.story.relearnt import relearn
 from ukulele.trial.context import Context
 from ukulele.trial.evidence import clearly_best, look, refuse_unprobed, sample, stage_scores
-from ukulele.trial.learning import GAINS, measure, told
+from ukulele.trial.learning import figure, measure, told
 
 MOST = 20_000  # rows whose curve is measured
 
@@ -30,15 +30,16 @@ def answer(
     Parameters
     ----------
     gains
-        How much better is asked for: how many more labels would that take?
+        How much better is asked for, in the metric's unit: how many more labels would that take? None for some that
+        are usual.
 
     Raises
     ------
     UkuleleError
         If the data or the model cannot be used.
     """
-    wanted = tuple(gains or GAINS)
-    if strange := [gain for gain in wanted if not gain > 0]:
+    wanted = tuple(gains) if gains else None
+    if strange := [gain for gain in wanted or () if not gain > 0]:
         raise PlanError(f"--gain {strange[0]:g}: a number above 0 was expected.")
     context = preview(source, options, hear)
     if context.boxes:
@@ -52,7 +53,7 @@ def answer(
     return {"data": context.data.name, "model": name, **curves(name, context, wanted)}
 
 
-def trained(context: Context, gains: Sequence[float]) -> dict[str, Any]:
+def trained(context: Context, gains: Sequence[float] | None) -> dict[str, Any]:
     """The curve of a detector, which has no probe."""
     if len(context.tasks) > 1:
         raise PlanError(
@@ -63,7 +64,7 @@ def trained(context: Context, gains: Sequence[float]) -> dict[str, Any]:
     return {"layer": None, "tasks": {name: told(relearn(context), task, gains, "with a fine-tuned detector")}}
 
 
-def curves(name: str, context: Context, gains: Sequence[float]) -> dict[str, Any]:
+def curves(name: str, context: Context, gains: Sequence[float] | None) -> dict[str, Any]:
     """The curves of all tasks on the stage that a probe stands on; of many rows a sample is measured."""
     every = len(context.data.splits["train"])
     some = None
@@ -102,7 +103,9 @@ def show(found: Mapping[str, Any], console: Console, data: Sequence[str]) -> Non
         table(console, ("rows", curve["metric"], percent, ""), rows)
         console.print(f"Without any further gain it stays at {curve['no_further_gain']:.4f}.", markup=False)
         for more in curve["more"]:
-            console.print(_labels(more, curve["metric"]), markup=False, soft_wrap=True)
+            console.print(
+                _labels(more, curve["metric"], lower=not curve["higher_is_better"]), markup=False, soft_wrap=True
+            )
         console.print(curve["advice"], markup=False, soft_wrap=True)
         console.print()
 
@@ -121,13 +124,18 @@ def _ends(estimate: Mapping[str, Any]) -> str:
     return f"{estimate['low']:.4f} to {estimate['high']:.4f}" if "low" in estimate else ""
 
 
-def _labels(more: Mapping[str, Any], metric: str) -> str:
+def _labels(more: Mapping[str, Any], metric: str, *, lower: bool) -> str:
     """How many more labels a gain takes, in words.
 
-    >>> _labels({"gain": 0.02, "value": 400.0, "low": 90.0, "high": None, "reached": 0.9}, "accuracy")
+    >>> found = {"value": 400.0, "low": 90.0, "high": None, "reached": 0.9}
+    >>> _labels({"gain": 0.02, **found}, "accuracy", lower=False)
     '+0.02 accuracy: about 400 more labels (90 or more)'
+    >>> _labels({"gain": 0.24, "share": 0.02, **found}, "rmse", lower=True)
+    '−0.240 rmse (2 % less): about 400 more labels (90 or more)'
     """
-    start = f"+{more['gain']:g} {metric}: "
+    amount = figure(more["gain"]) if "share" in more else f"{more['gain']:g}"
+    less = f" ({100 * more['share']:g} % less)" if "share" in more else ""
+    start = f"{'−' if lower else '+'}{amount} {metric}{less}: "
     if more["value"] is None:
         return f"{start}hardly within 64 times the rows ({more['reached']:.0%} of the curves get there)"
     high = "or more" if more["high"] is None else f"to {_round(more['high'])}"

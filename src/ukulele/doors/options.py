@@ -239,8 +239,9 @@ Bits = Annotated[
 Gain = Annotated[
     list[float] | None,
     _option(
-        PROOF, "How much better: how many more labels would that take? .01, .02 and .05; may be given again.", "X",
-        "--gain",
+        PROOF,
+        "How much better, in the metric's unit: how many more labels would that take? May be given again; else .01, "
+        ".02 and .05, of an error or a loss as shares of it.", "X", "--gain",
     ),
 ]  # fmt: skip
 Against = Annotated[

@@ -24,7 +24,7 @@ def learning(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _task(name: str, curve: Mapping[str, Any], several: bool) -> dict[str, Any]:
     metric = phrases.metric(str(curve.get("metric") or "score"))
     points, expected = _known(curve.get("points")), _known(curve.get("expected"))
-    ends = phrases.share(curve.get("level"), 1)
+    ends, lower = phrases.share(curve.get("level"), 1), curve.get("higher_is_better") is False
     rows = [_row(point, "measured") for point in points] + [_row(point, "expected") for point in expected]
     return {
         "name": name if several else "",
@@ -33,7 +33,7 @@ def _task(name: str, curve: Mapping[str, Any], several: bool) -> dict[str, Any]:
         "rows": rows,
         "level": ends,
         "advice": str(curve.get("advice") or ""),
-        "more": [_more(one, metric) for one in tables(curve.get("more"))],
+        "more": [_more(one, metric, lower=lower) for one in tables(curve.get("more"))],
     }
 
 
@@ -50,13 +50,17 @@ def _row(point: Mapping[str, Any], how: str) -> dict[str, str]:
     }
 
 
-def _more(one: Mapping[str, Any], metric: str) -> str:
+def _more(one: Mapping[str, Any], metric: str, *, lower: bool) -> str:
     """How many more labels a gain takes.
 
-    >>> _more({"gain": 0.02, "value": 400.0, "low": 90.0, "high": None, "reached": 0.9}, "accuracy")
+    >>> found = {"gain": 0.02, "value": 400.0, "low": 90.0, "high": None, "reached": 0.9}
+    >>> _more(found, "accuracy", lower=False)
     '0.020 more accuracy: about 400 more labels (90 or more).'
+    >>> _more({"share": 0.01, **found}, "RMSE", lower=True)
+    '0.020 less RMSE (1.0 %): about 400 more labels (90 or more).'
     """
-    start = f"{phrases.number(one.get('gain'))} more {metric}: "
+    of = f" ({phrases.share(one.get('share'), 1)})" if real(one.get("share")) is not None else ""
+    start = f"{phrases.number(one.get('gain'))} {'less' if lower else 'more'} {metric}{of}: "
     if real(one.get("value")) is None:
         return f"{start}hardly to be had by labels; {phrases.share(one.get('reached'), 1)} of the curves get there."
     high = "or more" if real(one.get("high")) is None else f"to {phrases.count(one.get('high'))}"

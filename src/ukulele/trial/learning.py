@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ukulele import evaluate
-from ukulele.diagnose.curve import LEVEL, Fit, between, fit_curve, rows_for
+from ukulele.diagnose.curve import LEVEL, between, fit_curve, rows_for
 from ukulele.loop.probing import pick, probe_search, probe_targets
 from ukulele.loop.truth import Numbers
 from ukulele.tools.bootstrap import resamples, together
@@ -30,9 +30,10 @@ ANSWERS, QUICK_ANSWERS = 150_000, 1500  # rows times outputs up to which every f
 MANY = 10_000  # rows up to which a run measures a curve
 LEARNT = 2000  # rows that show whether anything is learnt
 WORK = 4_000_000  # rows times features times outputs, up to which it does
-SMALL = 0.01  # of a metric between 0 and 1: less is no gain worth labels
+SMALL = 0.01  # of a metric between 0 and 1: less is no gain worth labels; of one of which less is better
+SMALL_SHARE = 0.02  # it is a share of its present value, which has a unit
 AHEAD = (2, 4)  # times the rows
-GAINS = (0.01, 0.02, 0.05)
+GAINS = (0.01, 0.02, 0.05)  # of a metric of which less is better, shares of its present value
 STRENGTHS, QUICK_STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0), (1e-2, 1e-1)
 
 
@@ -192,11 +193,13 @@ def cheap(rows: int, width: int, task: Task) -> bool:
 # ---------------------------------------------------------------- what it says
 
 
-def told(curve: Curve, task: Task, gains: Sequence[float] = GAINS, how: str = "with the probe alone") -> dict[str, Any]:
+def told(
+    curve: Curve, task: Task, gains: Sequence[float] | None = None, how: str = "with the probe alone"
+) -> dict[str, Any]:
     """The curve, what is expected of more rows, and which is scarcer, labels or knowledge; plain JSON.
 
-    Scores are in the metric's own unit and direction; gains are better where positive. `how` says in the advice by
-    what the scores were reached.
+    Scores are in the metric's own unit and direction; gains are better where positive, and in that unit; see `_wanted`
+    for those that are looked for by default. `how` says in the advice by what the scores were reached.
     """
     metric = task.metrics[0]
     sign = 1.0 if metric.higher_is_better else -1.0
@@ -220,8 +223,9 @@ def told(curve: Curve, task: Task, gains: Sequence[float] = GAINS, how: str = "w
         {"rows": times * n, **_turned(sign, between(fit.at(times * n))), "gain": between(fit.at(times * n) - fit.at(n))}
         for times in AHEAD
     ]
-    found["more"] = [{"gain": gain, **rows_for(fit, n, gain)} for gain in gains]
-    advice = _advice(found, fit, metric, how)
+    now = abs(float(np.median(fit.at(n))))
+    found["more"] = [one | rows_for(fit, n, one["gain"]) for one in _wanted(gains, metric, now)]
+    advice = _advice(found, now, metric, how)
     if curve.measured < n:
         advice["advice"] += f" The curve is measured on {curve.measured:,} of {n:,} rows."
     return {**found, **advice}
@@ -240,25 +244,50 @@ def _too_few(curve: Curve) -> str:
     return f"{curve.rows} labelled rows are too few for a curve: label more, and look again."
 
 
-def _advice(found: Mapping[str, Any], fit: Fit, metric: Metric, how: str) -> dict[str, str]:
+def _wanted(gains: Sequence[float] | None, metric: Metric, now: float) -> list[dict[str, float]]:
+    """The gains that are looked for, in the metric's unit: those that were asked for, or else those of `GAINS`."""
+    if gains is not None:
+        return [{"gain": gain} for gain in gains]
+    if metric.higher_is_better:
+        return [{"gain": gain} for gain in GAINS]
+    return [{"gain": share * now, "share": share} for share in GAINS if now > 0]
+
+
+def figure(value: float) -> str:
+    """A number that may have any unit, in about three digits.
+
+    >>> figure(0.12), figure(23412.3), figure(0.00042), figure(-1e-12)
+    ('0.120', '23,412', '0.00042', '0')
+    """
+    far = abs(value)
+    if far < 0.1:
+        return "0" if far < 1e-9 else f"{value:.2g}"
+    return f"{value:,.{0 if far >= 1000 else 1 if far >= 10 else 3}f}"
+
+
+def _advice(found: Mapping[str, Any], now: float, metric: Metric, how: str) -> dict[str, str]:
     """Which is the bottleneck: labels, the model, or neither clearly."""
     gain = found["expected"][-1]["gain"]
-    small = SMALL if metric.higher_is_better else 0.02 * abs(float(np.median(fit.at(found["rows"]))))
+    small = SMALL if metric.higher_is_better else SMALL_SHARE * now
     rows = f"four times the labels ({4 * found['rows']:,} rows)"
-    by = f"{gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
+    if metric.higher_is_better:
+        change, (value, low, high) = "change", (f"{gain[end]:+.3f}" for end in ("value", "low", "high"))
+    else:
+        change, (value, low, high) = "lower", (figure(gain[end]) for end in ("value", "low", "high"))
+    by = f"{value} ({low} to {high})"
     if found["learnt"] is False:
         text = (
             "The probe tells nothing of the target: neither labels nor a larger model are the first thing to look at."
         )
         return {"bottleneck": "nothing-learnt", "advice": text}
     if gain["low"] >= small:
-        text = f"Labels: {rows} are expected to change {metric.name} by {by} {how}."
+        text = f"Labels: {rows} are expected to {change} {metric.name} by {by} {how}."
         return {"bottleneck": "labels", "advice": text}
     if gain["high"] < small:
         text = (
-            f"The model: {rows} are expected to change {metric.name} by no more than {gain['high']:+.3f}. Another "
+            f"The model: {rows} are expected to {change} {metric.name} by no more than {high}. Another "
             "model (uke choose), or training its stages (uke fit), has more to give."
         )
         return {"bottleneck": "model", "advice": text}
-    text = f"Not clear: {rows} are expected to change {metric.name} by {by}; the interval holds much and little."
+    text = f"Not clear: {rows} are expected to {change} {metric.name} by {by}; the interval holds much and little."
     return {"bottleneck": "unclear", "advice": text}
