@@ -1,3 +1,4 @@
+import errno
 import gc
 import io
 import os
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ukulele.data.decoded import decode_all
+from ukulele.data.decoded import _key, _memory, _remember, decode_all
 from ukulele.data.folders import picture_frame
 from ukulele.data.frame import FILE, Frame
 from ukulele.data.join import JoinedRows
@@ -125,6 +126,40 @@ def test_verdicts_are_remembered(tmp_path, monkeypatch):
     assert again.faults == first.faults
     assert (again.content == first.content).all()
     assert (again.difference == first.difference).all()
+
+
+def refuse(*_):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def exhaust(*_, **__):
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("place", "failure", "said"),
+    [("pathlib.Path.read_bytes", refuse, "cannot be read"), ("PIL.Image.open", exhaust, "too little memory")],
+)
+def test_what_failed_once_is_tried_again(tmp_path, monkeypatch, place, failure, said):
+    paths = [str(tmp_path / f"{seed}.png") for seed in range(3)]
+    for seed in range(2):
+        noise(seed).save(paths[seed])
+    assert decode_all(picture_frame(paths[:2]), "path", tmp_path / "cache").faults == ["", ""]
+    noise(2).save(paths[2])
+    with monkeypatch.context() as patched:
+        patched.setattr(place, failure)
+        before = decode_all(picture_frame(paths), "path", tmp_path / "cache")
+    assert before.faults[:2] == ["", ""]
+    assert said in before.faults[2]
+    assert decode_all(picture_frame(paths), "path", tmp_path / "cache").faults == ["", "", ""]
+
+
+def test_a_failure_to_read_that_is_remembered_is_forgotten(tmp_path):
+    path = tmp_path / "0.png"
+    noise(0).save(path)
+    key = _key(path)
+    _remember(_memory(tmp_path / "cache", [path]), {key: ("cannot be read (Permission denied)", 0, 0, 0)})
+    assert decode_all(picture_frame([str(path)]), "path", tmp_path / "cache").faults == [""]
 
 
 class Held(bytes):

@@ -21,6 +21,7 @@ from ukulele.errors import DataError
 from ukulele.tools.files import replace_atomic
 from ukulele.tools.pictures import dhash, open_picture
 
+PASSING = ("cannot be read (", "no such picture: ", "too little memory")  # faults of a moment, not of the bytes
 SMALL = 64  # pixels kept of the shorter side: enough for the difference hash, cheap to decode
 SEEN = pa.schema(
     [
@@ -58,15 +59,19 @@ def decode_all(frame: Frame, column: str, cache: Path | None) -> Decoded:
 
 def _files(sources: Sequence[Path | bytes], cache: Path | None, threads: ThreadPoolExecutor) -> list[Verdict]:
     """What is wrong with files, and how they look, remembered or judged."""
-    seen = _remembered(cache, sources)
+    seen = _lasting(_remembered(cache, sources))
     keys = [_key(source) for source in sources]
     missing = [at for at, key in enumerate(keys) if key is None or key not in seen]
     fresh = dict(zip(missing, threads.map(_judge, (sources[at] for at in missing)), strict=True))
     verdicts = [fresh[at] if at in fresh else seen[key] for at, key in enumerate(keys) if at in fresh or key]
-    if cache is not None and any(keys[at] for at in missing):
-        known = seen | {key: verdict for key, verdict in zip(keys, verdicts, strict=True) if key}
-        _remember(_memory(cache, sources), known)
+    new = _lasting({keys[at]: verdict for at, verdict in fresh.items() if keys[at]})
+    if cache is not None and new:
+        _remember(_memory(cache, sources), seen | new)
     return verdicts
+
+
+def _lasting(verdicts: dict[Any, Verdict]) -> dict[Any, Verdict]:
+    return {key: verdict for key, verdict in verdicts.items() if not verdict[0].startswith(PASSING)}
 
 
 def _sources(frame: Frame, column: str) -> Iterator[list[Path | bytes]]:

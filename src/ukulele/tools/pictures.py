@@ -51,7 +51,7 @@ def open_picture(source: Source, at_least: int | None = None, limit: int = LIMIT
     Raises
     ------
     DataError
-        If the file is missing, is no picture, is truncated or damaged, or is larger than `limit`.
+        If the file is missing, is no picture, is truncated or damaged, or is larger than `limit` or memory.
     """
     import PIL.Image
 
@@ -71,6 +71,8 @@ def open_picture(source: Source, at_least: int | None = None, limit: int = LIMIT
         raise DataError(f"{name}: no such file.") from error
     except DataError:
         raise
+    except MemoryError as error:
+        raise DataError(f"{name}: too little memory to decode it.", hint="Make it smaller, or free memory.") from error
     except Exception as error:  # decoders raise nearly anything on damaged bytes
         raise DataError(f"{name}: {_fault(error)}.", hint="Replace the file or remove it from the data.") from error
 
