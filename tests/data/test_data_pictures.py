@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ukulele.data.columnar import as_cell
 from ukulele.data.decoded import _key, _memory, _remember, decode_all
 from ukulele.data.folders import picture_frame
 from ukulele.data.frame import FILE, Frame
@@ -54,6 +55,40 @@ def test_orientation_is_applied():
     exif = Image.Exif()
     exif[0x0112] = 6
     assert open_picture(encoded(Image.new("RGB", (40, 20)), "JPEG", exif=exif)).size == (20, 40)
+
+
+def grey(dtype):
+    return np.random.default_rng(0).integers(0, 65536, (20, 40)).astype(dtype)
+
+
+PHOTOS = {
+    "turned.jpg": (noise(), {"exif": True}),
+    "turned.png": (noise().convert("P"), {"exif": True}),
+    "turned.tif": (Image.fromarray(grey("<u2")), {"exif": True}),
+    "cmyk.jpg": (noise().convert("CMYK"), {}),
+    "deep.png": (Image.fromarray(grey("<u2")), {}),
+    "little.tif": (Image.fromarray(grey("<u2")), {}),
+    "big.tif": (Image.fromarray(grey(">u2")), {}),
+    "long.tif": (Image.fromarray(grey("<i4")), {}),
+    "float.tif": (Image.fromarray(grey("<f4")), {}),
+    "clear.png": (Image.merge("RGBA", [*noise().split(), noise(1).convert("L")]), {}),
+}
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_an_opened_picture_is_what_its_file_is(tmp_path, name):
+    picture, options = PHOTOS[name]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / name, **({"exif": exif} if options else {}))
+    opened = Image.open(tmp_path / name)
+    assert np.array_equal(open_picture(as_cell(opened)), open_picture(tmp_path / name))
+
+
+def test_levels_of_sixteen_bits_are_kept_in_either_order():
+    deep = Image.frombytes("I;16B", (40, 20), grey(">u2").tobytes())
+    assert np.array_equal(open_picture(as_cell(deep)), open_picture(deep))
+    assert len(np.unique(open_picture(deep))) > 100
 
 
 def test_a_large_photo_is_decoded_small():

@@ -19,9 +19,10 @@ from ukulele.data.headers import own_names
 from ukulele.data.plain import cells, columns_of, plain, plain_type
 from ukulele.data.reader import Batch, Reader
 from ukulele.errors import DataError
+from ukulele.tools.pictures import open_picture, upright
 from ukulele.types import BadRow
 
-PNG_MODES, TIFF_MODES = ("RGB", "L", "RGBA", "1", "P", "LA", "I;16"), ("CMYK", "I", "F")
+PNG_MODES = ("RGB", "L", "RGBA", "1", "P", "LA", "I;16")  # of pictures that PNG holds without loss
 
 Classes = Mapping[str, Sequence[str]]
 
@@ -146,12 +147,12 @@ def _one(array: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def as_cell(value: Any) -> Any:
-    """A cell of a Python container: pictures become lossless bytes, paths strings."""
+    """A cell of a Python container: pictures become bytes that are read as their files are, paths strings."""
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "save") and hasattr(value, "convert"):  # a PIL image
         buffer = io.BytesIO()
-        kind = "PNG" if value.mode in PNG_MODES else "TIFF" if value.mode in TIFF_MODES else None
-        (value if kind else value.convert("RGB")).save(buffer, kind or "PNG")
+        turned = upright(value)  # PNG is written without the orientation of EXIF
+        (turned if turned.mode in PNG_MODES else open_picture(turned)).save(buffer, "PNG")
         return buffer.getvalue()
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value

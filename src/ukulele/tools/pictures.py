@@ -58,13 +58,13 @@ def open_picture(source: Source, at_least: int | None = None, limit: int = LIMIT
     name = _name(source)
     try:
         if isinstance(source, PIL.Image.Image):
-            return _rgb(_upright(source))
+            return _rgb(upright(source))
         with PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
             _refuse_bomb(picture.size, limit, name)
             if at_least is not None:
                 picture.draft(None, (at_least, at_least))
             picture.load()
-            return _rgb(_upright(picture))
+            return _rgb(upright(picture))
     except PIL.Image.DecompressionBombError as error:
         raise DataError(f"{name}: picture too large to decode safely ({error}).", hint="Make it smaller.") from error
     except FileNotFoundError as error:
@@ -75,6 +75,17 @@ def open_picture(source: Source, at_least: int | None = None, limit: int = LIMIT
         raise DataError(f"{name}: too little memory to decode it.", hint="Make it smaller, or free memory.") from error
     except Exception as error:  # decoders raise nearly anything on damaged bytes
         raise DataError(f"{name}: {_fault(error)}.", hint="Replace the file or remove it from the data.") from error
+
+
+def upright(picture: Image) -> Image:
+    """The picture as the orientation of its EXIF would have it shown."""
+    from PIL import ImageOps
+
+    try:
+        orientation = picture.getexif().get(ORIENTATION, 1)
+    except Exception:  # a damaged EXIF block leaves a picture that can still be seen
+        return picture
+    return ImageOps.exif_transpose(picture) if orientation != 1 else picture
 
 
 def size_of(path: Path) -> tuple[int, int] | None:
@@ -156,16 +167,6 @@ def _fault(error: Exception) -> str:
         return "not a picture that can be read"
     text = str(error).strip().rstrip(".") or type(error).__name__
     return f"truncated picture ({text})" if "truncat" in text else f"damaged picture ({text})"
-
-
-def _upright(picture: Image) -> Image:
-    from PIL import ImageOps
-
-    try:
-        orientation = picture.getexif().get(ORIENTATION, 1)
-    except Exception:  # a damaged EXIF block leaves a picture that can still be seen
-        return picture
-    return ImageOps.exif_transpose(picture) if orientation != 1 else picture
 
 
 def _rgb(picture: Image) -> Image:
