@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 from cache_kit import CUT, Folders, Make, close, equal, files, quiet, read
 
 from ukulele import features, models
-from ukulele.events import Progress
+from ukulele.events import Progress, Said
 from ukulele.features import Cache, Computed, Pass, Store, frozen_pass
 from ukulele.types import Model, Request, Rows, Tensors
 
@@ -110,6 +111,48 @@ def test_nothing_is_evicted_where_that_would_not_help(model: Model, rows: Rows, 
     cache = Cache(cache_folder, budget=100_000)
     assert not cache.has_room(200_000)
     assert len(files(cache)) == 1
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch, cache_folder: Path) -> Callable[[float], None]:
+    """A disk with so many bytes for the cache alone."""
+
+    def limit(size: float) -> None:
+        def usage(_: object) -> Any:
+            return SimpleNamespace(free=size - sum(taken for _, taken, _ in Cache(cache_folder).entries()))
+
+        monkeypatch.setattr("ukulele.features.cache.shutil.disk_usage", usage)
+
+    return limit
+
+
+def test_old_blocks_make_room_on_a_full_disk(
+    model: Model, make_rows: Make, texts: Callable[..., list[str]], cache_folder: Path, disk: Callable[[float], None]
+) -> None:
+    sets = [make_rows(texts(40, seed=seed, shortest=10, longest=10)) for seed in range(3)]
+    for made in sets[:2]:
+        frozen_pass(model, made, Pass(CUT), Cache(cache_folder), quiet)
+    (oldest, size, _), (newer, _, _) = Cache(cache_folder).entries()
+    disk(2.6 * size)
+    cache = Cache(cache_folder)
+    assert isinstance(frozen_pass(model, sets[2], Pass(CUT), cache, quiet), Store)
+    assert oldest not in files(cache)
+    assert newer in files(cache)
+    disk(0.5 * size)
+    assert not Cache(cache_folder).has_room(size)
+    assert len(files(cache)) == 2, "nothing is evicted where that would not help"
+
+
+def test_it_is_said_once_that_there_is_no_room(model: Model, rows: Rows, cache_folder: Path) -> None:
+    heard: list[Any] = []
+    for budget in (1000, 0):
+        cache = Cache(cache_folder, budget)
+        for cut in (CUT, 3):
+            frozen_pass(model, rows, Pass(cut), cache, heard.append)
+    frozen_pass(model, rows, Pass(CUT), Cache(cache_folder), heard.append)
+    (said,) = [event for event in heard if isinstance(event, Said)]
+    assert said.severity == "warning"
+    assert "no room" in said.text
 
 
 def test_a_block_that_another_run_evicts_at_once_is_computed(

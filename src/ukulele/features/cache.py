@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ukulele.errors import StorageError
+from ukulele.events import Hear, Said
 from ukulele.features.blocks import Block, DamagedBlockError
 from ukulele.tools.files import disk_error
 
 DEFAULT_BUDGET = 20 * 2**30
+FILLED = 0.9  # of what is free on the disk is used at most
 SUFFIX = ".block"
 PARTS = ("features", "tables", "pictures")  # what is kept: values at a cut, tables as read, verdicts on pictures
 
@@ -25,6 +27,7 @@ class Cache:
     budget: int = DEFAULT_BUDGET
     damaged: list[str] = field(default_factory=list)  # keys of blocks that were found damaged and thrown away
     _used: set[Path] = field(default_factory=set)
+    _said: bool = False
 
     @property
     def blocks(self) -> Path:
@@ -63,22 +66,39 @@ class Cache:
         return block
 
     def has_room(self, size: int) -> bool:
-        """Whether `size` more bytes fit the budget and the disk, making room where that helps."""
+        """Whether `size` more bytes fit the budget and the disk, making room where that helps.
+
+        Raises
+        ------
+        StorageError
+            If the folder cannot be written to.
+        """
         try:
             self.blocks.mkdir(parents=True, exist_ok=True)
+            return self._make_room(size)
         except OSError as error:
             raise disk_error(self.blocks, error, "--cache") from error
+
+    def _make_room(self, size: int) -> bool:
         held = self.entries()
         idle = [(path, bytes_) for path, bytes_, _ in held if path not in self._used]
         excess = sum(bytes_ for _, bytes_, _ in held) + size - self.budget
-        if excess > sum(bytes_ for _, bytes_ in idle) or size >= shutil.disk_usage(self.blocks).free * 0.9:
+        lack = max(excess, size / FILLED - shutil.disk_usage(self.blocks).free)
+        if lack > sum(bytes_ for _, bytes_ in idle):
             return False
         for path, bytes_ in idle:
-            if excess <= 0:
+            if lack <= 0:
                 break
             path.unlink(missing_ok=True)
-            excess -= bytes_
-        return True
+            lack -= bytes_
+        return size <= shutil.disk_usage(self.blocks).free * FILLED  # what another run has open is not free yet
+
+    def say_full(self, hear: Hear) -> None:
+        """Tell, once, that features are computed anew each time; a budget of nothing asked for that."""
+        if self.budget and not self._said:
+            text = f"features are not stored but computed each time, which is slower: there is no room in {self.blocks}"
+            hear(Said(f"{text} (--cache-budget, or a full disk; uke cache --clear empties it)", "warning"))
+        self._said = True
 
     def entries(self) -> list[tuple[Path, int, float]]:
         """(file, bytes, time of last use), oldest first."""

@@ -81,6 +81,8 @@ class Writer:
                 stored = False
                 break
             held.append(block)
+        if not stored:
+            self.cache.say_full(self.hear)
         return Store(held, self.fields) if stored else self.computed()
 
     def computed(self) -> Computed:
