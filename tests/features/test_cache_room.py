@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +53,22 @@ def test_damage_is_noticed_noted_and_mended(model: Model, rows: Rows, cache_fold
     after = Cache(cache_folder)
     frozen_pass(model, rows, Pass(CUT), after, quiet)
     assert after.damaged == []
+
+
+def test_a_damaged_block_of_a_read_only_cache_is_absent(
+    model: Model, rows: Rows, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(cache_folder)
+    frozen_pass(model, rows, Pass(CUT), cache, quiet)
+    file = files(cache)[0]
+    file.write_bytes(b"")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert cache.get(file.stem) is None
+    assert cache.damaged == [file.stem]
 
 
 def test_an_encoder_that_fails_leaves_nothing_half_written(model: Model, rows: Rows, cache_folder: Path) -> None:
@@ -111,6 +129,20 @@ def test_nothing_is_evicted_where_that_would_not_help(model: Model, rows: Rows, 
     cache = Cache(cache_folder, budget=100_000)
     assert not cache.has_room(200_000)
     assert len(files(cache)) == 1
+
+
+def test_what_killed_runs_left_unfinished_is_counted_and_later_removed(cache_folder: Path) -> None:
+    cache = Cache(cache_folder, budget=1000)
+    parts = [cache_folder / place / ".one.part" for place in ("features/ab", "tables", "pictures")]
+    for part in parts:
+        part.parent.mkdir(parents=True)
+        part.write_bytes(bytes(600))
+    assert not cache.has_room(600)
+    assert all(part.exists() for part in parts), "they may be under way"
+    for part in parts:
+        os.utime(part, (0, time.time() - 24 * 3600))
+    assert cache.has_room(600)
+    assert not any(part.exists() for part in parts)
 
 
 @pytest.fixture

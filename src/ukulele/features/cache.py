@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from ukulele.features.blocks import Block, DamagedBlockError
 from ukulele.tools.files import disk_error
 
 DEFAULT_BUDGET = 20 * 2**30
+UNFINISHED = ".*.part"  # files of `replace_atomic` under way
+ABANDONED = 12 * 3600  # seconds untouched, after which they are those of a run that was killed
 FILLED = 0.9  # of what is free on the disk is used at most
 SUFFIX = ".block"
 PARTS = ("features", "tables", "pictures")  # what is kept: values at a cut, tables as read, verdicts on pictures
@@ -53,7 +57,8 @@ class Cache:
             return None
         except (DamagedBlockError, ValueError, KeyError):
             self.damaged.append(key)
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a read-only cache serves, but for this block
+                path.unlink(missing_ok=True)
             return None
         except OSError as error:
             raise StorageError(
@@ -75,6 +80,7 @@ class Cache:
         """
         try:
             self.blocks.mkdir(parents=True, exist_ok=True)
+            self._sweep()
             return self._make_room(size)
         except OSError as error:
             raise disk_error(self.blocks, error, "--cache") from error
@@ -82,7 +88,8 @@ class Cache:
     def _make_room(self, size: int) -> bool:
         held = self.entries()
         idle = [(path, bytes_) for path, bytes_, _ in held if path not in self._used]
-        excess = sum(bytes_ for _, bytes_, _ in held) + size - self.budget
+        partly = sum(bytes_ for _, bytes_, _ in _facts(self.blocks.glob(f"*/{UNFINISHED}")))
+        excess = sum(bytes_ for _, bytes_, _ in held) + partly + size - self.budget
         lack = max(excess, size / FILLED - shutil.disk_usage(self.blocks).free)
         if lack > sum(bytes_ for _, bytes_ in idle):
             return False
@@ -100,16 +107,17 @@ class Cache:
             hear(Said(f"{text} (--cache-budget, or a full disk; uke cache --clear empties it)", "warning"))
         self._said = True
 
+    def _sweep(self) -> None:
+        """Remove what runs that were killed left unfinished; what is young may still be written to."""
+        for part in PARTS:
+            for path, _, touched in _facts((self.folder / part).rglob(UNFINISHED)):
+                if time.time() - touched > ABANDONED:
+                    with contextlib.suppress(OSError):  # another user's
+                        path.unlink(missing_ok=True)
+
     def entries(self) -> list[tuple[Path, int, float]]:
         """(file, bytes, time of last use), oldest first."""
-        found = []
-        for path in self.blocks.glob(f"*/*{SUFFIX}"):
-            try:
-                facts = path.stat()
-            except FileNotFoundError:
-                continue  # another run made room meanwhile
-            found.append((path, facts.st_size, facts.st_mtime))
-        return sorted(found, key=lambda entry: entry[2])
+        return sorted(_facts(self.blocks.glob(f"*/*{SUFFIX}")), key=lambda entry: entry[2])
 
     def parts(self) -> dict[str, tuple[int, int]]:
         """(files, bytes) by part of the folder."""
@@ -123,10 +131,15 @@ class Cache:
         return sum(size for _, size in before.values()) - sum(size for _, size in self.parts().values())
 
 
-def _held(folder: Path) -> tuple[int, int]:
-    sizes = []
-    for path in folder.rglob("*"):
+def _facts(paths: Iterable[Path]) -> Iterator[tuple[Path, int, float]]:
+    """(file, bytes, time of last use) of the files among some paths."""
+    for path in paths:
         with contextlib.suppress(FileNotFoundError):  # another run made room meanwhile
             if path.is_file():
-                sizes.append(path.stat().st_size)
+                facts = path.stat()
+                yield path, facts.st_size, facts.st_mtime
+
+
+def _held(folder: Path) -> tuple[int, int]:
+    sizes = [size for _, size, _ in _facts(folder.rglob("*"))]
     return len(sizes), sum(sizes)
