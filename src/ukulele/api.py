@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ukulele.config import FitOptions, options_from, refuse_others
+from ukulele.config import FitOptions, options_from, refuse_others, words_or_lines
 from ukulele.errors import DataError
 from ukulele.events import Hear
 from ukulele.runs.folder import next_folder, read_manifest, read_record
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ukulele.trial.predict import Grouped, Predictor
 
 LONGEST = 40  # letters of a folder's name that is made of names
+SEVERAL = ("target", "text", "track", "models", "languages", "new_tokens")  # options that take one word or several
 
 
 class Run:
@@ -146,11 +147,7 @@ def fit(
     """
     from ukulele.story.pipeline import fit as run
 
-    plain = {
-        k: [v] if k in {"target", "text", "track", "models"} and isinstance(v, str) else v for k, v in options.items()
-    }
-    if isinstance(plain.get("freeze"), int):
-        plain["freeze"] = str(plain["freeze"])
+    plain = _typed(options)
     asked = options_from(plain)
     if resume is not None:
         given = {name: value for name, value in asked.plain().items() if name in plain}
@@ -166,6 +163,23 @@ def fit(
             command=_call(data, options),
         )
     )
+
+
+def _typed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as the command line hands them on: one word or path for several, tokens in files, a number for a word."""
+    plain = {name: _words(value) if name in SEVERAL else value for name, value in options.items()}
+    if isinstance(tokens := plain.get("new_tokens"), tuple) and all(isinstance(token, str) for token in tokens):
+        plain["new_tokens"] = words_or_lines(tokens)
+    if isinstance(plain.get("freeze"), int):
+        plain["freeze"] = str(plain["freeze"])
+    return plain
+
+
+def _words(value: Any) -> Any:
+    if not isinstance(value, str | Path | list | tuple):
+        return value
+    some = [value] if isinstance(value, str | Path) else value
+    return tuple(str(one) if isinstance(one, Path) else one for one in some)
 
 
 def _call(data: Any, options: Mapping[str, Any]) -> str:
@@ -227,7 +241,7 @@ def curve(
 
 
 def _reading(options: Mapping[str, Any]) -> FitOptions:
-    return options_from({k: [v] if k in {"target", "text"} and isinstance(v, str) else v for k, v in options.items()})
+    return options_from(_typed(options))
 
 
 def check(data: Any, **options: Any) -> Dataset:

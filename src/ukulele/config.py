@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ukulele.data.options import ReadOptions
 from ukulele.errors import PlanError
+from ukulele.tools.encodings import lines_of
 from ukulele.types import Dataset, Kind
 
 METRICS = (
@@ -310,12 +311,24 @@ def words_or_lines(given: Sequence[str]) -> tuple[str, ...]:
 
     >>> words_or_lines(["qubit", "qutrit", "qubit"])
     ('qubit', 'qutrit')
+
+    Raises
+    ------
+    PlanError
+        If a file cannot be read or decoded.
     """
-    lists = [
-        Path(one).expanduser().read_text("utf-8").splitlines() if Path(one).expanduser().is_file() else [one]
-        for one in given
-    ]
+    files = [(one, _file(one)) for one in given]
+    lists = [[word] if file is None else lines_of(file, "--new-tokens") for word, file in files]
     return tuple(dict.fromkeys(line.strip() for lines in lists for line in lines if line.strip()))
+
+
+def _file(name: str) -> Path | None:
+    """The file of a name, where there is one."""
+    try:
+        path = Path(name).expanduser()
+        return path if path.is_file() else None
+    except (OSError, RuntimeError):  # a word that no path can be: too long, or ~ and no user's name
+        return None
 
 
 def power(sampling: str) -> float | None:

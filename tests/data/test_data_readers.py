@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ukulele.data.delimited import encoding
 from ukulele.data.sources import load
 from ukulele.data.split_names import split_name
 from ukulele.data.store import store_files
 from ukulele.errors import DataError
+from ukulele.tools.encodings import encoding
 
 
 def cells(path: Path, column: str, cache: Path | None = None) -> list:

@@ -12,10 +12,12 @@ import torch
 from text_kit import folder, pairs, request
 from tokenizers import AddedToken, Tokenizer
 
+import ukulele
 from language_kit import decoder
 from ukulele import models
-from ukulele.config import words_or_lines
-from ukulele.errors import ModelError
+from ukulele.config import FitOptions, words_or_lines
+from ukulele.errors import ModelError, PlanError
+from ukulele.models.named import named_models
 from ukulele.tools.collate import collate
 from ukulele.types import Model, Request, Tensors
 
@@ -100,6 +102,57 @@ def test_two_vocabularies_are_refused(tmp_path: Path) -> None:
 def test_words_and_files_of_words(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("zebra\n\n quagga \nzebra\n", "utf-8")
     assert words_or_lines(["okapi", str(tmp_path / "words.txt")]) == ("okapi", "zebra", "quagga")
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+def test_files_of_words_in_any_encoding(codec: str, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_bytes("zébra\r\nquagga\r\n".encode(codec))
+    words = ("zébra", "quagga")
+    assert words_or_lines([str(tmp_path / "words.txt")]) == words
+    assert tuple(named_models([str(tmp_path / "words.txt")], "text")) == words
+
+
+@pytest.mark.parametrize("option", ["--new-tokens", "--models"])
+def test_a_file_of_words_that_cannot_be_decoded_is_named(option: str, tmp_path: Path, uke: Callable[..., Any]) -> None:
+    (tmp_path / "words.txt").write_bytes("zébra\n".encode() + b"qu\xe9gga\n")
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"a{i},{i % 2}\n" for i in range(40)), "utf-8")
+    answer = uke("fit", tmp_path / "rows.csv", option, tmp_path / "words.txt", "--out", tmp_path / "run")
+    assert answer.code == 2, answer.err
+    assert "words.txt" in answer.flat
+    assert "Save it as UTF-8" in answer.flat
+
+
+def test_a_file_of_words_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "words.txt").write_text("zebra", "utf-8")
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PlanError, match=r"words\.txt.*Permission denied"):
+        words_or_lines([str(tmp_path / "words.txt")])
+
+
+def test_words_that_no_path_can_be() -> None:
+    odd = ("~nobody", "x" * 5000)
+    assert words_or_lines(odd) == odd
+
+
+def test_python_takes_words_as_the_command_line_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[FitOptions] = []
+
+    def stop(_data: Any, options: FitOptions, *_: Any, **__: Any) -> None:
+        asked.append(options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ukulele.story.pipeline.fit", stop)
+    file = tmp_path / "terms.txt"
+    file.write_text("zebra\nquagga\n", "utf-8-sig")
+    for given in (file, str(file), [file], [str(file)], "zebra", ("zebra", "quagga")):
+        with pytest.raises(KeyboardInterrupt):
+            ukulele.fit([("a", "b")], new_tokens=given, languages="deu_Latn", models=file, out=tmp_path / "run")
+        assert asked[-1].new_tokens == (("zebra",) if given == "zebra" else WORDS)
+        assert asked[-1].languages == ("deu_Latn",)
+        assert asked[-1].models == (str(file),)
 
 
 def test_through_the_command_line(tmp_path: Path, uke: Callable[..., Any]) -> None:

@@ -22,6 +22,7 @@ from ukulele.data.headers import own_names
 from ukulele.data.quotes import Rows, rows_of
 from ukulele.data.reader import Batch, Reader
 from ukulele.errors import DataError
+from ukulele.tools.encodings import encoding
 from ukulele.types import BadRow, Finding, Where
 
 DELIMITERS = ",\t;|"
@@ -54,44 +55,6 @@ def read_delimited(path: Path) -> Reader:
     """
     layout = _layout(path)
     return Reader({name: pa.string() for name in layout.header}, partial(_batches, path, layout), layout.findings)
-
-
-def encoding(path: Path) -> str:
-    """The encoding of a text file: UTF-8 unless its bytes say otherwise without doubt.
-
-    A byte order mark decides. A file none of whose non-ASCII lines is UTF-8 is Windows-1252; one where
-    some are is UTF-8 with damaged lines.
-    """
-    with path.open("rb") as file:
-        head = file.read(4096)
-        if head.startswith(b"\xef\xbb\xbf"):
-            return "utf-8-sig"
-        if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-            return "utf-16"
-        zeros = head.count(0)
-        if zeros > len(head) // 3:
-            return "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
-        file.seek(0)
-        good = bad = 0
-        while lines := file.readlines(1 << 20):
-            block = b"".join(lines)
-            if block.isascii():
-                continue
-            for line in lines:
-                if not line.isascii():
-                    fits = _fits(line, "utf-8")
-                    good, bad = good + fits, bad + (not fits and _fits(line, "cp1252"))
-            if good:
-                return "utf-8"
-    return "cp1252" if bad else "utf-8"
-
-
-def _fits(line: bytes, codec: str) -> bool:
-    try:
-        line.decode(codec)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _layout(path: Path) -> Layout:

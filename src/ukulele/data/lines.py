@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from ukulele.data.delimited import DELIMITERS, encoding
+from ukulele.data.delimited import DELIMITERS
 from ukulele.data.parallel import read_parallel
 from ukulele.data.sources import Loaded
 from ukulele.data.store import store
+from ukulele.tools.encodings import encoding
 
 LONGEST = 1 << 16  # letters of a header
 

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from ukulele.data.arrays import integers, strings
-from ukulele.data.delimited import encoding
 from ukulele.data.frame import BATCH
 from ukulele.data.reader import Batch, Reader
 from ukulele.errors import DataError
+from ukulele.tools.encodings import encoding
 from ukulele.types import BadRow
 
 Sides: TypeAlias = "Mapping[str, Path]"

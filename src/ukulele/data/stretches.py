@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ukulele.data.delimited import encoding
 from ukulele.errors import DataError
+from ukulele.tools.encodings import encoding
 from ukulele.types import GoesOn, Row, Where
 
 Spans = NDArray[np.int64]  # rows of document, first byte, byte behind the last, 1 where the document ends, line

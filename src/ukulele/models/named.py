@@ -9,6 +9,7 @@ from pathlib import Path
 from ukulele.errors import ModelError
 from ukulele.models import hub
 from ukulele.models.bundle import BUNDLE_FILE, is_bundle
+from ukulele.tools.encodings import lines_of
 
 LOCAL = "local"
 RUNS = "runs"  # where finished runs lie unless told otherwise
@@ -23,6 +24,8 @@ def named_models(given: Sequence[str], modality: str) -> list[str]:
     ------
     ModelError
         If a list or folder holds no model.
+    PlanError
+        If a list cannot be read or decoded.
     """
     found: list[str] = []
     for name in given:
@@ -30,7 +33,7 @@ def named_models(given: Sequence[str], modality: str) -> list[str]:
         if name == LOCAL:
             found += local(modality)
         elif path.suffix in LISTS and path.is_file():
-            lines = [line.partition("#")[0].strip() for line in path.read_text("utf-8").splitlines()]
+            lines = [line.partition("#")[0].strip() for line in lines_of(path, "--models")]
             found += _some([line for line in lines if line], f"{path} names no model.")
         elif _is_collection(path):
             found += [str(file) for file in sorted(path.glob("*.safetensors"))] + [str(run) for run in _runs(path)]
