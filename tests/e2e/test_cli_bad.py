@@ -159,9 +159,31 @@ def test_long_texts(uke: Uke, reviews: Callable[..., Path], bert: Path, tmp_path
     told = uke("check", data, "--model", bert)
     assert told.code == 0
     assert "60 of 60 texts (100.0%) are longer than the model's 64 tokens" in told.flat
+    assert "--long chunk" in told.flat
     assert "longer than the model" not in uke("check", reviews(), "--model", bert).flat
     refused(uke("check", data, "--model", "tfidf"), "no tokenizer")
     refused(uke("fit", data, "--model", "tfidf"), "--model tfidf: that is a control")
+
+
+@pytest.mark.parametrize(("family", "pairs"), [("bert", True), ("albert", False)])
+def test_chunks_are_advised_only_where_they_are_accepted(
+    family: str, pairs: bool, uke: Uke, encoder_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    text = [" ".join([row["text"]] * 20) for row in ROWS]
+    rows = [
+        {"text": text[n], "label": row["label"]} | ({"other": text[-n]} if pairs else {}) for n, row in enumerate(ROWS)
+    ]
+    data = write_csv(tmp_path / "long.csv", rows, list(rows[0]))
+    model, columns = encoder_folder(family), ("--text", "text", "other") if pairs else ()
+    args = ("--model", model, "--strategy", "probe", "--controls", "none", "--out", tmp_path / "run")
+    assert uke("fit", data, *args, *columns).code == 0
+    found = {finding["code"]: finding for finding in record_of(tmp_path / "run")["findings"]}
+    assert "--max-length" in found["texts-cut"]["advice"]
+    assert "--long chunk" not in found["texts-cut"]["advice"]
+    told = uke("check", data, "--model", model, *columns).flat
+    assert "--max-length takes more" in told
+    assert "--long chunk" not in told
+    refused(uke("fit", data, *args, *columns, "--long", "chunk", "--out", tmp_path / "other"), "Use --long cut")
 
 
 @pytest.mark.parametrize("strategy", ["probe", "finetune"])

@@ -12,7 +12,10 @@ RARE, OFTEN = 0.001, 0.01  # shares of tokens from which unknown words are told,
 def lengths(
     limit: int | None, tokens: Sequence[int], what: str = "training texts", *, chunks: bool = True
 ) -> list[Finding]:
-    """Texts that are longer than the model takes; `tokens` are their lengths before they are cut."""
+    """Texts that are longer than the model takes.
+
+    `tokens` are their lengths before they are cut; `chunks` says whether the model can read them in pieces.
+    """
     if limit is None or not len(tokens):
         return []
     long = sum(length > limit for length in tokens)

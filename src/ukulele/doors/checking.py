@@ -36,7 +36,7 @@ def check(source: Any, options: FitOptions, *, every: bool = False) -> Dataset:
         max_length=options.max_length,
     )
     limit, counts = counting.tokens(request, (row.inputs for rows in dataset.splits.values() for row in rows))
-    long = diagnose.lengths(limit, counts, "texts")
+    long = diagnose.lengths(limit, counts, "texts", chunks=counting.chunkable(request))
     return replace(dataset, findings=(*dataset.findings, *long))
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "DEFAULTS",
     "DETECTOR",
     "build",
+    "chunkable",
     "gathered",
     "is_bundle",
     "is_pretrained",
@@ -168,6 +169,15 @@ def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0,
     stop = recipe.get("stop")
     model = _stopped(model, stop["stage"], stop["width"]) if stop else model
     return gathered(model, dict(columns)) if columns and whole else model
+
+
+def chunkable(recipe: Mapping[str, Any]) -> bool:
+    """Whether the model of a recipe would read long texts in pieces, were it asked to (`--long chunk`)."""
+    if recipe.get("family") != "transformers":
+        return False
+    from ukulele.models import encoders
+
+    return encoders.chunkable(recipe["config"]["model_type"], recipe["inputs"])
 
 
 def gathered(model: Model, columns: Mapping[str, Sequence[int]]) -> Model:

@@ -40,6 +40,13 @@ def tokens(request: Request, inputs: Iterable[tuple[Any, ...]]) -> tuple[int, li
     return int(recipe["max_length"]), counts
 
 
+def chunkable(request: Request) -> bool:
+    """Whether the encoder would read long texts in pieces."""
+    from ukulele.models import encoders, hub
+
+    return encoders.chunkable(hub.text_config(hub.text_folder(request.name)).model_type, request.inputs)
+
+
 def written(request: Request, pairs: Iterable[tuple[str, str]]) -> tuple[int, list[int]]:
     """The most tokens that a model that writes takes at once, and the tokens of each row: of a text and its answer
     together, where the model continues the one with the other, else of each.

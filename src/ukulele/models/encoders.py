@@ -123,6 +123,11 @@ def _assemble(net: nn.Module, recipe: Mapping[str, Any], assets: Mapping[str, by
     )
 
 
+def chunkable(model_type: str, inputs: int) -> bool:
+    """Whether long texts can be read in pieces: of models that have a layout, one text a row."""
+    return model_type in LAYOUTS and inputs == 1
+
+
 def encode(
     tokenizer: Tokenizer,
     names: Sequence[str],

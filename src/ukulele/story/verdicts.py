@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ukulele import diagnose, evaluate
-from ukulele.models import is_bundle, is_pretrained
+from ukulele.models import chunkable, is_bundle, is_pretrained
 from ukulele.story.candidates import model_name
 from ukulele.story.drawn import look_at_boxes
 from ukulele.story.scrutiny import Scrutiny, scrutinise
@@ -61,7 +61,9 @@ def findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> lis
     """What the data, the training and its answers give to say."""
     found = [*context.data.findings, *diagnose.training(chosen.history), *diagnose.lost(chosen.history)]
     what = "training texts and answers" if context.writes else "training texts"
-    found += diagnose.lengths(chosen.model.limit, chosen.feed.tokens("train"), what, chunks=not context.writes)
+    found += diagnose.lengths(
+        chosen.model.limit, chosen.feed.tokens("train"), what, chunks=chunkable(chosen.model.recipe)
+    )
     if chosen.cut or chosen.still:
         found += diagnose.frozen_tokens(context.options.new_tokens)
     probe = rungs[0]
