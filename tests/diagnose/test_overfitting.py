@@ -25,10 +25,18 @@ def test_a_rising_loss_is_told_with_what_the_score_did():
         {"train_loss": 0.6 - 0.1 * at, "validation_loss": loss, "score": score}
         for at, (loss, score) in enumerate(zip(losses, scores, strict=True))
     ]
-    (found,) = training(history)
+    (found,) = training(history, {"classify"})
     assert "after epoch 2" in found.message
     assert "from 0.800 to 0.800" in found.message
-    assert training([{**epoch, "validation_loss": 0.5} for epoch in history]) == []
+    assert training([{**epoch, "validation_loss": 0.5} for epoch in history], {"classify"}) == []
+    for kinds, scaled in (
+        ({"classify"}, True),
+        ({"multilabel", "regress"}, True),
+        ({"regress"}, False),
+        ({"detect"}, False),
+    ):
+        (found,) = training(history, kinds)
+        assert found.advice.endswith("has corrected the confidence." if scaled else "cost less."), kinds
 
 
 def test_what_the_model_was_before_is_told_where_training_was_in_vain():

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ukulele.types import Estimate, Finding, Verdict
 
 WIDE = 0.1  # of a metric between 0 and 1
+SCALED = frozenset({"classify", "multilabel"})  # kinds of tasks whose probabilities have a temperature
 
 
-def training(history: Sequence[Mapping[str, Any]]) -> list[Finding]:
-    """Validation loss that rises while training loss still falls."""
+def training(history: Sequence[Mapping[str, Any]], kinds: Collection[str]) -> list[Finding]:
+    """Validation loss that rises while training loss still falls, in training for tasks of some kinds."""
     judged = [epoch for epoch in history if epoch.get("validation_loss") is not None]
     if len(judged) < 3:
         return []
@@ -29,7 +30,9 @@ def training(history: Sequence[Mapping[str, Any]]) -> list[Finding]:
             f"while training loss still fell{_stalled(scores, best)}.",
             {"validation_loss": [epoch["validation_loss"] for epoch in judged], "score": scores},
             "The best epoch's weights were kept. Fewer epochs (--epochs), a lower rate (--rate) or more frozen "
-            "stages (--freeze) cost less; temperature scaling has corrected the confidence.",
+            "stages (--freeze) cost less"
+            + "; temperature scaling has corrected the confidence" * (not SCALED.isdisjoint(kinds))
+            + ".",
         )
     ]
 

@@ -59,7 +59,8 @@ def gain(shown: Sequence[Outcome], chosen: Outcome, repeats: Repeats | None, ove
 
 def findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> list[Finding]:
     """What the data, the training and its answers give to say."""
-    found = [*context.data.findings, *diagnose.training(chosen.history), *diagnose.lost(chosen.history)]
+    kinds = {task.kind for task in chosen.tasks.values()}
+    found = [*context.data.findings, *diagnose.training(chosen.history, kinds), *diagnose.lost(chosen.history)]
     what = "training texts and answers" if context.writes else "training texts"
     found += diagnose.lengths(
         chosen.model.limit, chosen.feed.tokens("train"), what, chunks=chunkable(chosen.model.recipe)
