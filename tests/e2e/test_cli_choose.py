@@ -13,6 +13,7 @@ import pytest
 from e2e_kit import Answer, rows_of, write_csv
 
 import ukulele
+from ukulele.doors import choosing
 
 Uke = Callable[..., Answer]
 
@@ -178,6 +179,20 @@ def test_halving(uke: Uke, bert: Path, tmp_path: Path, encoder_folder: Callable[
     assert rows == sorted(rows)
     assert [one["status"] for one in found["models"]] == ["ranked"] * 3 + ["dropped"] * 6
     assert all(one["rows"] == 500 for one in found["models"][-4:])
+    assert [one["regret"] is None for one in found["models"]] == [False] * 3 + [True] * 6
+
+
+def test_a_dropped_model_is_not_called_equal() -> None:
+    """Its regret was that of another round."""
+    one = {
+        "model": "a", "status": "ranked", "why": "", "rank": 1, "regret": 0.001, "layer": "pool", "rows": 2000,
+        "expected": {"label": {"value": 0.9, "low": 0.8, "high": 1.0}}, "latency_seconds": 0.1, "pass_seconds": 1,
+        "size_bytes": 10**6, "licence": "MIT",
+    }  # fmt: skip
+    models = [one, one | {"model": "b", "rank": 2}, one | {"model": "c", "status": "dropped", "rank": 3, "rows": 500}]
+    found = {"models": models, "learnt": {"label": {"something": True}}, "metric": {"label": "accuracy"}}
+    said = " ".join(choosing.sentences(found))
+    assert "As good as equal to it: b. " in said
 
 
 def test_a_short_budget_means_fewer_rows(uke: Uke, tables: Path, bert: Path, other: Path) -> None:

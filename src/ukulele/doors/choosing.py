@@ -92,7 +92,7 @@ def show(found: Mapping[str, Any], console: Console, data: Sequence[str]) -> Non
 def sentences(found: Mapping[str, Any]) -> list[str]:
     """What a ranking says, in words."""
     best = found["models"][0]
-    ranked = [one for one in found["models"] if one.get("expected")]
+    ranked = [one for one in found["models"] if one["status"] == "ranked"]  # on the same rows
     said = []
     for task, learnt in found["learnt"].items():
         if learnt["something"] is None:
@@ -107,8 +107,10 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
                 f"answer for every row ({found['metric'][task]} {same}). Look at the labels and the inputs first."
             )
     if any(learnt["something"] is not False for learnt in found["learnt"].values()):
-        ahead = f"A better one among them is expected to be ahead by {best['regret']:.3f} on average."
-        said.append(f"Chosen: {_short(best['model'])}. {ahead if len(ranked) > 1 else 'There is no other to choose.'}")
+        ahead = "There is no other to choose."
+        if len(ranked) > 1:
+            ahead = f"A better one among them is expected to be ahead by {best['regret']:.3f} on average."
+        said.append(f"Chosen: {_short(best['model'])}. {ahead}")
         close = [_short(one["model"]) for one in ranked[1:] if one["regret"] - best["regret"] < SAME]
         if close:
             said.append(f"As good as equal to it: {', '.join(close)}. Take the cheapest of them.")
@@ -132,7 +134,7 @@ def _row(one: Mapping[str, Any], metrics: Sequence[str]) -> tuple[str, ...]:
         _short(one["model"]),
         f"{mean:.3f}",
         f"{first['low']:.3f} to {first['high']:.3f}" if first else "",
-        f"{one['regret']:.3f}",
+        "-" if one["regret"] is None else f"{one['regret']:.3f}",
         one["layer"],
         f"{one['rows']:,}",
         f"{one['latency_seconds'] * 1e3:.1f}",

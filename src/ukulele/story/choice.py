@@ -52,8 +52,8 @@ def why(found: Mapping[str, Any]) -> str:
     """Why the first of a ranking is taken, in words.
 
     >>> expected = lambda value: {"label": {"value": value, "low": value - 0.02, "high": value + 0.02}}
-    >>> one = {"model": "a", "expected": expected(0.9), "regret": 0.001, "rows": 400}
-    >>> two = {"model": "b", "expected": expected(0.8), "regret": 0.1, "rows": 400}
+    >>> one = {"model": "a", "expected": expected(0.9), "regret": 0.001, "rows": 400, "status": "ranked"}
+    >>> two = one | {"model": "b", "expected": expected(0.8), "regret": 0.1}
     >>> why({"models": [one, two], "metric": {"label": "accuracy"}, "learnt": {"label": {"something": True}}})
     'a, of 2: accuracy 0.900 (0.880 to 0.920) expected of a probe, on 400 rows; then b, 0.800, expected regret 0.100'
     """
@@ -62,7 +62,7 @@ def why(found: Mapping[str, Any]) -> str:
     said = f"{best['model']}, of {len(found['models'])}"
     if best.get("expected"):
         said += f": {_expected(best, metrics)} expected of a probe, on {best['rows']:,} rows"
-    second = next((one for one in others if one.get("expected")), None)
+    second = next((one for one in others if one["status"] == "ranked" and one.get("expected")), None)
     if second is not None:
         value = sum(one["value"] for one in second["expected"].values()) / len(second["expected"])
         said += f"; then {second['model']}, {value:.3f}, expected regret {second['regret']:.3f}"

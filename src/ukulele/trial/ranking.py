@@ -328,8 +328,9 @@ def _plain(one: Candidacy, place: int) -> dict[str, Any]:
             expected[name] = asdict(
                 replace(found, method=f"probe on {one.layer}, cross-validated on {one.rows:,} rows; {found.method}")
             )
+    regret = one.regret if one.status == "ranked" else None  # those of other rounds are of other rows and models
     scored = {
-        "rank": place, "expected": expected, "regret": one.regret, "fused": one.fused, "layer": one.layer,
+        "rank": place, "expected": expected, "regret": regret, "fused": one.fused, "layer": one.layer,
         "layers": one.layers, "scores": {name: _finite(value) for name, value in one.scores.items()},
         "rows": one.rows, "seconds": one.seconds,
     }  # fmt: skip
