@@ -14,6 +14,7 @@ from e2e_kit import Answer, rows_of, write_csv
 
 import ukulele
 from ukulele.doors import choosing
+from ukulele.trial import ranking
 
 Uke = Callable[..., Answer]
 
@@ -180,6 +181,32 @@ def test_halving(uke: Uke, bert: Path, tmp_path: Path, encoder_folder: Callable[
     assert [one["status"] for one in found["models"]] == ["ranked"] * 3 + ["dropped"] * 6
     assert all(one["rows"] == 500 for one in found["models"][-4:])
     assert [one["regret"] is None for one in found["models"]] == [False] * 3 + [True] * 6
+
+
+def test_with_many_classes_a_round_has_several_rows_of_each(
+    uke: Uke, bert: Path, tmp_path: Path, encoder_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "FIRST_ROWS", 40)
+    draw = random.Random(0)
+    rows = [{"text": f"w{label} song w{draw.randrange(40)} {copy}", "label": f"c{label}"}
+            for label in range(40) for copy in range(16)]  # fmt: skip
+    data = write_csv(tmp_path / "wide.csv", rows, ["text", "label"])
+    names = [bert, *(encoder_folder("bert", hidden_size=8, intermediate_size=size) for size in range(8, 14))]
+    found = chosen(uke, data, "--models", *names)
+    assert [step["rows"] for step in found["rounds"]][:2] == [200, 400]
+    assert [len(step["models"]) for step in found["rounds"]][:2] == [7, 4]
+
+
+def test_a_round_that_tells_nothing_drops_nobody(
+    uke: Uke, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same weights under other names: their order is that in which they are named."""
+    monkeypatch.setattr(ranking, "FEW", 2)
+    data = write_csv(tmp_path / "many.csv", rows_of(800), ["text", "label"])
+    answer = uke("choose", data, "--models", *(shutil.copytree(bert, tmp_path / name) for name in "abcd"))
+    assert "500 rows do not tell these models apart: none is dropped" in answer.flat
+    assert "dropped: behind" not in answer.flat
+    assert "As good as equal to it: b, c, d." in answer.flat
 
 
 def test_a_dropped_model_is_not_called_equal() -> None:

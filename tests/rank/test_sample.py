@@ -10,7 +10,7 @@ import numpy as np
 
 from ukulele.loop.truth import Truth
 from ukulele.tasks import Classify
-from ukulele.trial.evidence import sample
+from ukulele.trial.evidence import enough, sample
 from ukulele.types import Row, Where
 
 
@@ -44,3 +44,10 @@ def test_tasks_that_all_rows_have_change_nothing() -> None:
         one = sample(context_of({"label": labels}), most)
         assert np.array_equal(one, sample(context_of({"label": labels, "shop": shops}), most))
         assert set(Counter(labels[i] for i in one).values()) == {most // 4}
+
+
+def test_a_probe_has_several_rows_of_each_of_many_classes() -> None:
+    labels = [str(number) for number in range(600)]
+    numbers, values = enough(np.arange(12_000), Classify("label", tuple(labels)), labels * 20, 0)
+    assert len(numbers) == 3000
+    assert set(Counter(values).values()) == {5}

@@ -42,7 +42,7 @@ class Fused:
 
 
 def fuse(scores: Sequence[Scores], seed: int = 0) -> Fused:
-    """Fuse the scores; the first must be there for every model.
+    """Fuse the scores; the first must be there for every model. Where it is the same for all, all is.
 
     Examples
     --------

@@ -30,9 +30,9 @@ from ukulele.types import Candidate, Model, Rows, Split, Table, Task
 
 ROWS, FOLDS = 2000, 3  # enough to tell stages apart, and quick with many classes
 PROBED, LEAST_PROBED = 5000, 1000  # rows that a probe's held-out answers are computed for: at most, and
-ANSWERS = 150_000  # with many classes so many that their answers are no more than this, but not fewer than the least
+ANSWERS = 150_000  # with many classes so many that their answers are no more than this, but not fewer than the least,
+A_CLASS, OF_A_TASK = 5, 40  # nor than this many of each class, on average; and of each task a sample has this many
 TUNINGS = 5  # parts of the rows, each decided by thresholds that suit the others
-A_CLASS, OF_A_TASK = 5, 40  # rows that a sample has at least, of each class on average, and of each task
 WORTH = 0.5  # of what there is to gain: as long as that much may have been missed, rows are too few
 AVERAGE = "average"  # of all blocks of a text encoder: one more summary
 Floats = NDArray[np.float64]
@@ -356,7 +356,7 @@ def outputs(task: Task) -> int:
 
 def enough(numbers: Numbers, task: Task, values: Sequence[Any], seed: int) -> tuple[Numbers, list[Any]]:
     """As many of some rows as are looked at, and their targets: the same rows for every model."""
-    most = min(PROBED, max(LEAST_PROBED, ANSWERS // outputs(task)))
+    most = min(PROBED, max(LEAST_PROBED, ANSWERS // outputs(task), A_CLASS * outputs(task)))
     if len(numbers) <= most:
         return numbers, list(values)
     some = np.sort(spread_rows(_strata(values), seed)[:most])

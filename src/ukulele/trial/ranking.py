@@ -1,7 +1,8 @@
 """Which pre-trained model to transfer: every candidate sees some rows, frozen, and the scores of all are fused.
 
 Many candidates, many rows or a short budget: successive halving. All begin on few rows; the better half goes on to
-twice as many. What a round stored, and what runs stored, is never computed again.
+twice as many, with those that a round does not tell apart. What a round stored, and what runs stored, is never computed
+again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ukulele.tools.bootstrap import draws_for, resamples, together
 from ukulele.tools.bootstrap import values as many
 from ukulele.trial.context import Context
 from ukulele.trial.evidence import (
+    A_CLASS,
     AVERAGE,
     Floats,
     Held,
@@ -43,12 +45,13 @@ from ukulele.types import Model, Task
 
 FEW = 6  # candidates that all see every row, where those are few
 ALL_ROWS = 20_000  # up to which every row may be seen
-FIRST_ROWS, MOST_ROWS = 500, 5000  # of the first round, and of a sample
+FIRST_ROWS, MOST_ROWS = 500, 5000  # of the first round, more where classes are many; and of a sample
 LEAST_ROWS = 40  # of a round, however short the budget
 WEIGHTS: Mapping[str, float] = {
     "probe": 1.0, "kNN": 0.5, "LogME": 0.25, "H-score": 0.25, "LEEP": 0.125, "NCE": 0.125, "prior": 0.125,
 }  # fmt: skip
 HALF = 0.5
+TIED = 1e-9  # regrets that differ by less are the same
 
 
 @dataclass
@@ -123,7 +126,7 @@ def rank_models(names: Sequence[str], context: Context, limits: Limits | None = 
         running = _round(running, rows, context)
         rounds.append({"rows": len(_rows(context, rows)), "models": [one.name for one in running]})
         if number + 1 < len(schedule):
-            kept = max(2, math.ceil(len(running) * HALF))
+            kept = _kept(running, context)
             for one in running[kept:]:
                 one.status, one.why = "dropped", f"behind the better half on {one.rows:,} rows"
             dropped = running[kept:] + dropped
@@ -164,14 +167,24 @@ def _schedule(running: Sequence[Candidacy], context: Context, limits: Limits) ->
     every = len(context.data.splits["train"])
     last = every if every <= ALL_ROWS else MOST_ROWS
     cheap = limits.budget is None or last * sum(_pace(one) for one in running) < HALF * limits.budget
-    if cheap and (len(running) <= FEW or every <= FIRST_ROWS):
+    rows = min(max(FIRST_ROWS, A_CLASS * _outputs(context)), MOST_ROWS)
+    if cheap and (len(running) <= FEW or every <= rows):
         return [last]
     rounds, left = [], len(running)
-    rows = FIRST_ROWS
     while left > 2 and rows < last:
         rounds.append(rows)
         rows, left = rows * 2, math.ceil(left * HALF)
     return [*rounds, last]
+
+
+def _kept(running: Sequence[Candidacy], context: Context) -> int:
+    """How many of them, best first, go on: the better half, and those that are tied with its last."""
+    kept = half = max(2, math.ceil(len(running) * HALF))
+    while kept < len(running) and running[kept].regret - running[kept - 1].regret < TIED:
+        kept += 1
+    if half < kept == len(running):
+        context.hear(Said(f"{running[0].rows:,} rows do not tell these models apart: none is dropped"))
+    return kept
 
 
 def _pace(one: Candidacy) -> float:
@@ -256,6 +269,7 @@ def _fuse(running: Sequence[Candidacy]) -> None:
     by_k = {k: [_drawn(one, {n: near[k] for n, near in one.near.items()}) for one in running] for k in ks}
     best = max(ks, key=lambda k: float(np.nanmean([value for value, _ in by_k[k]])))  # the same for all models
     fused_from = [_as_scores("probe", probe), _as_scores("kNN", by_k[best])]
+    fused_from.sort(key=lambda scores: np.ptp(scores.values) == 0)  # the scale is that of one that tells them apart
     for one, (value, _), (near, _) in zip(running, probe, by_k[best], strict=True):
         one.scores |= {"probe": value, "kNN": near}
     for name in WEIGHTS:
