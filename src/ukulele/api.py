@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ukulele.config import FitOptions, options_from, refuse_others, words_or_lines
 from ukulele.errors import DataError
 from ukulele.events import Hear
-from ukulele.runs.folder import next_folder, read_manifest, read_record
+from ukulele.runs.folder import NextFolder, read_manifest, read_record
 from ukulele.types import Dataset
 
 if TYPE_CHECKING:
@@ -152,12 +152,12 @@ def fit(
     if resume is not None:
         given = {name: value for name, value in asked.plain().items() if name in plain}
         refuse_others(given, read_manifest(Path(resume))["options"], Path(resume))
-    folder = Path(resume or out or next_folder(source_name(data)))
+    place = resume or out
     return Run(
         run(
             data,
             asked,
-            folder,
+            Path(place) if place else NextFolder(source_name(data)),
             hear or _silent,
             resume=resume is not None,
             command=_call(data, options),

@@ -119,11 +119,11 @@ def _fit(data: list[str], options: Any, places: tuple[Path | None, Path | None],
     from ukulele.api import source_name
     from ukulele.data import named
     from ukulele.doors.show import Screen, summary
-    from ukulele.runs.folder import next_folder, read_record
+    from ukulele.runs.folder import NextFolder, read_record
 
     folder, resume = places
     source = named(data)
-    place = resume or folder or next_folder(source_name(source))
+    place = resume or folder or NextFolder(source_name(source))
     try:
         with Screen(err, quiet=quiet or os.environ.get("RANK", "0") != "0") as screen:
             from ukulele.story import pipeline
@@ -135,8 +135,9 @@ def _fit(data: list[str], options: Any, places: tuple[Path | None, Path | None],
                 return
             path = pipeline.fit(source, options, place, screen.hear, resume=resume is not None, command=_command())
     except KeyboardInterrupt:
-        begun = not dry_run and (place / "manifest.json").exists()
-        on = f" Go on with: uke fit {shlex.join(data)} --resume {shlex.quote(str(place))}" if begun else ""
+        run = place.path if isinstance(place, NextFolder) else place
+        begun = not dry_run and run is not None and (run / "manifest.json").exists()
+        on = f" Go on with: uke fit {shlex.join(data)} --resume {shlex.quote(str(run))}" if begun else ""
         err.print(f"\nStopped.{on}", markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     if os.environ.get("RANK", "0") == "0":  # of several processes the main one speaks

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e_kit import Answer, environment, record_of, rows_of, shell, write_csv
+from e2e_kit import Answer, environment, record_of, rows_of, shell, spawn, write_csv
 
 Uke = Callable[..., Answer]
 QUICK = ("--epochs", 2, "--batch", 16)
@@ -309,3 +309,13 @@ def test_what_was_asked_for_and_is_worse_is_said(tables: Path, bert: Path, uke: 
     codes = [finding["code"] for finding in record_of(out)["findings"]]
     assert "worse-than-cheaper" in codes
     assert "--strategy probe" in (out / "report.html").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_runs_that_begin_at_once_have_a_folder_each(tmp_path: Path, tables: Path, bert: Path) -> None:
+    args = ("fit", tables / "reviews.csv", "--model", bert, "--strategy", "probe", "--controls", "none")
+    begun = [spawn(tmp_path, *args, cwd=tmp_path) for _ in range(2)]
+    refused = spawn(tmp_path, *args, "--target", "nothing", cwd=tmp_path)
+    said = [process.communicate(timeout=240) for process in (*begun, refused)]
+    assert [process.returncode for process in (*begun, refused)] == [0, 0, 2], said
+    assert len(list((tmp_path / "runs").glob("*/record.json"))) == len(list((tmp_path / "runs").iterdir())) == 2

@@ -6,7 +6,9 @@ import json
 import math
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 from ukulele.errors import RunError, StorageError
 from ukulele.events import Judged, Place, Progress, Said, Saved, Stepped
 from ukulele.runs import RunFolder
-from ukulele.runs.folder import next_folder, read_record
+from ukulele.runs.folder import NextFolder, read_record
 
 OPTIONS = {"model": "minilm", "seed": 3, "columns": ["text"], "rate": None}
 
@@ -215,22 +217,51 @@ def test_events_are_lines_of_json_and_go_on_after_a_resume(run: RunFolder) -> No
 
 @given(st.text(max_size=20))
 def test_any_name_makes_a_folder_below_runs(name: str) -> None:
-    found = next_folder(name, Path("/nowhere/runs"))
-    assert found.parent == Path("/nowhere/runs")
-    assert found.name.endswith("-1")
-    assert not found.name.startswith((".", "-"))
+    clean = NextFolder(name).name
+    assert clean
+    assert clean == Path(clean).name
+    assert not clean.startswith((".", "-"))
 
 
 def test_numbers_go_on(tmp_path: Path) -> None:
-    assert next_folder("mood", tmp_path).name == "mood-1"
-    (tmp_path / "mood-1").mkdir()
-    assert next_folder("mood", tmp_path).name == "mood-2"
-    assert next_folder("...", tmp_path).name == "run-1"
+    taken = [NextFolder(name, tmp_path / "runs").take() for name in ("mood", "mood", "...", "mood")]
+    assert [path.name for path in taken] == ["mood-1", "mood-2", "run-1", "mood-3"]
+    assert all(path.is_dir() for path in taken)
     (tmp_path / "refused-1").mkdir()
     (tmp_path / "refused-1" / "quarantine.csv").write_text("file,line,reason,content\n")
-    assert next_folder("refused", tmp_path).name == "refused-1"
-    (tmp_path / "refused-1" / "notes.txt").write_text("mine")
-    assert next_folder("refused", tmp_path).name == "refused-2"
+    assert [NextFolder("refused", tmp_path).take().name for _ in range(2)] == ["refused-1", "refused-2"]
+    (tmp_path / "kept-1").mkdir()
+    (tmp_path / "kept-1" / "notes.txt").write_text("mine")
+    (tmp_path / "kept-2").symlink_to("nowhere")
+    assert NextFolder("kept", tmp_path).take().name == "kept-3"
+    with pytest.raises(StorageError, match="cannot write"):
+        NextFolder("mood", tmp_path / "kept-1" / "notes.txt").take()
+
+
+def test_runs_that_begin_at_once_take_a_folder_each(tmp_path: Path) -> None:
+    (tmp_path / "mood-1").mkdir()
+    (tmp_path / "mood-1" / "quarantine.csv").touch()
+    barrier = threading.Barrier(8)
+
+    def begin(_: int) -> Path:
+        barrier.wait()
+        folder = NextFolder("mood", tmp_path).take()
+        RunFolder.create(folder, {}).close()
+        return folder
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sorted(path.name for path in threads.map(begin, range(8))) == [f"mood-{n}" for n in range(1, 9)]
+
+
+def test_a_run_that_cannot_be_begun_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise StorageError("no space left")
+
+    folder = NextFolder("mood", tmp_path).take()
+    monkeypatch.setattr("ukulele.runs.folder.write_json", refuse)
+    with pytest.raises(StorageError):
+        RunFolder.create(folder, {})
+    assert not folder.exists()
 
 
 def test_a_record_is_read_or_its_lack_explained(run: RunFolder, tmp_path: Path) -> None:

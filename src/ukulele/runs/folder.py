@@ -77,7 +77,12 @@ class RunFolder:
             "seconds": 0.0,  # of earlier legs
         }
         run = cls(path, manifest, writes=writes)
-        run.save_manifest()
+        try:
+            run.save_manifest()
+        except BaseException:
+            run.discard()
+            run.close()
+            raise
         return run
 
     @classmethod
@@ -232,18 +237,42 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def next_folder(name: str, parent: Path = Path("runs")) -> Path:
-    """runs/NAME-1, or the next number that is free."""
-    clean = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
-    number = 1
-    while not _is_free(parent / f"{clean}-{number}"):
-        number += 1
-    return parent / f"{clean}-{number}"
+class NextFolder:
+    """runs/NAME-1, or the next number that is free: taken as the run begins, so that no other run takes it, too."""
+
+    def __init__(self, name: str, parent: Path = Path("runs")) -> None:
+        self.parent, self.name = parent, re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
+        self.path: Path | None = None  # none is taken yet
+
+    def take(self) -> Path:
+        """The folder, which is there from now on.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be made.
+        """
+        number = 1
+        while not _take(self.parent / f"{self.name}-{number}"):
+            number += 1
+        self.path = self.parent / f"{self.name}-{number}"
+        return self.path
 
 
-def _is_free(path: Path) -> bool:
-    """Whether nothing is there, or only the list of the rows that a run was refused for."""
-    return not path.exists() or (path.is_dir() and [file.name for file in path.iterdir()] == [BAD])
+def _take(path: Path) -> bool:
+    """Take a folder that is absent, or holds only the list of the rows that a run was refused for."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        try:
+            if [file.name for file in path.iterdir()] != [BAD]:
+                return False
+            (path / ".lock").touch(exist_ok=False)
+        except OSError:
+            return False
+    except OSError as error:
+        raise disk_error(path, error) from error
+    return True
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ukulele.errors import BadRowsError, RunError, UkuleleError
 from ukulele.events import Event, Hear, Judged, Said, Stepped
 from ukulele.loop.engine import Engine, Tracker, choose_device, choose_precision, refuse_absent
 from ukulele.models import quantised
-from ukulele.runs import RunFolder, read_manifest
+from ukulele.runs import NextFolder, RunFolder, read_manifest
 from ukulele.story.asked import make_tasks, refuse_for_one, refuse_for_texts, spelled, taps_of, windowed
 from ukulele.story.candidates import is_made, model_name, planned, rivals, survey, wishes_of
 from ukulele.story.choice import with_model
@@ -44,7 +44,9 @@ from ukulele.trial.weighing import tuned_weights
 from ukulele.types import Dataset
 
 
-def fit(source: Any, options: FitOptions, folder: Path, hear: Hear, *, resume: bool = False, command: str = "") -> Path:
+def fit(
+    source: Any, options: FitOptions, place: Path | NextFolder, hear: Hear, *, resume: bool = False, command: str = ""
+) -> Path:
     """Fit, prove and pack a model; the run's folder.
 
     Parameters
@@ -53,12 +55,12 @@ def fit(source: Any, options: FitOptions, folder: Path, hear: Hear, *, resume: b
         A path, a hub id, a DataFrame or a list of rows.
     options
         What was asked. When resuming, those of the run are used instead.
-    folder
-        Where the run is kept.
+    place
+        The folder where the run is kept.
     hear
         Is told of everything as it happens.
     resume
-        Go on with the run in `folder`.
+        Go on with the run in `place`.
     command
         What the user typed, for the report.
 
@@ -68,13 +70,13 @@ def fit(source: Any, options: FitOptions, folder: Path, hear: Hear, *, resume: b
         Whatever is wrong with the data, the model, the plan or the disk, said in the user's words.
     """
     decided: Mapping[str, Any] = {}
-    if resume:
-        begun = read_manifest(folder)
+    if resume and isinstance(place, Path):
+        begun = read_manifest(place)
         options, decided = options_from(begun["options"]), begun["decisions"]
     device = choose_device(options.device)
     precision = decided.get("precision") or choose_precision(options.precision, device)
     engine = Engine(device, precision, options.save_every)
-    folder = engine.agree(folder)
+    folder = engine.agree(place.take() if isinstance(place, NextFolder) and engine.main else place)
     run = (
         RunFolder.resume(folder, writes=engine.main)
         if resume
