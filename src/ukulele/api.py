@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ukulele.config import FitOptions, options_from, refuse_others, words_or_lines
+from ukulele.config import FitOptions, options_from, resumed, words_or_lines
 from ukulele.errors import DataError
 from ukulele.events import Hear
 from ukulele.runs.folder import NextFolder, read_manifest, read_record
@@ -132,7 +132,7 @@ def fit(
         A path, a hub id, a pandas DataFrame, a list of dicts, or a list of (text, label). Of several tasks a mapping
         of names to those, or the path of a file of tasks (YAML).
     out
-        The run's folder; runs/NAME-N by default.
+        The run's folder; runs/NAME-N by default. Not with `resume`.
     resume
         The folder of a run to go on with, with its own options: others are refused.
     hear
@@ -148,10 +148,10 @@ def fit(
     from ukulele.story.pipeline import fit as run
 
     plain = _typed(options)
-    asked = options_from(plain)
-    if resume is not None:
-        given = {name: value for name, value in asked.plain().items() if name in plain}
-        refuse_others(given, read_manifest(Path(resume))["options"], Path(resume))
+    if resume is None:
+        asked = options_from(plain)
+    else:
+        asked = resumed(plain, read_manifest(Path(resume))["options"], Path(resume), out)
     place = resume or out
     return Run(
         run(

@@ -97,7 +97,7 @@ def fit(
     Everything is inferred that is not said, and every inference is printed.
     """
     given = locals()
-    from ukulele.config import FitOptions, number_or_word, options_from, refuse_others, words_or_lines
+    from ukulele.config import FitOptions, number_or_word, resumed, words_or_lines
     from ukulele.runs.folder import read_manifest
 
     names = FitOptions.__dataclass_fields__.keys() & given.keys()
@@ -105,13 +105,14 @@ def fit(
     plain: dict[str, Any] = {name: tuple(given[name] or ()) if name in lists else given[name] for name in names}
     plain |= {name: number_or_word(plain[name]) for name in ("wise_ft", "rate")}
     plain["new_tokens"] = words_or_lines(plain["new_tokens"])
-    options = FitOptions(**plain, slice=slice_by)
-    if resume is not None:
+    plain["slice"] = slice_by
+    if resume is None:
+        options = FitOptions(**plain)
+    else:
         typed = {name for name in given if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}
         typed |= {"slice"} if "slice_by" in typed else set()
-        begun = read_manifest(resume)["options"]
-        refuse_others({k: v for k, v in options.plain().items() if k in typed}, begun, resume)
-        options = options_from(begun)
+        said = {name: value for name, value in plain.items() if name in typed}
+        options = resumed(said, read_manifest(resume)["options"], resume, folder)
     _fit(data, options, (folder, resume), dry_run=dry_run, quiet=quiet)
 
 

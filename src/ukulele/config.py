@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import NoneType
@@ -360,32 +360,44 @@ def seconds(text: str) -> float:
     return float(match[1]) * {"h": 3600, "m": 60, "min": 60}.get(match[2] or "s", 1)
 
 
-def refuse_others(given: Mapping[str, Any], begun: Mapping[str, Any], run: Path) -> None:
-    """A run is resumed with the options that it was begun with.
+def resumed(given: Mapping[str, Any], begun: Mapping[str, Any], run: Path, out: Any = None) -> FitOptions:
+    """The options that a run was begun with; those that are given to resume it must be the same.
 
     Raises
     ------
     PlanError
-        If some of those given now are others.
+        If some are others, or another folder (`out`) is asked for.
     """
+    if out is not None:
+        raise PlanError(
+            f"--out {out} with --resume {run}: a run goes on in its own folder.",
+            hint="Leave --out out. Or begin a new run: leave --resume out.",
+        )
+    _refuse_unknown(given)
+    options = options_from(begun)
+    own = options.plain()
     other = [
-        f"{_option(name)} was {begun[name]}, now {value} is asked for"
+        f"{_option(name)} was {own[name]}, now {value} is asked for"
         for name, value in given.items()
-        if name in begun and begun[name] != (list(value) if isinstance(value, tuple) else value)
+        if own[name] != (list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value)
     ]
     if other:
         raise PlanError(
             f"{run} was begun with other options:\n- " + "\n- ".join(other),
             hint="Leave them out: a resumed run keeps its own. Or begin a new one with another --out.",
         )
+    return options
 
 
 def options_from(plain: Mapping[str, Any]) -> FitOptions:
     """The options that `FitOptions.plain` wrote; what this version does not know is an error."""
-    known = {field.name for field in fields(FitOptions)}
-    unknown = sorted(set(plain) - known)
-    if unknown:
-        raise PlanError(f"unknown options: {', '.join(unknown)}.", hint="See `uke fit --help`.")
+    _refuse_unknown(plain)
     given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
     given = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
     return FitOptions(**given)
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    unknown = sorted(set(names) - {field.name for field in fields(FitOptions)})
+    if unknown:
+        raise PlanError(f"unknown options: {', '.join(unknown)}.", hint="See `uke fit --help`.")

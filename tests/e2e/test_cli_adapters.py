@@ -14,6 +14,8 @@ import torch
 from e2e_kit import Answer, Death, in_a_process, record_of, rows_of, write_csv
 from safetensors.torch import load_file
 
+import ukulele
+
 Uke = Callable[..., Answer]
 FAST = ("--epochs", 2, "--batch", 16, "--rate", 0.01, "--layer", "last", "--threads", 1, "--controls", "none")
 
@@ -150,6 +152,27 @@ def test_several_tasks(sets: str, sources: dict[str, str], bert: Path, uke: Uke,
     dry = uke("fit", *data, *args, "--adapters", sets, "--out", tmp_path / "dry", "--dry-run")
     assert dry.code == 0, dry.err
     assert f"{record['cost']['trained_parameters']:,}" in dry.out
+
+
+def test_a_resumed_run_may_be_given_its_own_options(tables: Path, bert: Path, uke: Uke, tmp_path: Path) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    begun = uke("fit", tables / "reviews.csv", "--model", bert, "--strategy", "lora", "--rank", 4, *FAST, "--out", run)
+    assert begun.code == 0, begun.err
+    again = uke("fit", tables / "reviews.csv", "--resume", run, "--rank", 4)
+    assert again.code == 0, again.err
+    assert ukulele.fit(tables / "reviews.csv", resume=run, rank=4, model=bert).path == run
+    refused = uke("fit", tables / "reviews.csv", "--resume", run, "--rank", 8)
+    assert refused.code == 2
+    assert "--rank was 4, now 8 is asked for" in refused.flat
+    before = (run / "record.json").read_bytes()
+    elsewhere = uke("fit", tables / "reviews.csv", "--resume", run, "--out", other)
+    assert elsewhere.code == 2
+    assert f"--out {other} with --resume {run}" in elsewhere.flat
+    with pytest.raises(ukulele.UkuleleError, match="its own folder"):
+        ukulele.fit(tables / "reviews.csv", resume=run, out=other)
+    assert (run / "record.json").read_bytes() == before
+    with pytest.raises(ukulele.UkuleleError, match="unknown options: ranks"):
+        ukulele.fit(tables / "reviews.csv", resume=run, ranks=4)
 
 
 DEATHS = [
