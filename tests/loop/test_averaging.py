@@ -81,4 +81,4 @@ def test_the_last_epochs_see_the_plain_view(network: Any, make_kit: Any) -> None
     model = replace(network(), augments=True)
     for views, expected in ((0, [1, 2, 3, 0, 0]), (3, [0, 1, 2, 0, 0])):
         feed = make_kit(model, Plan("x", (replace(PHASE, epochs=5, plain=2),), views=views)).feed
-        assert [feed._view(epoch) for epoch in range(5)] == expected
+        assert [feed.view(epoch) for epoch in range(5)] == expected

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 from ukulele import models
 from ukulele.loop.work import operations
-from ukulele.types import Request
+from ukulele.trial.attempt import _flops
+from ukulele.types import Group, Phase, Plan, Request
 
 
 def test_operations_are_those_of_the_matrices(encoder_folder: Callable[..., Path]) -> None:
@@ -21,6 +27,34 @@ def test_operations_are_those_of_the_matrices(encoder_folder: Callable[..., Path
     top = operations(model, len(model.stages) - 2, texts, passed=0, trained=1)
     assert top is not None
     assert 3 * block <= top < 1.5 * 3 * block
+
+
+@pytest.mark.parametrize(
+    ("views", "plain", "probed", "augments", "passes"),
+    [
+        (0, 0, False, True, 5),
+        (0, 0, True, True, 6),  # the probe reads the plain view
+        (0, 2, True, True, 4),  # and so do the last epochs
+        (4, 0, True, True, 4),
+        (8, 0, False, True, 5),
+        (1, 0, True, True, 1),
+        (0, 0, True, False, 1),
+    ],
+)
+def test_a_frozen_part_is_counted_once_a_view_or_once_an_epoch(
+    bert: Any, make_kit: Any, views: int, plain: int, probed: bool, augments: bool, passes: int
+) -> None:
+    model = replace(bert(), augments=augments)
+    probe = (Phase((), optimiser="probe"),) if probed else ()
+    plan = Plan("x", (*probe, Phase((Group("block1.*", 0.01),), epochs=5, plain=plain)), views=views)
+    feed = make_kit(model, plan, count=24).feed
+    history = [{"phase": len(probe), "epoch": epoch} for epoch in range(5)]
+    cut = [stage.name for stage in model.stages].index("block1")
+    outcome: Any = SimpleNamespace(
+        feed=feed, model=model, lowest=cut, history=history, candidate=SimpleNamespace(plan=plan)
+    )
+    inputs = [row.inputs for row in feed.tables["train"].rows[:2]]
+    assert _flops(outcome) == operations(model, cut, inputs, passes * 24, 5 * 24)
 
 
 def test_statistics_stay_as_they_are(encoder_folder: Callable[..., Path]) -> None:

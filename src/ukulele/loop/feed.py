@@ -198,7 +198,7 @@ class Feed:
     def steps(self, phase: int, cut: int, epoch: int) -> Sequence[Sequence[int]]:
         """Row numbers in batches of like length, in an order that depends on seed, phase and epoch alone."""
         self._enter(phase)
-        source = self.source("train", cut, self._view(epoch))
+        source = self.source("train", cut, self.view(epoch))
         draw = np.random.default_rng((self.plan.seed, phase, epoch))
         if self.plan.phases[phase].loss == "pairs":
             classes = self.truth("train").classes(next(iter(self.tables["train"].tasks)))
@@ -224,7 +224,7 @@ class Feed:
         """Those rows of the training set as a batch: packed into lines, or in pieces of like length where a part of the
         trunk is trained.
         """
-        source, at = self.source("train", cut, self._view(epoch)), np.asarray(numbers)
+        source, at = self.source("train", cut, self.view(epoch)), np.asarray(numbers)
         ragged = cut < len(self.model.stages) and any(field.axis for field in self.model.live(cut).values())
         apart = ragged and self.engine.device == "cpu" and not self.model.packs
         groups = pieces(source.lengths()[at]) if apart else [np.arange(len(at))]
@@ -239,7 +239,7 @@ class Feed:
 
     def reads(self, cut: int, epoch: int) -> bool:
         """Whether a batch of training rows is read from the store, or merely encoded."""
-        return cut == 0 or isinstance(self.source("train", cut, self._view(epoch)), Store)
+        return cut == 0 or isinstance(self.source("train", cut, self.view(epoch)), Store)
 
     def seen(self, name: str) -> Tensor | None:
         """Every value that a field of `encode` has in what is trained and judged on; None where rows are not stored."""
@@ -259,9 +259,10 @@ class Feed:
         live = source.collated(numbers, self.model.live(cut))
         return Piece(packed(live, self.model.live(cut), "token") if self.model.packs else live, targets)
 
-    def _view(self, epoch: int) -> int:
-        phase = self.plan.phases[self._phase] if self.plan.phases else None
-        if not self.model.augments or (phase is not None and epoch >= phase.epochs - phase.plain):
+    def view(self, epoch: int, phase: int | None = None) -> int:
+        """The view of the training rows in an epoch of a phase, the present one by default; 0 is the plain view."""
+        of = self.plan.phases[self._phase if phase is None else phase] if self.plan.phases else None
+        if not self.model.augments or (of is not None and epoch >= of.epochs - of.plain):
             return 0
         return epoch % self.plan.views if self.plan.views else epoch + 1
 

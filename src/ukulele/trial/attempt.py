@@ -226,11 +226,23 @@ def _cost(model: Model, heads: Mapping[str, Head], candidate: Candidate, meter: 
 def _flops(outcome: Outcome) -> float | None:
     train = outcome.feed.tables["train"].rows
     epochs = sum("epoch" in epoch for epoch in outcome.history)
-    views = max(1, min(outcome.candidate.plan.views, epochs))
     inputs = [train[i].inputs for i in range(min(2, len(train)))]
     return operations(
-        outcome.model, outcome.lowest, inputs, views * len(train), epochs * len(outcome.feed.numbers("train"))
+        outcome.model,
+        outcome.lowest,
+        inputs,
+        _passes(outcome) * len(train),
+        epochs * len(outcome.feed.numbers("train")),
     )
+
+
+def _passes(outcome: Outcome) -> int:
+    """How often the training rows went through the frozen part: once in each view, and anew where none is kept."""
+    plan = outcome.candidate.plan
+    views = [outcome.feed.view(entry["epoch"], entry["phase"]) for entry in outcome.history if "epoch" in entry]
+    views += [0 for phase in plan.phases if phase.optimiser == "probe"]
+    anew = [] if plan.views else [view for view in views if view]
+    return max(1, len(anew) + len(set(views) - set(anew)))
 
 
 def _weights(outcome: Outcome) -> dict[str, Any]:
