@@ -119,6 +119,12 @@ def test_the_ladder_tells_what_was_tried_and_what_not(text):
     assert 'id="ladder"' not in render(text)
 
 
+def test_phases_and_epochs_are_counted_from_one(text):
+    page = render(text)
+    rows = re.findall(r'<tr><td>(\d+)</td><td class="n">(\d+)</td>', page[page.index("Training loss</th>") :])
+    assert rows[:9] == [("2", "1"), *(("3", str(epoch)) for epoch in range(1, 9))]
+
+
 def test_seeds_are_told_each_by_itself(text):
     page = Page(render(text))
     assert "With 3 seeds" in page.text

@@ -204,11 +204,16 @@ def _score_curve(history: Sequence[Mapping[str, Any]], task: str, metric: str) -
 
 def _epoch(entry: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
     return {
-        **{name: phrases.plain(entry.get(name)) for name in ("phase", "epoch")},
+        **{name: _counted(entry.get(name)) for name in ("phase", "epoch")},
         **{name: phrases.number(entry.get(name)) for name in ("train_loss", "validation_loss", "score")},
         "best": "yes" if entry.get("best") else "",
         "scores": [phrases.number(table(entry.get("scores")).get(name)) for name in tasks],
     }
+
+
+def _counted(value: object) -> str:
+    """A number that the record counts from 0, counted from 1 as the curves and the screen do."""
+    return phrases.plain(value + 1 if isinstance(value, int) and not isinstance(value, bool) else value)
 
 
 def judged(verdict: Mapping[str, Any], subject: str) -> dict[str, Any] | None:
