@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,23 @@ def test_evaluate(uke: Uke, fitted: Path, tables: Path) -> None:
     missing = uke("evaluate", fitted, tables / "test.csv", "--slice", "shpo")
     assert missing.code == 2
     assert "shop" in missing.flat
+
+
+def test_values_without_figures_are_told(
+    uke: Uke, fitted: Path, tables: Path, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module("ukulele.evaluate.estimates"), "SLICES", 4)
+    said = "4 of 9 values of 'shop' have figures; the other 5 hold"
+    answer = uke("evaluate", fitted, tables / "test.csv", "--slice", "shop", "--json")
+    found = json.loads(answer.out)
+    assert f"{said} 20 rows." in " ".join(answer.err.split())
+    assert found["slices_left_out"] == {"column": "shop", "values": 9, "shown": 4, "rows": 20}
+    assert sum(part["n"] for part in found["slices"]) == 20
+    args = ("--model", bert, "--strategy", "probe", "--controls", "none", "--slice", "shop", "--out", tmp_path / "run")
+    assert uke("fit", tables / "reviews.csv", "--target", "label", *args).code == 0
+    record = json.loads((tmp_path / "run" / "record.json").read_text("utf-8"))
+    (told,) = [finding for finding in record["findings"] if finding["code"] == "slices-left-out"]
+    assert told["evidence"]["rows"] + sum(part["n"] for part in record["slices"]) == record["test"]["accuracy"]["n"]
 
 
 def test_report_and_compare(uke: Uke, fitted: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ukulele import evaluate
+from ukulele import diagnose, evaluate
 from ukulele.tasks import Classify, MultiLabel, Regress
 
 
@@ -140,6 +140,20 @@ def test_slices_give_figures_by_subgroup() -> None:
     assert [(s["value"], s["n"]) for s in found] == [("en", 200), ("de", 99), ("(empty)", 1)]
     assert found[0]["test"]["accuracy"]["value"] == pytest.approx((table[:200, 0] == table[:200, 1]).mean())
     json.dumps(found, allow_nan=False)
+
+
+def test_values_without_figures_are_counted() -> None:
+    values = [f"shop {number % 50}" for number in range(150)] + [f"kiosk {number % 30}" for number in range(40)]
+    task, table = sentiment(190, 1.0)
+    left = evaluate.left_out(values, "shop")
+    assert left == {"column": "shop", "values": 80, "shown": 50, "rows": 40}
+    assert sum(part["n"] for part in evaluate.slices(task, table, values, "shop")) + left["rows"] == 190
+    (found,) = diagnose.slices_left_out(left)
+    assert found.message == "50 of 80 values of 'shop' have figures; the other 30 hold 40 rows."
+    assert diagnose.slices_left_out({**left, "values": 51, "rows": 1}, "mood")[0].message == (
+        "mood: 50 of 51 values of 'shop' have figures; the other 1 holds 1 row."
+    )
+    assert evaluate.left_out(values[:150], "shop") is None
 
 
 def test_details_of_one_class() -> None:

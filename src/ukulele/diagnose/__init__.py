@@ -16,7 +16,7 @@ from ukulele.diagnose.domain import (
 from ukulele.diagnose.label_errors import Suspect, doubted_classes, doubted_numbers, doubted_sets, far_off, label_errors
 from ukulele.diagnose.next_labels import next_labels, unsure_of_class, unsure_of_labels
 from ukulele.diagnose.overfitting import behind, forgetting, gap, lost, training, untouched
-from ukulele.diagnose.reading import box_labels, damaged_cache, frozen_tokens, lengths, unknown_words
+from ukulele.diagnose.reading import box_labels, damaged_cache, frozen_tokens, lengths, slices_left_out, unknown_words
 
 __all__ = [
     "Suspect",
@@ -51,6 +51,7 @@ __all__ = [
     "next_labels",
     "nothing_learnt",
     "proxy_a",
+    "slices_left_out",
     "source_in_words",
     "training",
     "unknown_words",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ukulele.types import Finding
 
@@ -50,6 +51,23 @@ def unknown_words(unknown: int, tokens: int) -> list[Finding]:
             "all the same to it, it cannot write them, and they do not count as bytes that it spells.",
             {"unknown": unknown, "tokens": tokens},
             "Name a model made for this script, or one that knows every byte; --new-tokens teaches single words.",
+        )
+    ]
+
+
+def slices_left_out(left: Mapping[str, Any] | None, task: str = "") -> list[Finding]:
+    """Values of a sliced column that have no figures of their own; `task` is named where there are several."""
+    if left is None:
+        return []
+    rest, where = left["values"] - left["shown"], f"{task}: " if task else ""
+    return [
+        Finding(
+            "info",
+            "slices-left-out",
+            f"{where}{left['shown']} of {left['values']:,} values of {left['column']!r} have figures; the other "
+            f"{rest:,} hold{'s' * (rest == 1)} {left['rows']:,} row{'s' * (left['rows'] != 1)}.",
+            {**left},
+            "Slice by a column of fewer values, or give uke evaluate the rows of one value alone.",
         )
     ]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ukulele import data, evaluate
+from ukulele import data, diagnose, evaluate
 from ukulele.doors.show import say_aside, say_cut
 from ukulele.errors import DataError
 from ukulele.models.libre import same
@@ -53,7 +53,7 @@ def evaluate_on(
     rows = dataset.splits["test"]
     tasks = {name: task for name, task in predictor.tasks.items() if name in {t.name for t in dataset.targets}}
     raw, values, numbers = _raw(predictor, rows, tasks)
-    scores, slices, particulars = {}, {}, {}
+    scores, slices, left, particulars = {}, {}, {}, {}
     for name, task in tasks.items():
         if task.kind == "detect":
             values[name] = _by_name(getattr(task, "labels", ()), values[name])
@@ -64,7 +64,9 @@ def evaluate_on(
         mine = rows.take(numbers[name])
         scores[name] = evaluate.plain(evaluate.estimates(task, table, mine.clusters))
         if slice_by is not None:
-            slices[name] = evaluate.slices(task, table, mine.column(slice_by), slice_by, mine.clusters)
+            cells = mine.column(slice_by)
+            slices[name] = evaluate.slices(task, table, cells, slice_by, mine.clusters)
+            left[name] = evaluate.left_out(cells, slice_by)
     say_cut(predictor.cut, len(rows), err)
     say_aside(dataset.quarantine, err, f"all are in {quarantine}" if quarantine else "--quarantine FILE lists all")
     alone = next(iter(scores)) if len(predictor.tasks) == 1 else None
@@ -77,6 +79,10 @@ def evaluate_on(
     found |= {name: particulars[name] for name in ("per_class", "sizes") if name in particulars}
     if slice_by is not None:
         found["slices"] = slices[alone] if alone is not None else slices
+        found["slices_left_out"] = left[alone] if alone is not None else left
+        for name, rest in left.items():
+            for finding in diagnose.slices_left_out(rest, "" if alone is not None else name):
+                err.print(finding.message, style="yellow", markup=False, soft_wrap=True)
     return found
 
 

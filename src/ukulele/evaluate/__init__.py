@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ukulele.evaluate.conformal import LEAST, coverage, reach, sets, strangeness
 from ukulele.evaluate.details import details, mistakes
-from ukulele.evaluate.estimates import compare, decisive, estimates, plain, slices
+from ukulele.evaluate.estimates import compare, decisive, estimates, left_out, plain, slices
 from ukulele.evaluate.grouped import Groups
 from ukulele.evaluate.seeds import compare_seeds, over_seeds
 from ukulele.evaluate.several import Compared, Grouping, change, delta_m, delta_m_seeds, grouping, in_words
@@ -27,6 +27,7 @@ __all__ = [
     "grouping",
     "holm",
     "in_words",
+    "left_out",
     "mistakes",
     "over_seeds",
     "plain",

@@ -186,7 +186,7 @@ def compare(
 def slices(
     task: Task, table: NDArray[np.float64], values: Sequence[Any], column: str, groups: ArrayLike | None = None
 ) -> list[dict[str, Any]]:
-    """The metrics of each subgroup of the rows, as plain JSON, the largest first.
+    """The metrics of each subgroup of the rows, as plain JSON, the largest first; `left_out` says which have none.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def slices(
     column
         Where the subgroups come from, to be named.
     """
-    cells = np.array(["(empty)" if value is None or value == "" else str(value) for value in values], dtype=object)
+    cells = _cells(values)
     common = Counter(cells.tolist()).most_common(SLICES)
     found = []
     for cell, n in common:
@@ -205,6 +205,19 @@ def slices(
         test = plain(estimates(task, table[mine], None if groups is None else np.asarray(groups)[mine]))
         found.append({"column": column, "value": cell, "n": n, "test": test})
     return found
+
+
+def left_out(values: Sequence[Any], column: str) -> dict[str, Any] | None:
+    """How many subgroups are too many for figures of their own: of `values`, `shown` are, and the rest hold `rows`."""
+    ranked = Counter(_cells(values).tolist()).most_common()
+    rest = ranked[SLICES:]
+    if not rest:
+        return None
+    return {"column": column, "values": len(ranked), "shown": SLICES, "rows": sum(n for _, n in rest)}
+
+
+def _cells(values: Sequence[Any]) -> NDArray[np.object_]:
+    return np.array(["(empty)" if value is None or value == "" else str(value) for value in values], dtype=object)
 
 
 def plain(found: Mapping[str, Estimate]) -> dict[str, dict[str, Any]]:

@@ -118,11 +118,11 @@ def _task(chosen: Outcome, name: str) -> dict[str, Any]:
 
 def _quality(chosen: Outcome, context: Context, name: str) -> dict[str, Any]:
     """The particulars of a task's answers on the test rows."""
-    task, table = chosen.tasks[name], chosen.table("test", name)
+    task, table, sliced = chosen.tasks[name], chosen.table("test", name), slicing(context, name)
     return {
         **evaluate.details(task, table, task.decode(chosen.answers("test", name))),
         "mistakes": _mistakes(chosen, context, name),
-        "slices": _slices(context, name, task, table, chosen.groups("test", name)),
+        "slices": list(evaluate.slices(task, table, *sliced, chosen.groups("test", name))) if sliced else [],
     }
 
 
@@ -310,12 +310,13 @@ def shown(row: Row, side: int) -> Any:
     return {"thumbnail": thumbnail(picture, side), "width": size[0], "height": size[1]}
 
 
-def _slices(context: Context, name: str, task: Any, table: Any, groups: Any) -> list[dict[str, Any]]:
+def slicing(context: Context, name: str) -> tuple[list[Any], str] | None:
+    """The subgroup of each test row that has a task, and the column that names it; None where none was asked for."""
     column = context.options.slice
     if column is None:
-        return []
-    values = context.data.splits["test"].take(context.truth("test").numbers(name).tolist()).column(column)
-    return list(evaluate.slices(task, table, values, column, groups))
+        return None
+    numbers = context.truth("test").numbers(name).tolist()
+    return context.data.splits["test"].take(numbers).column(column), column
 
 
 def _version(library: str) -> str:

@@ -11,6 +11,7 @@ from ukulele import diagnose, evaluate
 from ukulele.models import chunkable, is_bundle, is_pretrained
 from ukulele.story.candidates import model_name
 from ukulele.story.drawn import look_at_boxes
+from ukulele.story.record import slicing
 from ukulele.story.scrutiny import Scrutiny, scrutinise
 from ukulele.trial.context import Context
 from ukulele.trial.evidence import clearly_best, look
@@ -70,6 +71,10 @@ def findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> lis
     probe = rungs[0]
     if chosen is not probe and compare(chosen, probe, "validation").outcome == "hurt":
         found.append(diagnose.behind(chosen.candidate.name, probe.candidate.name, chosen.why))
+    for name in [target.name for target in context.data.targets] if context.options.slice else []:
+        sliced = slicing(context, name)
+        several = len(context.data.targets) > 1
+        found += diagnose.slices_left_out(evaluate.left_out(*sliced) if sliced else None, name * several)
     found += diagnose.beyond_budget(context.run.manifest.get("ladder", []), context.options.seconds)
     if context.cache.damaged:
         found.append(diagnose.damaged_cache(len(context.cache.damaged)))
