@@ -13,6 +13,7 @@ from text_kit import folder, pairs, request
 from tokenizers import AddedToken, Tokenizer
 
 import ukulele
+import ukulele.api
 from language_kit import decoder
 from ukulele import models
 from ukulele.config import FitOptions, words_or_lines
@@ -153,6 +154,20 @@ def test_python_takes_words_as_the_command_line_does(tmp_path: Path, monkeypatch
         assert asked[-1].new_tokens == (("zebra",) if given == "zebra" else WORDS)
         assert asked[-1].languages == ("deu_Latn",)
         assert asked[-1].models == (str(file),)
+
+
+@pytest.mark.parametrize(("door", "name"), [("diagnosing", "diagnose"), ("curving", "curve"), ("choosing", "choose")])
+def test_what_is_asked_before_training_takes_words_alike(
+    door: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[FitOptions] = []
+    monkeypatch.setattr(f"ukulele.doors.{door}.answer", lambda _data, options, *_, **__: asked.append(options))
+    (tmp_path / "terms.txt").write_text("zebra\nquagga\n", "utf-8")
+    for one, several in ((tmp_path / "terms.txt", [str(tmp_path / "terms.txt")]), ("zebra", ("zebra",))):
+        for words, languages, text in ((one, "deu_Latn", "en"), (several, ["deu_Latn"], ["en"])):
+            getattr(ukulele.api, name)("rows.csv", new_tokens=words, languages=languages, text=text)
+        assert asked[-1] == asked[-2]
+        assert asked[-1].new_tokens == (("zebra",) if one == "zebra" else WORDS)
 
 
 def test_through_the_command_line(tmp_path: Path, uke: Callable[..., Any]) -> None:
