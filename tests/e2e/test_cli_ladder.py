@@ -116,6 +116,78 @@ def test_a_control_that_is_trained_has_its_part_of_the_budget(
     assert next(step for step in record["ladder"] if step["name"] == "finetune")["epochs"] == 3  # of .65 x 570 s
     histories = {one["name"]: len(one["history"]) for one in record["candidates"]}
     assert histories["scratch"] == 2  # in the rest of 570 s
+    step = record["ladder"][-1]
+    told = ("name", "role", "taken", "epochs", "planned_epochs", "stopped")
+    assert [step[what] for what in told] == ["scratch", "control", True, 2, 4, False]
+    assert step["seconds"] > 0
+    assert "scratch: about 13 min, 9 min of the budget left: 2 of 4 epochs" in fit.err
+    found = next(finding for finding in record["findings"] if finding["code"] == "control-fewer-epochs")
+    assert found["message"] == "The control scratch had 2 of 4 epochs: what it could have reached is not known."
+    compared = {one["against"]: one for one in record["comparisons"]}
+    assert "scratch" in compared
+    if record["verdict"]["against"] == "scratch":
+        assert "against scratch (2 of its 4 epochs)" in record["verdict"]["sentence"]
+    assert record["gain_over_probe"] is None or "epochs" not in record["gain_over_probe"]["sentence"]
+    assert "The control scratch had 2 of 4 epochs" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_a_verdict_against_a_control_that_was_stopped_says_so(
+    tables: Path, bert: Path, uke: Uke, tmp_path: Path, costs: dict[str, Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ukulele.story import verdicts
+
+    real, rival = ladder.Climb._judged, verdicts.best_rival
+
+    def judged(self: ladder.Climb, one: Any, kept: float) -> dict[str, Any]:
+        return real(self, one, kept) | ({"until": 0.0} if one.name == "scratch" else {})
+
+    def scratch(shown: Any, chosen: Any, task: str) -> Any:
+        return next((one for one in shown if one.candidate.name == "scratch"), rival(shown, chosen, task))
+
+    monkeypatch.setattr(ladder.Climb, "_judged", judged)
+    monkeypatch.setattr(verdicts, "best_rival", scratch)
+    fit = uke(
+        "fit", tables / "reviews.csv", "--model", bert, "--budget", "10m", *FAST, "--controls", "all", "--out", tmp_path
+    )
+    assert fit.code == 0, fit.err
+    record = record_of(tmp_path)
+    step = record["ladder"][-1]
+    assert (step["name"], step["epochs"], step["planned_epochs"], step["stopped"]) == ("scratch", 1, 4, True)
+    assert "scratch: time was up after 1 of 4 epochs" in fit.err
+    assert "against scratch (1 of its 4 epochs)" in record["verdict"]["sentence"]
+    again = uke("fit", tables / "reviews.csv", "--resume", tmp_path)
+    assert again.code == 0, again.err
+    assert record_of(tmp_path)["ladder"] == record["ladder"]
+
+
+def test_tasks_alone_that_were_cut_short_are_told_where_they_are_compared(
+    bert: Path, uke: Uke, tmp_path: Path, costs: dict[str, Line]
+) -> None:
+    costs |= {"mood alone": taking(200)}
+    data = [
+        f"mood={write_csv(tmp_path / 'mood.csv', rows_of(60, 0), ['text', 'label'])}",
+        f"score={write_csv(tmp_path / 'score.csv', rows_of(60, 2), ['text', 'score'])}",
+    ]
+    from ukulele.story import pipeline
+
+    pick = pytest.MonkeyPatch()
+    pick.setattr(pipeline, "choose", lambda rungs, _context: rungs[-1])  # one that is trained
+    try:
+        fit = uke("fit", *data, "--model", bert, "--budget", "10m", *FAST[:-1], "tasks", "--out", tmp_path / "run")
+    finally:
+        pick.undo()
+    assert fit.code == 0, fit.err
+    record = record_of(tmp_path / "run")
+    step = next(step for step in record["ladder"] if step["name"] == "mood alone")
+    assert (step["role"], step["tasks"], step["epochs"], step["planned_epochs"]) == ("control", ["mood"], 2, 4)
+    block = record["multitask"]
+    mood, score = block["tasks"]
+    assert mood["verdict"]["sentence"].endswith("against mood alone (2 of its 4 epochs).")
+    assert score["verdict"]["sentence"].endswith("against score alone.")
+    assert "against a model for each (mood alone: 2 of its 4 epochs)" in block["sentence"]
+    found = next(finding for finding in record["findings"] if finding["code"] == "control-fewer-epochs")
+    assert "The control mood alone had 2 of 4 epochs" in found["message"]
+    assert "Δm and the suggested groups compare with it" in found["message"]
 
 
 def test_a_control_that_does_not_fit_the_budget_is_left_out_and_that_is_said(

@@ -36,13 +36,18 @@ def _row(step: Mapping[str, Any], chosen: str) -> dict[str, Any]:
     taken = step.get("taken") is True
     return {
         "name": name,
-        "kind": "chosen" if name == chosen else "tried" if taken else "not tried",
+        "kind": "chosen" if name == chosen else _role(step) if taken else "not tried",
         "predicted": _time(step.get("predicted_seconds")),
         "seconds": _time(step.get("seconds")),
         "value": phrases.number(found.get("value")),
         "interval": phrases.interval(found),
         "why": _why(step, taken),
     }
+
+
+def _role(step: Mapping[str, Any]) -> str:
+    role = phrases.plain(step.get("role") or "rung")
+    return "tried" if role == "rung" else role
 
 
 def _why(step: Mapping[str, Any], taken: bool) -> str:

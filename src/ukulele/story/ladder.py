@@ -17,11 +17,13 @@ from ukulele.events import Said
 from ukulele.runs import RunFolder
 from ukulele.story.measuring import Line, Sample, stored_at
 from ukulele.strategies import Facts, Wishes
+from ukulele.trial.attempt import spared
 from ukulele.trial.context import Context, is_still
 from ukulele.trial.evidence import clearly_best
 from ukulele.trial.outcome import SUMMED, Outcome
+from ukulele.trial.rates import tuned_scratch
 from ukulele.trial.together import compare, gained
-from ukulele.types import SPLITS, Candidate, Verdict
+from ukulele.types import SPLITS, Candidate, Plan, Verdict
 
 LEAST = 0.25  # share of a plan's epochs below which it is not tried
 RESERVE = 0.05  # share of the budget that is kept for scoring and packing
@@ -38,7 +40,7 @@ class Climb:
     wishes: Wishes
     proof: bool = False  # whether a control is to be trained afterwards
     best: Outcome | None = None
-    steps: list[dict[str, Any]] = field(default_factory=list)  # one for each rung, for the record
+    steps: list[dict[str, Any]] = field(default_factory=list)  # one for each rung and trained control, for the record
     over: str = ""  # why no further rung is tried
     until: float | None = None  # seconds of the run from which on no further epoch begins
     _passed: set[str] = field(default_factory=set)  # passes through frozen stages that are stored
@@ -67,20 +69,29 @@ class Climb:
             self._left(rung, found)
             return None
         self.context.hear(Said(f"{rung.name}: {found['why']}"))
-        self.steps.append({"name": rung.name, **_told(found), "taken": True})
+        self.steps.append({"name": rung.name, "role": "rung", **_told(found), "taken": True})
         return _with_epochs(rung, found["epochs"])
 
-    def control(self, rival: Candidate) -> Candidate | None:
-        """A control as it is to be fitted: with as many epochs as the rest of the budget allows, or not at all."""
-        self.until = None
+    def fitted(self, rival: Candidate, what: str = "control") -> Outcome | None:
+        """A control fitted with as many epochs as the rest of the budget allows; None where it is left out."""
         if self.budget is None or is_still(rival.plan):
-            return rival
-        found = self.context.decide(f"control {rival.name}", lambda: self._judged(rival, 0.0))
-        self.until = found["until"]
+            return spared(_tuned(rival, self.context), self.context, what)
+        found = self.context.decide(f"{what} {rival.name}", lambda: self._judged(rival, 0.0))
         if not found["taken"]:
-            self._left(rival, found)
+            self._left(rival, found, what)
             return None
-        return _with_epochs(rival, found["epochs"])
+        self.context.hear(Said(f"{rival.name}: {found['why']}"))
+        candidate = _tuned(_with_epochs(rival, found["epochs"]), self.context)
+        outcome = spared(candidate, self.context, what, found["until"])
+        if outcome is None:
+            return None
+        step = {"name": rival.name, "role": what, **_told(found), "taken": True, **self._took(outcome)}
+        if step["stopped"]:
+            said = f"{rival.name}: time was up after {step['epochs']} of {step['planned_epochs']} epochs"
+            self.context.hear(Said(said))
+        self.steps.append(step | _alone(rival))
+        self.context.run.manifest["ladder"] = self.steps
+        return outcome
 
     def reached(self, outcome: Outcome) -> None:
         """A rung was fitted: is it better than the best so far?"""
@@ -94,9 +105,9 @@ class Climb:
         self.context.run.manifest["ladder"] = self.steps
         self.best = outcome if better else self.best
 
-    def _left(self, rung: Candidate, found: Mapping[str, Any]) -> None:
+    def _left(self, rung: Candidate, found: Mapping[str, Any], what: str = "rung") -> None:
         self.context.hear(Said(f"{rung.name}: not tried, {found['why']}"))
-        self.steps.append({"name": rung.name, **_told(found), "taken": False})
+        self.steps.append({"name": rung.name, "role": what, **_told(found), "taken": False, **_alone(rung)})
         self.context.run.manifest["ladder"] = self.steps
 
     def _at_measured_cut(self, rung: Candidate) -> Candidate:
@@ -165,18 +176,25 @@ class Climb:
         name = next(iter(outcome.tasks))
         metric = outcome.tasks[name].metrics[0].name
         found = outcome.measured("validation", name).get(metric) if len(outcome.tasks) == 1 else None
-        late = f"{outcome.candidate.name}: time was up"
-        decisions = self.context.run.manifest["decisions"]
         better = gain is None or gain.difference.value > 0
         why = "the first rung" if gain is None else f"{gained(gain)} over the {gain.against} on validation"
         return {
-            "seconds": outcome.cost.seconds,
-            "spent_seconds": self.context.decide(f"spent by {outcome.candidate.name}", self.context.run.spent),
+            **self._took(outcome),
             "validation": None if found is None else asdict(found),
             "gain": None if gain is None else asdict(gain.difference),
             "better": better,
-            "stopped": any(value is True for what, value in decisions.items() if what.startswith(late)),
             "outcome": why,
+        }
+
+    def _took(self, outcome: Outcome) -> dict[str, Any]:
+        """What a candidate took, and whether the clock left it fewer epochs than it was given."""
+        name, decisions = outcome.candidate.name, self.context.run.manifest["decisions"]
+        stopped = any(value is True for what, value in decisions.items() if what.startswith(f"{name}: time was up"))
+        return {
+            "seconds": outcome.cost.seconds,
+            "spent_seconds": self.context.decide(f"spent by {name}", self.context.run.spent),
+            "stopped": stopped,
+            **({"epochs": _epochs_of(outcome)} if stopped else {}),
         }
 
 
@@ -198,10 +216,28 @@ def _told(found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _tuned(rival: Candidate, context: Context) -> Candidate:
+    return tuned_scratch(rival, context) if rival.name == "scratch" else rival
+
+
+def _alone(candidate: Candidate) -> dict[str, Any]:
+    """Of a candidate for some of several tasks, which."""
+    return {} if candidate.tasks is None else {"tasks": list(candidate.tasks)}
+
+
+def _last_trained(plan: Plan) -> int | None:
+    return max((i for i, phase in enumerate(plan.phases) if phase.optimiser != "probe"), default=None)
+
+
+def _epochs_of(outcome: Outcome) -> int:
+    """The epochs that its last phase that trains had."""
+    at = _last_trained(outcome.candidate.plan)
+    return sum(epoch["phase"] == at for epoch in outcome.history)
+
+
 def _with_epochs(rung: Candidate, epochs: int) -> Candidate:
     """The rung with so many epochs in its last phase that has any."""
-    phases = list(rung.plan.phases)
-    at = max((i for i, phase in enumerate(phases) if phase.optimiser != "probe"), default=None)
+    phases, at = list(rung.plan.phases), _last_trained(rung.plan)
     if at is None or not epochs:
         return rung
     phases[at] = phases[at].lasting(epochs)

@@ -29,7 +29,7 @@ from ukulele.story.verdicts import comparisons, far, findings, from_source, gain
 from ukulele.strategies.controls import UNTOUCHED
 from ukulele.tools.files import write_json
 from ukulele.trial import learning, retention
-from ukulele.trial.attempt import attempt, spared
+from ukulele.trial.attempt import attempt
 from ukulele.trial.certainty import certain, told
 from ukulele.trial.context import Context, Track, is_still
 from ukulele.trial.gathering import gather
@@ -249,16 +249,9 @@ def prove(chosen: Outcome, climb: Climb) -> list[Outcome]:
     """The controls that were asked for, each fitted as the rungs were; of several tasks each alone, too."""
     context = climb.context
     singles = alone(chosen) if context.options.controls != "none" else []
-    fitting = ((single, climb.until) for one in singles if (single := climb.control(one)) is not None)
-    outcomes = [found for single, until in fitting if (found := spared(single, context, until=until))]
-    for rival in rivals(survey(chosen.candidate.model, context), context):
-        candidate = climb.control(rival) if rival.name == "scratch" else rival
-        if candidate is None:
-            continue
-        tuned = tuned_scratch(candidate, context) if candidate.name == "scratch" else candidate
-        if (found := spared(tuned, context, until=climb.until)) is not None:
-            outcomes.append(found)
-    return outcomes
+    fitted = [climb.fitted(single) for single in singles]
+    fitted += [climb.fitted(rival) for rival in rivals(survey(chosen.candidate.model, context), context)]
+    return [one for one in fitted if one is not None]
 
 
 # ---------------------------------------------------------------- around it

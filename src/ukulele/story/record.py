@@ -23,7 +23,7 @@ from ukulele.trial.context import Context
 from ukulele.trial.joint import Joint, block, gain_over_probe
 from ukulele.trial.outcome import Outcome
 from ukulele.trial.repeats import Repeats
-from ukulele.trial.together import OUTCOMES, SHORT, signed
+from ukulele.trial.together import OUTCOMES, SHORT, named, signed
 from ukulele.types import Box, Finding, Row, Split, Verdict
 
 FORMAT = 1
@@ -99,7 +99,7 @@ def make_record(story: Story, findings: Sequence[Finding]) -> dict[str, Any]:
         "choice": run.manifest["decisions"].get("model"),
         "layers": run.manifest.get("layers", []),
         "gather": run.manifest.get("gather"),
-        "ladder": run.manifest.get("ladder", []),
+        "ladder": _steps(context),
         **alone,
         **several,
         **({"writing": written.block(chosen, story.shown, context)} if context.writes else {}),
@@ -258,10 +258,15 @@ def _verdict(verdict: Verdict | None, chosen: Outcome, story: Story) -> dict[str
         subject = "Fine-tuning" if gain else "Transfer"
     sentence = (
         f"{subject} {what}{'' if gain else _but(verdict, story.untouched)}: "
-        f"{chosen.candidate.name} against {verdict.against} "
+        f"{chosen.candidate.name} against {named(_steps(story.context), verdict.against)} "
         f"{signed(verdict)} in {verdict.metric}, for {_price(chosen, against, story, gain)}."
     )
     return {**asdict(verdict), "sentence": sentence}
+
+
+def _steps(context: Context) -> list[dict[str, Any]]:
+    """What a budget was spent on."""
+    return list(context.run.manifest.get("ladder", []))
 
 
 def _but(verdict: Verdict, untouched: Verdict | None) -> str:

@@ -17,8 +17,10 @@ from ukulele.trial.together import (
     against_singles,
     best_rival,
     delta_m_seeds,
+    named,
     outcome_of,
     percent,
+    shortened,
     signed,
     singles,
     versus,
@@ -69,10 +71,11 @@ def block(joint: Joint, context: Context) -> dict[str, Any]:
         "together": sum(one.cost.seconds for one in used.values()),
         "singles": sum(of[0].cost.seconds for of in alone.values()),
     }
-    plan, verdicts = chosen.candidate.plan, _verdicts(joint)
+    plan, verdicts, steps = chosen.candidate.plan, _verdicts(joint), context.run.manifest.get("ladder", [])
+    short = [f"{_name(one)}: {had}" for one in alone.values() if (had := shortened(steps, _name(one)))]
     return {
         DELTA_M: None if gain is None else asdict(gain),
-        "sentence": _sentence(gain, list(first), list(alone), seconds),
+        "sentence": _sentence(gain, list(first), list(alone), seconds, short),
         "balance": plan.balance,
         "sampling": plan.sampling,
         "weighing": context.run.manifest["decisions"].get(f"weights of {chosen.candidate.name}"),
@@ -119,11 +122,22 @@ def _verdicts(joint: Joint) -> dict[str, Compared]:
     return found
 
 
-def _sentence(gain: Estimate | None, tasks: Sequence[str], alone: Sequence[str], seconds: Mapping[str, float]) -> str:
+def _name(seeds: Sequence[Outcome]) -> str:
+    return seeds[0].candidate.name
+
+
+def _sentence(
+    gain: Estimate | None,
+    tasks: Sequence[str],
+    alone: Sequence[str],
+    seconds: Mapping[str, float],
+    short: Sequence[str],
+) -> str:
     if gain is None:
         return f"{len(tasks)} tasks were learned together; there is no model for each to hold them against."
     what = OUTCOMES[outcome_of(gain)]
     found = f"Learning {len(tasks)} tasks together {what}: Δm {percent(gain)} against a model for each"
+    found += f" ({', '.join(short)})" if short else ""
     without = [task for task in tasks if task not in alone]
     if without:
         return f"{found} but {', '.join(without)}, of which there is none."
@@ -137,6 +151,7 @@ def _task(name: str, joint: Joint, verdicts: Mapping[str, Compared], context: Co
     target = next(target for target in context.data.targets if target.name == name)
     joined = next((joined for joined in context.data.joined if name in joined.targets), None)
     best = best_rival(joint.shown, joint.chosen, name)
+    steps = context.run.manifest.get("ladder", [])
     return {
         "name": name,
         "kind": task.kind,
@@ -151,8 +166,8 @@ def _task(name: str, joint: Joint, verdicts: Mapping[str, Compared], context: Co
         "control": None
         if best is None
         else {"name": best.candidate.name, "value": _decisive([best], name), "seconds": best.cost.seconds},
-        "verdict": _found(verdicts["alone"], name, f"{name} alone", "Learning together"),
-        "transfer": None if best is None else _found(verdicts["control"], name, best.candidate.name, "Transfer"),
+        "verdict": _found(verdicts["alone"], name, f"{name} alone", "Learning together", steps),
+        "transfer": None if best is None else _found(verdicts["control"], name, best.candidate.name, "Transfer", steps),
         "gain_over_probe": _found(verdicts["probe"], name, "probe", "Fine-tuning"),
         "test": evaluate.plain(measured(ours, name)),
     }
@@ -175,10 +190,12 @@ def _decisive(ours: Sequence[Outcome], name: str) -> dict[str, Any] | None:
     return None if found is None else asdict(found)
 
 
-def _found(compared: Compared, name: str, against: str, subject: str) -> dict[str, Any] | None:
+def _found(
+    compared: Compared, name: str, against: str, subject: str, steps: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any] | None:
     """The verdict on a task against one of those it is held against."""
     verdict = next((one for task, one in compared if task == name and one.against == against), None)
     if verdict is None:
         return None
     what = f"{subject} {OUTCOMES[verdict.outcome]}: {signed(verdict)} in {verdict.metric}"
-    return {**asdict(verdict), "sentence": f"{what} against {verdict.against}."}
+    return {**asdict(verdict), "sentence": f"{what} against {named(steps, against)}."}

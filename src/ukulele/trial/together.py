@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -135,6 +135,25 @@ def outcome_of(gain: Estimate) -> Literal["helped", "hurt", "inconclusive"]:
     if gain.groups is not None and gain.groups < FEWEST_GROUPS:
         return "inconclusive"
     return "helped" if gain.low > 0 else "hurt" if gain.high < 0 else "inconclusive"
+
+
+def shortened(steps: Sequence[Mapping[str, Any]], name: str) -> str:
+    """How many of its epochs a control had, where a budget left it fewer; else nothing. `steps` as in the record."""
+    step = next((s for s in steps if s["name"] == name and s.get("role") == "control" and s["taken"]), None)
+    if step is None or step["epochs"] >= step["planned_epochs"]:
+        return ""
+    return f"{step['epochs']} of its {step['planned_epochs']} epochs"
+
+
+def named(steps: Sequence[Mapping[str, Any]], name: str) -> str:
+    """What a candidate is held against, by its name, and that it was cut short, if it was.
+
+    >>> step = {"name": "scratch", "role": "control", "taken": True, "epochs": 10, "planned_epochs": 40}
+    >>> named([step], "scratch"), named([step], "tfidf")
+    ('scratch (10 of its 40 epochs)', 'tfidf')
+    """
+    had = shortened(steps, name)
+    return f"{name} ({had})" if had else name
 
 
 def percent(gain: Estimate) -> str:
