@@ -19,6 +19,8 @@ from safetensors.torch import load_file
 
 from ukulele import evaluate
 from ukulele.loop.train import NotFiniteError
+from ukulele.story import ladder, pipeline
+from ukulele.story.measuring import Line
 from ukulele.tasks.heads import SquaredError
 from ukulele.trial import attempt as attempt_module
 from ukulele.trial import grouping as grouping_module
@@ -306,6 +308,44 @@ def test_groups_that_had_better_be_trained_apart(
     refused = uke("fit", sources["mood"], "--model", tmp_path / "run", "--out", tmp_path / "next")
     assert refused.code == 2
     assert "group-1" in refused.flat
+
+
+@pytest.mark.parametrize(("epoch", "fits"), [(150.0, True), (9000.0, False)])
+def test_groups_keep_to_the_budget(
+    epoch: float, fits: bool, sources: dict[str, Path], bert: Path, uke: Uke, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    apart = evaluate.Grouping((("mood",), ("marks", "score")), {"mood": 0.0, "marks": 0.1, "score": 0.1})
+
+    def measured(self: ladder.Climb, rung: Candidate) -> Line:
+        planned = max((phase.epochs for phase in rung.plan.phases if phase.optimiser != "probe"), default=0)
+        one = epoch if rung.name == "marks + score" else 0.0
+        return Line(rung, "", "", 1, 1, {}, planned * one, 0.0, epoch=one)
+
+    monkeypatch.setattr(ladder.Climb, "_measured", measured)
+    monkeypatch.setattr(grouping_module, "looked_ahead", lambda outcome: apart)
+    monkeypatch.setattr(pipeline, "choose", lambda rungs, _context: rungs[-1])  # one that is trained
+    data = [f"{name}={path}" for name, path in sources.items()]
+    args = ("--epochs", 4, *FAST[4:], "--budget", "10m", "--group", "auto", "--controls", "tasks")
+    fit = uke("fit", *data, "--model", bert, *args, "--out", tmp_path / "run")
+    assert fit.code == 0, fit.err
+    record = record_of(tmp_path / "run")
+    step = next(step for step in record["ladder"] if step["name"] == "marks + score")
+    assert (step["role"], step["tasks"], step["taken"]) == ("group", ["marks", "score"], fits)
+    codes = {finding["code"]: finding["message"] for finding in record["findings"]}
+    history = [c["history"] for c in record["candidates"] if c["name"] == "marks + score"]
+    if fits:
+        assert [len(epochs) for epochs in history] == [step["epochs"]] == [3]  # of 570 s
+        assert "The group marks + score had 3 of 4 epochs" in codes["group-fewer-epochs"]
+        assert "marks + score: about 10 min" in fit.flat
+        return
+    assert history == []
+    grouping = record["multitask"]["grouping"]
+    assert grouping["carried_out"] is False
+    assert "so one model for all is kept" in grouping["reason"]
+    assert "marks + score: not tried, it takes about 600 min" in fit.flat
+    assert "one model for all is kept: not every group could be fitted" in fit.flat
+    assert "One model for all tasks is kept: the group marks + score was left out" in codes["group-left-out"]
 
 
 def test_a_task_whose_loss_is_no_number_costs_the_others_nothing(

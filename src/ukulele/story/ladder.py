@@ -40,7 +40,7 @@ class Climb:
     wishes: Wishes
     proof: bool = False  # whether a control is to be trained afterwards
     best: Outcome | None = None
-    steps: list[dict[str, Any]] = field(default_factory=list)  # one for each rung and trained control, for the record
+    steps: list[dict[str, Any]] = field(default_factory=list)  # a rung, trained control or group each, for the record
     over: str = ""  # why no further rung is tried
     until: float | None = None  # seconds of the run from which on no further epoch begins
     _passed: set[str] = field(default_factory=set)  # passes through frozen stages that are stored
@@ -73,7 +73,9 @@ class Climb:
         return _with_epochs(rung, found["epochs"])
 
     def fitted(self, rival: Candidate, what: str = "control") -> Outcome | None:
-        """A control fitted with as many epochs as the rest of the budget allows; None where it is left out."""
+        """A control, or the model of a group, fitted with as many epochs as the rest of the budget allows; None where
+        it is left out.
+        """
         if self.budget is None or is_still(rival.plan):
             return spared(_tuned(rival, self.context), self.context, what)
         found = self.context.decide(f"{what} {rival.name}", lambda: self._judged(rival, 0.0))

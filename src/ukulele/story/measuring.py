@@ -141,8 +141,9 @@ class Sample:
             self.candidate.role == "control" or self.context.options.given_rate is None
         )
         tried = tried and (self.context.options.controls == "all" or not self.context.writes)
-        rated = self.context.options.rate == "auto" and self.candidate.role == "rung" and self.candidate.pretrained
-        weighed = self.context.options.weights == "tuned" and self.candidate.role == "rung"
+        rung = self.candidate.role == "rung" and self.candidate.tasks is None  # groups have the plan that was found
+        rated = self.context.options.rate == "auto" and rung and self.candidate.pretrained
+        weighed = self.context.options.weights == "tuned" and rung
         times = 3 * (tried or rated) + (1 + len(self.tasks)) * weighed
         return 1 + times * max(1, phase.epochs // 3) / phase.epochs
 

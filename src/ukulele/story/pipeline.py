@@ -123,7 +123,7 @@ def _proven(context: Context) -> Path:
     chosen = choose(rungs, context)
     shown = [*rungs, *prove(chosen, climb)]
     repeats = repeat(chosen, shown, context)
-    parts, fitted = regroup(chosen, shown, context)
+    parts, fitted = regroup(chosen, shown, context, climb.fitted)
     shown += fitted
     context.hear(Said("scoring on the test rows"))
     over_probe, over_untouched = (gain(shown, chosen, repeats, name) for name in ("probe", UNTOUCHED))

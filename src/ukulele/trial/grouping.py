@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -12,13 +12,13 @@ import numpy as np
 
 from ukulele import evaluate
 from ukulele.events import Said
-from ukulele.trial.attempt import spared
 from ukulele.trial.context import Context
 from ukulele.trial.outcome import Outcome
 from ukulele.trial.together import delta_m, percent, signed, singles, versus
-from ukulele.types import Estimate, Verdict
+from ukulele.types import Candidate, Estimate, Verdict
 
 Groups = tuple[tuple[str, ...], ...]
+Fit = Callable[[Candidate, str], Outcome | None]  # a candidate, and what it is
 
 
 @dataclass(frozen=True)
@@ -178,9 +178,11 @@ def answering(groups: Groups, shown: Sequence[Outcome], chosen: Outcome) -> dict
     return {task: parts[task] for task in chosen.tasks if task in parts}
 
 
-def regroup(chosen: Outcome, shown: Sequence[Outcome], context: Context) -> tuple[dict[str, Outcome], list[Outcome]]:
+def regroup(
+    chosen: Outcome, shown: Sequence[Outcome], context: Context, fit: Fit
+) -> tuple[dict[str, Outcome], list[Outcome]]:
     """Carry the suggested grouping out where that was asked for: a model for each group, where validation likes them
-    better than the one for all.
+    better than the one for all. `fit` gives None for one that cannot be fitted, as within the budget; then none is.
 
     Returns
     -------
@@ -197,8 +199,10 @@ def regroup(chosen: Outcome, shown: Sequence[Outcome], context: Context) -> tupl
         return everything, fitted
     for group in found.groups:
         if answering((group,), shown, chosen) is None:
-            one = spared(replace(chosen.candidate, name=" + ".join(group), tasks=group), context, "group")
-            fitted += [] if one is None else [one]
+            one = fit(replace(chosen.candidate, name=" + ".join(group), tasks=group), "group")
+            if one is None:
+                break
+            fitted.append(one)
     parts = answering(found.groups, [*shown, *fitted], chosen)
     if parts is None:
         context.hear(Said("one model for all is kept: not every group could be fitted"))
@@ -210,8 +214,10 @@ def regroup(chosen: Outcome, shown: Sequence[Outcome], context: Context) -> tupl
     return (parts if better else everything), fitted
 
 
-def told(chosen: Outcome, shown: Sequence[Outcome], parts: Mapping[str, Outcome]) -> dict[str, Any] | None:
-    """The suggestion for the record; `parts` are the outcomes that answer."""
+def told(
+    chosen: Outcome, shown: Sequence[Outcome], parts: Mapping[str, Outcome], *, asked: bool
+) -> dict[str, Any] | None:
+    """The suggestion for the record; `parts` are the outcomes that answer, `asked` whether groups were to be fitted."""
     found = suggested(chosen, shown)
     if found is None:
         return None
@@ -220,7 +226,7 @@ def told(chosen: Outcome, shown: Sequence[Outcome], parts: Mapping[str, Outcome]
     return {
         "groups": [list(group) for group in found.groups],
         "text": found.text,
-        "reason": " ".join([found.reason, *_measured(found, gain)]),
+        "reason": " ".join([found.reason, *_measured(found, gain, asked=asked)]),
         "carried_out": any(one is not chosen for one in parts.values()),
         "validation": None if gain is None else asdict(gain),
         "evidence": [
@@ -241,9 +247,11 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _measured(found: Suggestion, gain: Estimate | None) -> list[str]:
+def _measured(found: Suggestion, gain: Estimate | None, *, asked: bool) -> list[str]:
     if len(found.groups) < 2:
         return []
+    if gain is None and asked:
+        return ["Not every one of these groups could be fitted, so one model for all is kept."]
     if gain is None:
         return ["A model for each of these groups was not trained: --group auto does it, where validation likes it."]
     return [f"On validation these groups are Δm {percent(gain)} against the model for all."]

@@ -83,7 +83,7 @@ def block(joint: Joint, context: Context) -> dict[str, Any]:
         "tasks": [_task(name, joint, verdicts, context) for name in first],
         "comparisons": [{"task": task, **asdict(one)} for kind in verdicts.values() for task, one in kind],
         "affinity": affinity(chosen),
-        "grouping": told(chosen, joint.shown, first),
+        "grouping": told(chosen, joint.shown, first, asked=context.options.group == "auto"),
         "conflicts": conflicts(chosen),
     }
 
