@@ -15,16 +15,7 @@ from ukulele.doors.diagnosing import _alike
 from ukulele.story.scrutiny import _Pool
 from ukulele.tools.probe import score_layers
 from ukulele.tools.search import Score, Search
-from ukulele.trial.evidence import (
-    _shown,
-    as_asked,
-    clearly_best,
-    learns,
-    probed,
-    raw_answers,
-    tabled,
-    unweighted,
-)
+from ukulele.trial.evidence import _shown, as_asked, clearly_best, learns, probed, raw_answers, tabled, unweighted
 from ukulele.trial.learning import _unflattered
 from ukulele.types import Target
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ukulele.loop.truth import Truth
 from ukulele.tasks import Classify
-from ukulele.trial.evidence import enough, sample
+from ukulele.trial.drawing import enough, sample
 from ukulele.types import Row, Where
 
 

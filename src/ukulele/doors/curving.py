@@ -16,7 +16,8 @@ from ukulele.events import Hear, Said
 from ukulele.story.candidates import model_name
 from ukulele.story.relearnt import relearn
 from ukulele.trial.context import Context
-from ukulele.trial.evidence import clearly_best, look, refuse_unprobed, sample, stage_scores
+from ukulele.trial.drawing import sample
+from ukulele.trial.evidence import clearly_best, look, refuse_unprobed, stage_scores
 from ukulele.trial.learning import figure, measure, told
 
 MOST = 20_000  # rows whose curve is measured

@@ -24,19 +24,8 @@ from ukulele.events import Hear, Said
 from ukulele.story.scrutiny import Scrutiny, look_closer
 from ukulele.tools.probe import Search, held_out
 from ukulele.trial.context import Context
-from ukulele.trial.evidence import (
-    AVERAGE,
-    PROBED,
-    Held,
-    Seen,
-    clearly_best,
-    enough,
-    look,
-    probed,
-    sample,
-    stage_scores,
-    summaries,
-)
+from ukulele.trial.drawing import PROBED, enough, sample
+from ukulele.trial.evidence import AVERAGE, Held, Seen, clearly_best, look, probed, stage_scores, summaries
 from ukulele.trial.neighbourhood import nearest
 from ukulele.trial.origin import origin
 from ukulele.types import Finding, Row, Rows

@@ -18,7 +18,8 @@ from ukulele.tools.bootstrap import resamples, together
 from ukulele.tools.bootstrap import values as many
 from ukulele.tools.probe import Score, Search, by_strength, held_out, stratified_folds
 from ukulele.trial.context import Context
-from ukulele.trial.evidence import Floats, as_asked, constant, gains_over, learns, outputs, probed, spread_rows, tabled
+from ukulele.trial.drawing import outputs, spread_rows
+from ukulele.trial.evidence import Floats, as_asked, constant, gains_over, learns, probed, tabled
 from ukulele.trial.outcome import Outcome
 from ukulele.types import Metric, Task
 

@@ -23,19 +23,17 @@ from ukulele.rank import Scores
 from ukulele.tools.bootstrap import draws_for, resamples, together
 from ukulele.tools.bootstrap import values as many
 from ukulele.trial.context import Context
+from ukulele.trial.drawing import A_CLASS, enough, sample
 from ukulele.trial.evidence import (
-    A_CLASS,
     AVERAGE,
     Floats,
     Held,
     Seen,
     clearly_best,
-    enough,
     learns,
     load,
     probed,
     refuse_unprobed,
-    sample,
     stage_scores,
     through,
 )
