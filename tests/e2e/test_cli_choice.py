@@ -82,3 +82,13 @@ def test_a_dry_run_says_which_model(uke: Uke, tables: Path, bert: Path, other: P
     answer = uke("fit", tables / "reviews.csv", "--models", bert, other, *FAST, "--dry-run")
     assert answer.code == 0, answer.err
     assert ", of 2: accuracy" in answer.err
+
+
+def test_the_reason_says_what_there_was_no_time_for() -> None:
+    expected = {"label": {"value": 0.9, "low": 0.8, "high": 0.95}}
+    best = {"model": "a", "status": "ranked", "expected": expected, "regret": 0.0, "rows": 40}
+    models = [best, {"model": "b", "status": "not looked at"}, {"model": "c", "status": "not looked at"}]
+    found = {"models": models, "metric": {"label": "accuracy"}, "learnt": {"label": {"something": True}}}
+    why = choice.why(found | {"seconds": 90.0, "limit_seconds": 60.0})
+    assert why.startswith("a, of 3: accuracy 0.900")
+    assert why.endswith("Not looked at for want of time: 2 of them. It took 90 s, 60 were meant.")

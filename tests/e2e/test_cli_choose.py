@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -186,15 +187,16 @@ def test_halving(uke: Uke, bert: Path, tmp_path: Path, encoder_folder: Callable[
 def test_with_many_classes_a_round_has_several_rows_of_each(
     uke: Uke, bert: Path, tmp_path: Path, encoder_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranking, "FIRST_ROWS", 40)
+    monkeypatch.setattr(ranking, "FIRST_ROWS", 20)
+    monkeypatch.setattr(ranking, "FEW", 2)
     draw = random.Random(0)
     rows = [{"text": f"w{label} song w{draw.randrange(40)} {copy}", "label": f"c{label}"}
-            for label in range(40) for copy in range(16)]  # fmt: skip
+            for label in range(16) for copy in range(12)]  # fmt: skip
     data = write_csv(tmp_path / "wide.csv", rows, ["text", "label"])
-    names = [bert, *(encoder_folder("bert", hidden_size=8, intermediate_size=size) for size in range(8, 14))]
+    names = [bert, *(encoder_folder("bert", hidden_size=8, intermediate_size=size) for size in (8, 9, 10))]
     found = chosen(uke, data, "--models", *names)
-    assert [step["rows"] for step in found["rounds"]][:2] == [200, 400]
-    assert [len(step["models"]) for step in found["rounds"]][:2] == [7, 4]
+    assert found["rounds"][0]["rows"] == 80
+    assert [len(step["models"]) for step in found["rounds"]] == [4, 2]
 
 
 def test_a_round_that_tells_nothing_drops_nobody(
@@ -218,6 +220,7 @@ def test_a_dropped_model_is_not_called_equal() -> None:
     }  # fmt: skip
     models = [one, one | {"model": "b", "rank": 2}, one | {"model": "c", "status": "dropped", "rank": 3, "rows": 500}]
     found = {"models": models, "learnt": {"label": {"something": True}}, "metric": {"label": "accuracy"}}
+    found |= {"seconds": 1.0, "limit_seconds": None}
     said = " ".join(choosing.sentences(found))
     assert "As good as equal to it: b. " in said
 
@@ -226,6 +229,76 @@ def test_a_short_budget_means_fewer_rows(uke: Uke, tables: Path, bert: Path, oth
     found = chosen(uke, tables / "reviews.csv", "--models", bert, other, "--budget", "0.01s")
     assert found["rounds"][-1]["rows"] < found["rows"]
     assert found["models"][0]["status"] == "ranked"
+
+
+# ---------------------------------------------------------------- time
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
+    """Makes each call of a function of the ranking take as many seconds as are given, and lists the calls."""
+    late, real_clock = [0.0], time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: real_clock() + late[0])
+
+    def make(name: str, *seconds: float) -> list[Any]:
+        real, calls = getattr(ranking, name), list[Any]()
+
+        def slowed(*args: Any) -> Any:
+            late[0] += seconds[min(len(calls), len(seconds) - 1)]
+            calls.append(args[0])
+            return real(*args)
+
+        monkeypatch.setattr(ranking, name, slowed)
+        return calls
+
+    return make
+
+
+@pytest.fixture
+def four(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Data, and four models that see them in two rounds."""
+    monkeypatch.setattr(ranking, "FEW", 2)
+    models = [shutil.copytree(bert, tmp_path / name) for name in "abcd"]
+    monkeypatch.setattr(ranking, "_kept", lambda _running, _context: 2)
+    return [write_csv(tmp_path / "many.csv", rows_of(800), ["text", "label"]), "--models", *models]
+
+
+def test_models_that_are_not_looked_at_for_want_of_time(uke: Uke, four: list[object], slow: Any) -> None:
+    looked = slow("glimpse", 40)
+    answer = uke("choose", *four, "--budget", "60s")
+    assert answer.code == 0, answer.err
+    assert len(looked) == 1
+    for name in "bcd":
+        assert f"{name}: not looked at: time was up" in answer.out
+
+
+def test_a_round_ends_when_time_is_up(uke: Uke, four: list[object], slow: Any) -> None:
+    scored = slow("_score", 40)
+    answer = uke("choose", *four, "--budget", "60s")
+    assert answer.code == 0, answer.err
+    assert [Path(one.name).name for one in scored] == ["a", "b"]
+    assert "c: not looked at: time was up" in answer.out
+    assert "d: not looked at: time was up" in answer.out
+    assert "60 were meant." in answer.flat
+
+
+def test_no_round_on_the_same_rows(uke: Uke, four: list[object], slow: Any) -> None:
+    scored = slow("_score", 20)
+    found = chosen(uke, *four, "--budget", "75s")
+    assert len(scored) == 4
+    assert [step["rows"] for step in found["rounds"]] == [500]
+    assert [one["status"] for one in found["models"]] == ["ranked"] * 4
+    assert found["limit_seconds"] == 75
+
+
+def test_a_round_that_comes_to_no_end_changes_nothing(uke: Uke, four: list[object], slow: Any) -> None:
+    """Models are compared on the rows that all of them saw."""
+    slow("_score", 10, 10, 10, 10, 60)
+    answer = uke("choose", *four, "--budget", "90s", "--json")
+    found = json.loads(answer.out)
+    assert [step["rows"] for step in found["rounds"]] == [500]
+    assert [(one["status"], one["rows"]) for one in found["models"]] == [("ranked", 500)] * 4
+    assert "time was up on 560 rows: the order is that of 500" in answer.flat
 
 
 def test_from_python(tables: Path, bert: Path, other: Path) -> None:

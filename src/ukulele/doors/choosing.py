@@ -16,7 +16,7 @@ from ukulele.errors import ModelError, PlanError
 from ukulele.events import Hear, Said
 from ukulele.models.named import named_models
 from ukulele.trial.glimpse import Limits
-from ukulele.trial.ranking import plain, rank_models
+from ukulele.trial.ranking import overrun, plain, rank_models
 
 HEADER = ("", "model", "expected {}", "95 % interval", "regret", "layer", "rows", "ms a row", "pass", "MB", "licence")
 
@@ -118,7 +118,7 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
         "Expected scores are those of a probe on frozen features, cross-validated; fine-tuning may change them. Models "
         "are ordered by the regret, which all scores together give (see docs/choosing.md)."
     )
-    return said
+    return [*said, *filter(None, [overrun(found)])]
 
 
 SAME = 0.003  # of regret: no test split of a usual size would tell such models apart

@@ -12,7 +12,7 @@ from ukulele.models.named import named_models
 from ukulele.runs import RunFolder
 from ukulele.trial.context import Context
 from ukulele.trial.glimpse import Limits
-from ukulele.trial.ranking import plain, rank_models
+from ukulele.trial.ranking import overrun, plain, rank_models
 
 SHARE = 0.25  # of the budget that may go into the choice; what it stores, the probe reads
 
@@ -45,7 +45,7 @@ def _ranked(context: Context) -> dict[str, Any]:
     budget = context.options.seconds
     limits = Limits(budget=None if budget is None else budget * SHARE)
     found = plain(rank_models(names, alone, limits), alone)
-    return {**found, "limit_seconds": limits.budget, "why": why(found)}
+    return {**found, "why": why(found)}
 
 
 def why(found: Mapping[str, Any]) -> str:
@@ -54,7 +54,8 @@ def why(found: Mapping[str, Any]) -> str:
     >>> expected = lambda value: {"label": {"value": value, "low": value - 0.02, "high": value + 0.02}}
     >>> one = {"model": "a", "expected": expected(0.9), "regret": 0.001, "rows": 400, "status": "ranked"}
     >>> two = one | {"model": "b", "expected": expected(0.8), "regret": 0.1}
-    >>> why({"models": [one, two], "metric": {"label": "accuracy"}, "learnt": {"label": {"something": True}}})
+    >>> found = {"models": [one, two], "metric": {"label": "accuracy"}, "learnt": {"label": {"something": True}}}
+    >>> why(found | {"seconds": 3.0, "limit_seconds": None})
     'a, of 2: accuracy 0.900 (0.880 to 0.920) expected of a probe, on 400 rows; then b, 0.800, expected regret 0.100'
     """
     best, *others = found["models"]
@@ -68,7 +69,9 @@ def why(found: Mapping[str, Any]) -> str:
         said += f"; then {second['model']}, {value:.3f}, expected regret {second['regret']:.3f}"
     if all(one["something"] is False for one in found["learnt"].values()):
         said += ". No probe of any of them learns anything, so this order means little"
-    return said
+    if missed := sum(one["status"] == "not looked at" for one in found["models"]):
+        said += f". Not looked at for want of time: {missed} of them"
+    return f"{said}. {late}" if (late := overrun(found)) else said
 
 
 def _expected(one: Mapping[str, Any], metrics: list[str]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from ukulele.features.encode import Frozen, Pass
 from ukulele.trial.context import Context
@@ -43,6 +45,25 @@ class Limits:
             took, most = about.latency_seconds * 1e3, self.latency_seconds * 1e3
             return f"{took:.1f} ms for a row; at most {most:.1f} were asked for"
         return ""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The time that something may take; of several processes all go by that of the main one."""
+
+    budget: float | None
+    agree: Callable[[float], float]
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def passed(self) -> float:
+        """The seconds since it began."""
+        return time.perf_counter() - self.began
+
+    @property
+    def left(self) -> float:
+        """The seconds that are left, below 0 where it took longer."""
+        return math.inf if self.budget is None else self.agree(self.budget - self.passed)
 
 
 def glimpse(model: Model, context: Context) -> Glimpse:

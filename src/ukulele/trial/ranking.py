@@ -37,7 +37,7 @@ from ukulele.trial.evidence import (
     stage_scores,
     through,
 )
-from ukulele.trial.glimpse import Glimpse, Limits, glimpse
+from ukulele.trial.glimpse import Clock, Glimpse, Limits, glimpse
 from ukulele.trial.neighbourhood import nearest, source_scores
 from ukulele.types import Model, Task
 
@@ -49,6 +49,8 @@ WEIGHTS: Mapping[str, float] = {
     "probe": 1.0, "kNN": 0.5, "LogME": 0.25, "H-score": 0.25, "LEEP": 0.125, "NCE": 0.125, "prior": 0.125,
 }  # fmt: skip
 HALF = 0.5
+NOT_LOOKED_AT = "not looked at", "time was up"
+OVER = 1.1  # times the time that was meant, beyond which it is said
 TIED = 1e-9  # regrets that differ by less are the same
 
 
@@ -57,7 +59,7 @@ class Candidacy:
     """A candidate on its way through the rounds. `tables` are row statistics by task and score, of the last round."""
 
     name: str
-    status: str = "ranked"  # or "dropped", "refused", "over the limit"
+    status: str = "ranked"  # or "dropped", "refused", "over the limit", "not looked at"
     why: str = ""
     rows: int = 0
     about: Glimpse | None = None
@@ -70,6 +72,8 @@ class Candidacy:
     fused: float = math.nan
     regret: float = math.nan
     seconds: float = 0.0
+    loading: float = 0.0  # seconds of it, each time
+    cost: float = 0.0  # seconds a row beside it: at first of the pass and as much again, then as a round had it
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Ranking:
     rounds: tuple[dict[str, Any], ...]
     tasks: Mapping[str, Task]
     seconds: float
+    limit: float | None = None  # of the seconds
 
     @property
     def best(self) -> Candidacy:
@@ -110,38 +115,36 @@ def rank_models(names: Sequence[str], context: Context, limits: Limits | None = 
         If no candidate can be used.
     """
     refuse_unprobed(context)
-    began, limits = time.perf_counter(), limits or Limits()
+    limits = limits or Limits()
+    clock = Clock(limits.budget, context.engine.agree)
     candidates = [Candidacy(name) for name in dict.fromkeys(names)]
-    running = _seen_once(candidates, context, limits)
+    running = _seen_once(candidates, context, limits, clock)
     if not running:
         reasons = "\n- ".join(f"{one.name}: {one.why}" for one in candidates)
         raise ModelError(f"no candidate can be used:\n- {reasons}", hint="`uke models` lists what is here.")
-    rounds: list[dict[str, Any]] = []
-    dropped: list[Candidacy] = []
-    rows = 0
-    for number, wanted in enumerate(schedule := _schedule(running, context, limits)):
-        rows = max(rows, _affordable(wanted, running, context, limits, (began, len(schedule) - number)))
-        running = _round(running, rows, context)
-        rounds.append({"rows": len(_rows(context, rows)), "models": [one.name for one in running]})
-        if number + 1 < len(schedule):
-            kept = _kept(running, context)
-            for one in running[kept:]:
-                one.status, one.why = "dropped", f"behind the better half on {one.rows:,} rows"
-            dropped = running[kept:] + dropped
-            running = running[:kept]
-    out = [one for one in candidates if one.status not in {"ranked", "dropped"}]
-    return Ranking((*running, *dropped, *out), tuple(rounds), context.tasks, time.perf_counter() - began)
+    found, rounds = _in_rounds(running, context, limits, clock)
+    out = [one for one in candidates if one.status != "ranked"]
+    return Ranking((*found, *out), tuple(rounds), context.tasks, clock.passed, limits.budget)
 
 
 # ---------------------------------------------------------------- rounds
 
 
-def _seen_once(candidates: Sequence[Candidacy], context: Context, limits: Limits) -> list[Candidacy]:
-    """Those that can be loaded and are within the limits, timed on a few rows."""
-    running = []
+def _seen_once(candidates: Sequence[Candidacy], context: Context, limits: Limits, clock: Clock) -> list[Candidacy]:
+    """Those that can be loaded and are within the limits, timed on a few rows, in half of the time: a round has to load
+    them again.
+    """
+    running: list[Candidacy] = []
     for number, one in enumerate(candidates):
+        if running and clock.left < HALF * (limits.budget or 0):
+            one.status, one.why = NOT_LOOKED_AT
+            continue
+        began = time.perf_counter()
         try:
-            one.about = glimpse(_loaded(one.name, context), context)
+            model = _loaded(one.name, context)
+            one.loading = time.perf_counter() - began
+            one.about = glimpse(model, context)
+            one.cost = one.about.seconds_a_row / HALF
         except UkuleleError as error:
             one.status, one.why = "refused", error.message
             context.hear(Said(f"{one.name}: {error.message}", "warning"))
@@ -154,6 +157,32 @@ def _seen_once(candidates: Sequence[Candidacy], context: Context, limits: Limits
     return running
 
 
+def _in_rounds(
+    running: Sequence[Candidacy], context: Context, limits: Limits, clock: Clock
+) -> tuple[list[Candidacy], list[dict[str, Any]]]:
+    """The candidates, best first, those that were dropped behind those of the last round; and the rounds."""
+    order, ahead, dropped, rounds, rows = list(running), list(running), list[Candidacy](), list[dict[str, Any]](), 0
+    for number, wanted in enumerate(schedule := _schedule(running, context, limits)):
+        more = _affordable(wanted, ahead, context, clock, len(schedule) - number)
+        if more <= rows:
+            continue  # the same rows would say the same again
+        scored = _round(ahead, more, context, clock)
+        if rounds and len(scored) < len(ahead):
+            context.hear(Said(f"time was up on {scored[0].rows:,} rows: the order is that of {order[0].rows:,}"))
+            break
+        for one in order[len(ahead) :]:
+            one.status, one.why = "dropped", f"behind the better half on {one.rows:,} rows"
+        dropped = order[len(ahead) :] + dropped
+        order, rows = scored, more
+        rounds.append({"rows": scored[0].rows, "models": [one.name for one in order]})
+        ahead = order[: _kept(order, context)] if number + 1 < len(schedule) else order
+    found = order + dropped
+    for one in running:
+        if one.name not in {scored.name for scored in found}:
+            one.status, one.why = NOT_LOOKED_AT
+    return found, rounds
+
+
 def _loaded(name: str, context: Context) -> Model:
     """The model; of several, memory holds one at a time."""
     context.pristine.clear()
@@ -164,7 +193,7 @@ def _schedule(running: Sequence[Candidacy], context: Context, limits: Limits) ->
     """The rows of each round; more than there are means all."""
     every = len(context.data.splits["train"])
     last = every if every <= ALL_ROWS else MOST_ROWS
-    cheap = limits.budget is None or last * sum(_pace(one) for one in running) < HALF * limits.budget
+    cheap = limits.budget is None or last * sum(one.cost for one in running) < limits.budget
     rows = min(max(FIRST_ROWS, A_CLASS * _outputs(context)), MOST_ROWS)
     if cheap and (len(running) <= FEW or every <= rows):
         return [last]
@@ -185,19 +214,13 @@ def _kept(running: Sequence[Candidacy], context: Context) -> int:
     return kept
 
 
-def _pace(one: Candidacy) -> float:
-    return one.about.seconds_a_row if one.about else 0.0
-
-
-def _affordable(
-    rows: int, running: Sequence[Candidacy], context: Context, limits: Limits, at: tuple[float, int]
-) -> int:
-    """As many of the rows as a round's share of the time that is left allows; `at`: the start, and rounds to come."""
-    if limits.budget is None:
+def _affordable(rows: int, running: Sequence[Candidacy], context: Context, clock: Clock, rounds: int) -> int:
+    """As many of the rows as the next of some rounds to come can see in its share of the time that is left."""
+    left = clock.left / rounds
+    if math.isinf(left):
         return rows
-    left = limits.budget - (time.perf_counter() - at[0])
-    pace = sum(_pace(one) for one in running)
-    most = HALF * left / at[1] / max(pace, 1e-9)  # the other half is for probes and neighbours
+    cost, loading = sum(one.cost for one in running), sum(one.loading for one in running)
+    most = (left - loading) / max(cost, 1e-9)
     fewest = min(len(context.data.splits["train"]), max(LEAST_ROWS, 2 * _outputs(context)))
     return rows if most >= rows else max(fewest, int(most))
 
@@ -214,18 +237,23 @@ def _rows(context: Context, rows: int) -> Numbers:
     return sample(context, rows)
 
 
-def _round(running: Sequence[Candidacy], rows: int, context: Context) -> list[Candidacy]:
-    """The candidates on some rows, best first."""
+def _round(running: Sequence[Candidacy], rows: int, context: Context, clock: Clock) -> list[Candidacy]:
+    """The candidates on some rows, best first; those alone for which there was time, and one at least."""
     sample = _rows(context, rows)
     numbers = None if len(sample) == len(context.data.splits["train"]) else sample
-    for one in running:
+    scored: list[Candidacy] = []
+    for one in map(replace, running):  # copies: where there is no time for all, the round before stands
+        if scored and clock.left < 0:
+            break
         began = time.perf_counter()
         context.hear(Said(f"{one.name} on {len(sample):,} rows"))
         _score(one, through(_loaded(one.name, context), context, numbers), context)
-        one.rows = len(sample)
-        one.seconds += time.perf_counter() - began
-    _fuse(running)
-    return sorted(running, key=lambda one: (one.regret, -one.fused))
+        took = time.perf_counter() - began
+        one.rows, one.seconds = len(sample), one.seconds + took
+        one.cost = max(one.cost, (took - one.loading) / len(sample))
+        scored.append(one)
+    _fuse(scored)
+    return sorted(scored, key=lambda one: (one.regret, -one.fused))
 
 
 # ---------------------------------------------------------------- scores
@@ -318,7 +346,21 @@ def plain(ranking: Ranking, context: Context) -> dict[str, Any]:
         "models": [_plain(one, place) for place, one in enumerate(ranking.candidates, 1)],
         "rounds": list(ranking.rounds),
         "seconds": ranking.seconds,
+        "limit_seconds": ranking.limit,
     }
+
+
+def overrun(found: Mapping[str, Any]) -> str:
+    """What is said where a ranking, as plain data, took clearly longer than it was meant to; else nothing.
+
+    >>> overrun({"seconds": 75.3, "limit_seconds": 60.0}), overrun({"seconds": 61, "limit_seconds": 60})
+    ('It took 75 s, 60 were meant.', '')
+    """
+    took, limit = found["seconds"], found["limit_seconds"]
+    if limit is None or took <= OVER * limit:
+        return ""
+    took, limit = (f"{value:,.0f}" if value >= 10 else f"{value:.2g}" for value in (took, limit))
+    return f"It took {took} s, {limit} were meant."
 
 
 def _learnt(ranking: Ranking, name: str, looks: int) -> dict[str, Any]:
