@@ -34,7 +34,8 @@ def told(chosen: Any, before: Any, scratch: Any) -> dict[str, Any]:
     """The two verdicts of a record."""
     shown = [chosen, before, scratch]
     one, over = verdict(shown, chosen, None), gain(shown, chosen, None, "zero-shot")
-    story = Story(None, shown, chosen, {}, one, None, None, over)  # type: ignore[arg-type]
+    context: Any = SimpleNamespace(run=SimpleNamespace(manifest={}))
+    story = Story(context, shown, chosen, {}, one, None, None, over)
     return {"verdict": _verdict(one, chosen, story), "gain_over_untouched": _verdict(over, chosen, story)}
 
 
