@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ukulele.config import FitOptions, options_from, resumed, words_or_lines
+from ukulele.config import FitOptions, options_from, resumed
 from ukulele.errors import DataError
 from ukulele.events import Hear
 from ukulele.runs.folder import NextFolder, read_manifest, read_record
+from ukulele.tools.typed import words_or_lines
 from ukulele.types import Dataset
 
 if TYPE_CHECKING:

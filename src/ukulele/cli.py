@@ -97,8 +97,9 @@ def fit(
     Everything is inferred that is not said, and every inference is printed.
     """
     given = locals()
-    from ukulele.config import FitOptions, number_or_word, resumed, words_or_lines
+    from ukulele.config import FitOptions, resumed
     from ukulele.runs.folder import read_manifest
+    from ukulele.tools.typed import number_or_word, words_or_lines
 
     names = FitOptions.__dataclass_fields__.keys() & given.keys()
     lists = {"target", "text", "track", "languages", "models", "new_tokens"}

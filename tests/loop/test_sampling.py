@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ukulele.config import power
 from ukulele.loop.sampling import MOST, batches, drawn, pieces
 from ukulele.loop.truth import Truth
+from ukulele.tools.typed import power
 
 SAMPLINGS = st.sampled_from(["proportional", "sqrt", "equal", "temperature:3"])
 

@@ -16,10 +16,11 @@ import ukulele
 import ukulele.api
 from language_kit import decoder
 from ukulele import models
-from ukulele.config import FitOptions, words_or_lines
+from ukulele.config import FitOptions
 from ukulele.errors import ModelError, PlanError
 from ukulele.models.named import named_models
 from ukulele.tools.collate import collate
+from ukulele.tools.typed import words_or_lines
 from ukulele.types import Model, Request, Tensors
 
 WORDS = ("zebra", "quagga")

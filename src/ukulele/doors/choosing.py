@@ -9,12 +9,13 @@ from typing import Any
 
 from rich.console import Console
 
-from ukulele.config import FitOptions, seconds
+from ukulele.config import FitOptions
 from ukulele.doors.preview import preview
 from ukulele.doors.show import interval, table
 from ukulele.errors import ModelError, PlanError
 from ukulele.events import Hear, Said
 from ukulele.models.named import named_models
+from ukulele.tools.typed import seconds
 from ukulele.trial.glimpse import Limits
 from ukulele.trial.ranking import overrun, plain, rank_models
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ukulele.config import power
+from ukulele.tools.typed import power
 
 MEGABATCH = 50  # batches among which rows are sorted by length
 MOST = 4  # times that a row is seen in an epoch at most
