@@ -46,6 +46,17 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def places(path: Path) -> dict[int, int]:
+    """The number of each row of a CSV file by the line that it begins in: some cells hold several lines."""
+    found, line = {}, 2
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        next(reader)
+        for number, _ in enumerate(reader):
+            found[line], line = number, reader.line_num + 1
+    return found
+
+
 def fitted(name: str, rows: list[dict[str, str]], test: list[dict[str, str]], folder: Path) -> Path:
     """A run on some rows: its folder."""
     data = folder / name
@@ -67,11 +78,11 @@ def confusions(rows: list[dict[str, str]], test: list[dict[str, str]], folder: P
     data = read(folder / "clean", ReadOptions(target=("intent",), inputs=("text",)), folder / "tables")
     (result,) = (run / "results").glob("probe*.safetensors")
     answers = load_tree(result)["held"]["intent"].numpy()
-    labels = data.targets[0].labels
+    labels, at = data.targets[0].labels, places(folder / "clean" / "train.csv")
     likely = {}
     for row, log in zip(data.splits["train"], answers, strict=True):
         order = [labels[int(i)] for i in np.argsort(-log)[:2]]
-        likely[int(row.where.line or 0) - 2] = next(label for label in order if label != row.targets["intent"])
+        likely[at[int(row.where.line or 0)]] = next(label for label in order if label != row.targets["intent"])
     return likely
 
 
@@ -92,7 +103,8 @@ def flipped(
         others = [label for label in labels if label != rows[at]["intent"]]
         changed[at]["intent"] = str(draw.choice(others)) if kind == "any" else likely[at]
     run = fitted(f"{kind}-{seed}", changed, test, folder)
-    listed = [int(line["line"]) - 2 for line in table(run / "suspects.csv") if line["split"] != "test"]
+    number = places(folder / f"{kind}-{seed}" / "train.csv")
+    listed = [number[int(line["line"])] for line in table(run / "suspects.csv") if line["split"] != "test"]
     hits = np.cumsum([at in chosen for at in listed])
     needed = int(np.ceil(GOALS[kind][0] * len(chosen)))
     reached = np.flatnonzero(hits >= needed)
