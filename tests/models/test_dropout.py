@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from ukulele import models
-from ukulele.models.dropout import Dropout, drop, quicken
+from ukulele.models.dropout import Dropout, drop
+from ukulele.models.quicker import quicken
 from ukulele.types import Request
 
 

@@ -18,6 +18,7 @@ from ukulele.loop.averaging import Average
 from ukulele.loop.engine import Engine
 from ukulele.loop.optimisers import OPTIMISERS
 from ukulele.loop.selection import Selection, changing, put, select
+from ukulele.loop.vocabulary import Compact
 from ukulele.types import Head, Model, Phase, Plan
 
 LOOKS = 15  # times a phase, about, that the effect of the tasks on each other is measured
@@ -46,6 +47,17 @@ class PhaseRun:
     unsaid: list[str] = field(default_factory=list)
     kept: list[soup.Kept] = field(default_factory=list)  # the best epochs, where their mean may be better than any
     pulled: list[tuple[nn.Parameter, Tensor]] = field(default_factory=list)  # weights, and where they started
+    table: Compact | None = None  # an embedding table whose gradient stays between steps
+
+    def clear_gradients(self) -> None:
+        """No gradient from an earlier step."""
+        kept = None if self.table is None else self.table.weight
+        for group in self.optimiser.param_groups:
+            for parameter in group["params"]:
+                if parameter is not kept:
+                    parameter.grad = None
+        if self.table is not None:
+            self.table.clear()
 
     def pull_to(self, origin: Mapping[str, Tensor], known: Mapping[nn.Parameter, tuple[str, int]]) -> None:
         """The penalty of this phase pulls its stages' weights there."""
@@ -169,7 +181,9 @@ class PhaseRun:
         return saved.place
 
 
-def start_phase(model: Model, heads: Mapping[str, Head], plan: Plan, number: int, engine: Engine) -> PhaseRun:
+def start_phase(
+    model: Model, heads: Mapping[str, Head], plan: Plan, number: int, engine: Engine, table: Compact | None = None
+) -> PhaseRun:
     """Phase `number` of a plan before its first step: parameters chosen, on the device, with their optimiser."""
     phase = plan.phases[number]
     chosen = select(model, heads, phase)
@@ -182,7 +196,11 @@ def start_phase(model: Model, heads: Mapping[str, Head], plan: Plan, number: int
     weights = changing(model, heads, plan.phases[: number + 1])  # now that all of it is on the device
     changes = changing(model, heads, [phase])
     average = Average(changes, phase.average) if phase.average is not None else None
-    return PhaseRun(plan.seed, number, phase, chosen, above, optimiser, balancer, weights, changes, average)
+    run = PhaseRun(plan.seed, number, phase, chosen, above, optimiser, balancer, weights, changes, average)
+    if table is not None and balancer is None and engine.device == "cpu" and engine.world == 1:
+        table.keep_gradient()
+        run.table = table
+    return run
 
 
 def _balancer(plan: Plan, tasks: Sequence[str], engine: Engine) -> balance.Balancer | None:

@@ -66,8 +66,8 @@ def train(
             loss = feed.fit_heads(number, heads)
             yield Stepped(Place(number), 1, 1, {"probe": loss}, 0)
         else:
-            with compacted(model, heads, phase, feed):
-                run = start_phase(model, heads, plan, number, engine)
+            with compacted(model, heads, phase, feed) as table:
+                run = start_phase(model, heads, plan, number, engine, table)
                 run.pull_to(origin, owners(model, heads))
                 yield from _descend(run, feed, engine, within if number == begin.phase else None, late)
         if phase.optimiser == "probe" or engine.saves_now(ended=True):
@@ -200,7 +200,7 @@ def _step(run: PhaseRun, forward: nn.Module, part: Part, engine: Engine, at: tup
     """One step, `at` its number and how many there are; the losses by task, without those that are no number."""
     for group in run.optimiser.param_groups:
         group["lr"] = group["rate"] * group.get("share", 1.0) * schedule(run.phase, *at)
-    run.optimiser.zero_grad(set_to_none=True)
+    run.clear_gradients()
     losses = _losses(forward, part, engine)
     values = {task: float(engine.shown(loss)) for task, loss in losses.items()}
     strange = [task for task, value in values.items() if not math.isfinite(value)]

@@ -5,6 +5,9 @@ the 250,002 of a multilingual model, whose table is two thirds of its weights. A
 gradient, so nothing but weight decay moves it, by the same factor each step. While a phase trains, the table is
 therefore the named rows and one more of ones, which goes the way of all that are left out; in the end they are
 multiplied by what became of it.
+
+A step names a few hundred rows of thousands: their gradient is added to one that stays between steps, and those rows
+alone are set to zero again, where the CPU would otherwise fill a table with zeros each time.
 """
 
 from __future__ import annotations
@@ -44,10 +47,30 @@ class Compact:
         if self._padding is not None:
             table.padding_idx = int(self._places[self._padding])
         self._hook = table.register_forward_pre_hook(self._renumber)
+        self._touched: list[Tensor] = []  # rows with a gradient, where that stays between steps
 
     def _renumber(self, _table: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         self._places = self._places.to(given[0].device)
-        return (self._places[given[0]], *given[1:])
+        places = self._places[given[0]]
+        if self._table.sparse and torch.is_grad_enabled():
+            self._touched.append(places.flatten())
+        return (places, *given[1:])
+
+    @property
+    def weight(self) -> Tensor:
+        """The rows that are trained."""
+        return self._table.weight
+
+    def keep_gradient(self) -> None:
+        """From now on the gradient stays between steps; `clear` has to be called before each."""
+        self._table.sparse = True
+        self._table.weight.grad = torch.zeros_like(self._table.weight)
+
+    def clear(self) -> None:
+        """Set the gradient to zero where it is not."""
+        if self._touched:
+            self._table.weight.grad[torch.cat(self._touched)] = 0  # type: ignore[index]
+            self._touched = []
 
     def restore(self) -> None:
         """Put the rows back, and let those left out decay as they would have."""
@@ -57,28 +80,28 @@ class Compact:
             whole[self._seen.to(trained.device)] = trained[:-1]
             self._whole.data = whole
         self._hook.remove()
-        self._table.weight, self._table.padding_idx = self._whole, self._padding
+        self._table.weight, self._table.padding_idx, self._table.sparse = self._whole, self._padding, False
 
 
 @contextmanager
-def compacted(model: Model, heads: Mapping[str, Head], phase: Phase, data: Seen) -> Iterator[None]:
+def compacted(model: Model, heads: Mapping[str, Head], phase: Phase, data: Seen) -> Iterator[Compact | None]:
     """Within, the model's embedding table is as small as the data allow, where the phase trains it.
 
     A phase that pulls weights to where they started has their whole tables to compare with, and one that measures the
     norm of weights has that of all: they stay whole.
     """
     if model.lookup is None or phase.penalty or phase.relative:
-        yield
+        yield None
         return
     name, table = model.lookup
     known = {id(parameter): at[0] for parameter, at in owners(model, heads).items()}
     trained = match_group(phase, known.get(id(table.weight), "")) is not None
     seen = data.seen(name) if trained else None
     if seen is None or len(seen) > WORTH * len(table.weight):
-        yield
+        yield None
         return
     compact = Compact(table, seen)
     try:
-        yield
+        yield compact
     finally:
         compact.restore()

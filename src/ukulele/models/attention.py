@@ -117,14 +117,20 @@ class Attention:
         some, groups = query[:, :, stretch], query.shape[1] // key.shape[1]
         if groups > 1:
             key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        shape = (*some.shape[:3], key.shape[2])
+        some, key, value = (x.reshape(-1, *x.shape[2:]) for x in (some, key, value))
         with torch.autocast(query.device.type, enabled=False):
-            scores = torch.einsum("bhtd,bhsd->bhts", some * self.scale, key)
-            mask = self._added(stretch, query, key)
-            if mask is not None:
-                seen = mask.dtype == torch.bool
-                scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min) if seen else scores + mask
-            weights = drop(scores.softmax(-1), self.dropout) if self.dropout else scores.softmax(-1)
-            return torch.einsum("bhts,bhsd->bthd", weights.to(value.dtype), value)
+            mask = self._added(stretch, query, key.view(*shape[:2], *key.shape[1:]))
+            if mask is not None and mask.dtype == torch.bool:  # where the product starts from: no pass of its own
+                start = some.new_zeros(mask.shape).masked_fill_(~mask, torch.finfo(some.dtype).min)
+                start = start.expand(*shape[:2], *start.shape[2:]).reshape(-1, *start.shape[2:])
+                scores = torch.baddbmm(start, some, key.transpose(1, 2), alpha=self.scale)
+            else:
+                scores = torch.baddbmm(some.new_empty(1, 1, 1), some, key.transpose(1, 2), beta=0, alpha=self.scale)
+                scores = scores if mask is None else (scores.view(shape) + mask).flatten(0, 1)
+            weights = scores.softmax(-1, dtype=torch.float32).to(value.dtype)  # in bf16 it takes twice the time
+            weights = drop(weights, self.dropout) if self.dropout else weights
+            return torch.bmm(weights, value).view(*shape[:3], -1).transpose(1, 2)
 
     def _added(self, stretch: slice, query: Tensor, key: Tensor) -> Tensor | None:
         """Mask and bias of a stretch of queries as one mask; None where all is seen."""

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ukulele.errors import ModelError
-from ukulele.models.dropout import quicken
 from ukulele.models.next_token import NextToken
 from ukulele.models.passages import named, reader_of, thoughtful, windows
+from ukulele.models.quicker import quicken
 from ukulele.models.speaking import STRAIGHT, Bend
 from ukulele.models.stages import Norm, Summary
 from ukulele.models.tied import untie

@@ -15,9 +15,9 @@ from torch import nn
 
 from ukulele.errors import DataError, ModelError
 from ukulele.models import attention
-from ukulele.models.dropout import quicken
 from ukulele.models.encoder_stages import BERT, LAYOUTS, ROBERTA, pool, prepare, stages_of
 from ukulele.models.lengths import lengths
+from ukulele.models.quicker import quicken
 from ukulele.models.stages import Summary
 from ukulele.types import Card, Field, Model, Request, Stage, Tensors
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ukulele.errors import DataError, ModelError
 from ukulele.models import generation, tied
-from ukulele.models.dropout import quicken
+from ukulele.models.quicker import quicken
 from ukulele.models.seq2seq_stages import END, START, stages_of
 from ukulele.models.speaking import IGNORED, taught_loss
 from ukulele.models.words import Words, from_assets

@@ -129,8 +129,9 @@ def _proven(context: Context) -> Path:
     over_probe, over_untouched = (gain(shown, chosen, repeats, name) for name in ("probe", UNTOUCHED))
     judged = verdict(shown, chosen, repeats)
     story = Story(context, shown, chosen, parts, judged, over_probe, repeats, over_untouched)
+    record = _recorded(story, rungs, earlier)
     sure = {id(one): certain(one, context) for one in parts.values()}
-    record = _recorded(story, rungs, earlier) | told(parts, sure)
+    record |= told(parts, sure)
     if rungs[0].held:  # its features, in each process: all of them decide how
         rungs[0].feed.pooled("train")
     if context.engine.main:
