@@ -77,7 +77,8 @@ def every_line_is_a_row(uke: Uke, run: Path, tmp_path: Path) -> None:
 
 def test_from_a_configuration_to_answers_scores_and_the_next_task(uke: Uke, tmp_path: Path, sentences: Path) -> None:
     run = tmp_path / "one"
-    record = translate(uke, run, sentences, "config:marian-tiny", "--strategy", "scratch", *QUICK)
+    exact = ("--precision", "fp32")  # what is written by hardly trained weights hangs on the last bits
+    record = translate(uke, run, sentences, "config:marian-tiny", "--strategy", "scratch", *QUICK, *exact)
     assert record["task"] | {"name": "", "labels": []} == {
         "name": "",
         "kind": "translate",

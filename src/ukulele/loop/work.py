@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from ukulele.tools.collate import collate
-from ukulele.types import Model
+from ukulele.types import Model, Tensors, fold
 
 BACKWARD = 2  # a backward pass costs about twice its forward pass
 SAMPLE = 2  # rows
@@ -39,15 +41,21 @@ def operations(model: Model, cut: int, inputs: list[tuple[Any, ...]], passed: in
     rows = inputs[:SAMPLE]
     for stage in model.stages:
         stage.module.eval()  # a forward pass in training mode would move BatchNorm's statistics
-    device = next((p.device for stage in model.stages for p in stage.module.parameters()), torch.device("cpu"))
+    stages = [partial(_where_it_is, stage.module) for stage in model.stages]
     with torch.no_grad():
-        live = {k: v.to(device) for k, v in collate(model.encode(rows, [0] * len(rows)), model.inputs).items()}
+        live = collate(model.encode(rows, [0] * len(rows)), model.inputs)
         with FlopCounterMode(display=False) as below:
-            live = model.run(live, 0, cut)
+            live = fold(model.prepare, stages[:cut], live)
         with FlopCounterMode(display=False) as above:
-            model.run(live, cut)
+            fold(model.prepare, stages[cut:], live)
     each: Mapping[str, float] = {
         "below": below.get_total_flops() / len(rows),
         "above": above.get_total_flops() / len(rows),
     }
     return passed * each["below"] + trained * (1 + BACKWARD) * each["above"]
+
+
+def _where_it_is(stage: nn.Module, live: Tensors) -> Tensors:
+    """Through a stage on its device: what is trained may have moved, what is frozen stays where it was loaded."""
+    device = next((parameter.device for parameter in stage.parameters()), None)
+    return stage(live if device is None else {name: value.to(device) for name, value in live.items()})  # type: ignore[no-any-return]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -75,6 +76,17 @@ def generate(  # noqa: PLR0913 - what a family knows of its beginnings and ends
         torch.manual_seed(decoding.seed)
         found = net.generate(**given, generation_config=config, streamer=streamer)
     return [_ended(row, ends) for row in found[:, prompt:].tolist()]
+
+
+def placed(net: Any, device: torch.device) -> Any:
+    """A network in eval mode, whole on a device: training moves no more there than what is trained.
+
+    Weights that are moved in inference mode could not be trained afterwards.
+    """
+    if any(value.device != device for value in chain(net.parameters(), net.buffers())):
+        with torch.inference_mode(False):
+            net.to(device)
+    return net.eval()
 
 
 def _ended(row: list[int], ends: Sequence[int]) -> list[int]:

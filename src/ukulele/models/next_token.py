@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ukulele.models.generation import generate
+from ukulele.models.generation import generate, placed
 from ukulele.models.passages import answer_at
 from ukulele.models.speaking import Bend, taught_loss
 from ukulele.models.words import Words
@@ -60,16 +60,16 @@ class NextToken(nn.Module):
 
         A prompt is cut behind its first token where it would leave less room than is asked for, or than half of all.
         """
-        self._net[0].eval()
         room = self.room(decoding)
         kept = [ids if len(ids) <= room else [ids[0], *ids[len(ids) - room + 1 :]] for ids in prompts]
         width = max(map(len, kept))
         device = next(self.lm_head.parameters()).device
+        net = placed(self._net[0], device)
         ids = torch.tensor([[self._stops[0]] * (width - len(prompt)) + prompt for prompt in kept], device=device)
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in kept], device=device)
         given = {"input_ids": ids, "attention_mask": mask}
         found = generate(
-            self._net[0], given, decoding, self.words, most=self._limit - width, stops=self._stops, streamer=streamer
+            net, given, decoding, self.words, most=self._limit - width, stops=self._stops, streamer=streamer
         )
         return [self.words.text(tokens) for tokens in found]
 

@@ -91,4 +91,4 @@ class Counts:
 def _rows(live: Tensors) -> Iterator[tuple[list[int], NDArray[np.bool_]]]:
     """Each row's tokens, and of all but the first whether they are taught."""
     for ids, taught, there in zip(live["ids"], live["taught"], live["token_mask"].sum(1).tolist(), strict=True):
-        yield ids[:there].tolist(), taught[1:there].numpy() > 0
+        yield ids[:there].tolist(), taught[1:there].cpu().numpy() > 0

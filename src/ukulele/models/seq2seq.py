@@ -358,7 +358,7 @@ class Speaker(nn.Module):
         from transformers.modeling_outputs import BaseModelOutput
 
         memory, mask = live["memory"], live["source_mask"]
-        net: Any = self._net[0].to(memory.device).eval()
+        net = generation.placed(self._net[0], memory.device)
         most = decoding.tokens if self._most is None else min(decoding.tokens, int(self._most) - 1)
         if self._short:
             most = min(most, TIMES * int(mask.sum(1).max()) + MORE)

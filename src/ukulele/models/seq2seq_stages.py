@@ -75,7 +75,8 @@ class Absolute(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         positions = self._waves[0](ids.shape) if self.positions is None else self.positions(ids)
-        x = self.tokens(ids) * self._scale + positions.to(ids.device)
+        x = self.tokens(ids) * self._scale
+        x = x + positions.to(x.device, x.dtype)
         x = x if self.norm is None else self.norm(x)
         return drop(x, self._share) if self.training else x
 

@@ -20,7 +20,7 @@ from ukulele.features.encode import Frozen, Pass, by_length, longest
 from ukulele.loop.engine import choose_device, choose_precision
 from ukulele.loop.private import shared, with_tops
 from ukulele.models.bundle import GROUPS, Kept, fill, read_bundle
-from ukulele.tools.collate import collate
+from ukulele.tools.collate import collate, widen
 from ukulele.tools.domain import Domain
 from ukulele.types import CALIBRATED, Dataset, Head, Modality, Model, Request, Task, Tensors, Writing
 
@@ -152,7 +152,7 @@ class Predictor:
         part = self._too_long(inputs, lengths)
         for numbers in by_length(lengths, self.model.together):
             rows = self._frozen.run([encoded[i] for i in numbers])
-            live = {k: v.to(self.device) for k, v in collate(rows, fields).items()}
+            live = widen({k: v.to(self.device) for k, v in collate(rows, fields).items()})
             with torch.inference_mode():
                 for name, task in self.tasks.items():
                     for number, one in zip(numbers, self.heads[name].predict(live, task.decoding), strict=True):
@@ -184,7 +184,7 @@ class Predictor:
 
         def trunk() -> Tensors:
             values = collate(self._frozen.run([row]), self.model.live(len(self.model.stages)))
-            return {key: value.to(self.device) for key, value in values.items()}
+            return widen({key: value.to(self.device) for key, value in values.items()})
 
         room = head.room(task.decoding) if hasattr(head, "room") else len(row["ids"])
         self.cut += bool(self._too_long([(text,)], [longest(row, self.model.inputs)])) or len(row["ids"]) > room
