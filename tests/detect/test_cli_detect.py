@@ -147,6 +147,13 @@ def test_auto_climbs_from_the_neck_to_everything_and_hands_over_the_better(weigh
     assert scores[record["chosen"]] == max(scores.values())
 
 
+def test_pictures_are_answered_with_the_trunk_in_bf16(run, folder):
+    pictures = [(path,) for path in sorted((folder / "JPEGImages").iterdir())[:4]]
+    wide, narrow = (Predictor.load(run, precision=precision) for precision in ("fp32", "bf16"))
+    for ours, theirs in zip(wide.raw(pictures)["objects"], narrow.raw(pictures)["objects"], strict=True):
+        np.testing.assert_allclose(np.sort(theirs[:, 4])[-5:], np.sort(ours[:, 4])[-5:], atol=2e-3)
+
+
 def test_pictures_are_answered_and_drawn(run, folder, tmp_path, capsys):
     pictures = str(folder / "JPEGImages")
     out = tmp_path / "out"

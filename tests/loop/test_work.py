@@ -62,3 +62,12 @@ def test_statistics_stay_as_they_are(encoder_folder: Callable[..., Path]) -> Non
     model.net.train()
     operations(model, 1, [("tea",)], passed=1, trained=1)
     assert not any(stage.module.training for stage in model.stages)
+
+
+def test_stages_may_lie_on_several_devices(encoder_folder: Callable[..., Path]) -> None:
+    """What is trained lies on the accelerator, what is frozen stays where it was loaded."""
+    encoder, texts = models.load(Request(str(encoder_folder("bert"))), "text"), [("tea",), ("good tea",)]
+    expected = operations(encoder, 2, texts, passed=3, trained=5)
+    for stage in encoder.stages[2:]:
+        stage.module.to("meta")
+    assert operations(encoder, 2, texts, passed=3, trained=5) == pytest.approx(expected, rel=0.05)  # another attention

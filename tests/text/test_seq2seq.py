@@ -15,6 +15,7 @@ from ukulele.errors import ModelError
 from ukulele.features.encode import Frozen, Pass
 from ukulele.loop.selection import select
 from ukulele.models.bundle import read_bundle, write_bundle
+from ukulele.models.generation import placed
 from ukulele.models.words import Words, from_assets
 from ukulele.tools.collate import collate, separate
 from ukulele.types import Group, Model, Phase, Request, Tensors, Writing
@@ -240,3 +241,16 @@ def test_a_language_the_model_lacks_is_named(name: str, tmp_path: Path) -> None:
     short = models.load(replace(asked, languages=("en", "de")), "text")
     (row,) = short.encode([("x",)], [0])
     assert row["ids"][-1 if name == "mbart" else 0] == words_of(short).id(LANGUAGES[name][0])
+
+
+def test_a_network_that_was_moved_to_write_can_be_trained_afterwards() -> None:
+    net = nn.Linear(2, 2)
+    with torch.inference_mode():
+        assert placed(net, torch.device("cpu")) is net
+        placed(net, torch.device("meta"))
+    assert all(value.is_meta and not value.is_inference() for value in net.parameters())
+
+
+def test_the_trunk_in_bf16_stays_in_bf16(model: Model) -> None:
+    for row in Frozen(model, Pass(len(model.stages), dtype="bf16")).run(encoded(model)):
+        assert row["x"].dtype == row["memory"].dtype == torch.bfloat16
