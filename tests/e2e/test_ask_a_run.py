@@ -73,6 +73,11 @@ def test_texts_that_look_like_files(uke: Uke, fitted: Path) -> None:
     assert uke("predict", fitted, "reviews.csv").code == 2
 
 
+def rounded(scores: Any) -> Any:
+    """In bf16, and on a GPU, the last bits of an answer depend on which rows are asked with it."""
+    return json.loads(json.dumps(scores), parse_float=lambda number: round(float(number), 4))
+
+
 def test_big_tables_are_read_in_windows(fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = scoring.evaluate_on(fitted, str(write_csv(tmp_path / "a.csv", rows_of(30, 2), ["text", "label"])), None)
     sizes: list[int] = []
@@ -88,7 +93,7 @@ def test_big_tables_are_read_in_windows(fitted: Path, tmp_path: Path, monkeypatc
     assert len(list(rows)) == 31
     monkeypatch.setattr(Predictor, "raw", counted)
     monkeypatch.setattr(scoring, "WINDOW", 8)
-    assert scoring.evaluate_on(fitted, str(tmp_path / "a.csv"), None) == whole
+    assert rounded(scoring.evaluate_on(fitted, str(tmp_path / "a.csv"), None)) == rounded(whole)
     assert sizes[-4:] == [8, 8, 8, 6]
 
 

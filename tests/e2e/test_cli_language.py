@@ -102,7 +102,7 @@ def test_its_bundle_is_the_source_of_another_text(uke: Uke, folders: Path, sourc
     assert all(sample["zero_shot"] for sample in record["writing"]["samples"])
     told = record["retention"]
     before = record_of(source)["test"]["bits_per_byte"]
-    assert told["before"]["bits_per_byte"]["value"] == pytest.approx(before["value"], rel=1e-4)
+    assert told["before"]["bits_per_byte"]["value"] == pytest.approx(before["value"], rel=1e-3)  # bf16 rounds
     lost = told["after"]["bits_per_byte"]["value"] - told["before"]["bits_per_byte"]["value"]
     assert told["verdict"]["difference"]["value"] == pytest.approx(-lost)
     assert [finding["code"] for finding in record["findings"]].count("retention") == 1
