@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from ukulele.features.folding import fold_batchnorm
 from ukulele.tools.collate import collate, separate
+from ukulele.tools.threads import helpers
 from ukulele.types import Field, Model, Rows, Tensors
 
 TOKENS = 4096  # padded tokens a batch
@@ -146,7 +146,7 @@ def encoding(model: Model, rows: Rows, draw: Callable[[int], int]) -> Read:
 
 def batches(frozen: Frozen, count: int, read: Read) -> Iterator[tuple[Sequence[int], list[Tensors]]]:
     """(row numbers, values at the cut): like lengths together where rows are ragged, always the same companions."""
-    with ThreadPoolExecutor(1) as ahead:
+    with helpers() as ahead:
         if any(field.axis for field in frozen.model.inputs.values()):
             encoded = read(range(count))
             for numbers in by_length([longest(row, frozen.inputs) for row in encoded]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import nullcontext
 from functools import partial
 from typing import cast
@@ -26,6 +26,7 @@ from ukulele.loop.phase import PhaseRun, start_phase
 from ukulele.loop.relative import LOOKS, shares
 from ukulele.loop.selection import changing, owners, put
 from ukulele.loop.vocabulary import compacted
+from ukulele.tools.threads import helpers
 from ukulele.types import Head, Model, Plan
 
 
@@ -188,7 +189,7 @@ def _in_time(read: Callable[[int], Part], steps: range, *, beside: bool) -> Iter
     if not beside:
         yield from ((index, read(index)) for index in steps)
         return
-    with ThreadPoolExecutor(1) as ahead:
+    with helpers() as ahead:
         waiting = ahead.submit(read, steps[0]) if steps else None
         for index in steps:
             part = cast("Future[Part]", waiting).result()

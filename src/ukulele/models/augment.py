@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ukulele.tools.pictures import open_picture
+from ukulele.tools.threads import helpers, processors
 from ukulele.types import Tensors
 
 if TYPE_CHECKING:
@@ -59,10 +59,10 @@ def encode(inputs: Sequence[tuple[Any, ...]], draws: Sequence[int], view: View) 
         One number a row: 0 for the plain view; any other names an augmentation, always the same one.
     """
     pairs = [(row[0], draw) for row, draw in zip(inputs, draws, strict=True)]
-    workers = min(torch.get_num_threads(), WORKERS, len(pairs))
+    workers = min(processors(), WORKERS, len(pairs))
     if workers < 2:
         return [{"x": seen(source, draw, view)} for source, draw in pairs]
-    with ThreadPoolExecutor(workers) as pool:  # Pillow lets go of the interpreter's lock while it works
+    with helpers(workers) as pool:  # Pillow lets go of the interpreter's lock while it works
         return [{"x": x} for x in pool.map(lambda pair: seen(pair[0], pair[1], view), pairs)]
 
 

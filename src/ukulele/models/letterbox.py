@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ukulele.models.augment import JITTER, WORKERS, colours
 from ukulele.tools.pictures import open_picture
+from ukulele.tools.threads import helpers, processors
 from ukulele.types import Tensors
 
 if TYPE_CHECKING:
@@ -57,10 +57,10 @@ def encode(inputs: Sequence[tuple[Any, ...]], draws: Sequence[int], size: int, p
         Where the plain view lies: "topleft", "center", or "stretch" where it fills the square whatever its shape.
     """
     pairs = [(row[0], draw) for row, draw in zip(inputs, draws, strict=True)]
-    workers = min(torch.get_num_threads(), WORKERS, len(pairs))
+    workers = min(processors(), WORKERS, len(pairs))
     if workers < 2:
         return [seen(source, draw, size, pad) for source, draw in pairs]
-    with ThreadPoolExecutor(workers) as pool:  # Pillow lets go of the interpreter's lock while it works
+    with helpers(workers) as pool:  # Pillow lets go of the interpreter's lock while it works
         return list(pool.map(lambda pair: seen(pair[0], pair[1], size, pad), pairs))
 
 
