@@ -62,6 +62,7 @@ def fit(
     soup: o.Soup = False,
     batch: o.Batch = None,
     views: o.Views = None,
+    mosaic: o.Mosaic = 0.0,
     head: o.DetectorHead = "keep",
     class_weights: o.ClassWeights = "auto",
     balance: o.Balance = "first",

@@ -55,6 +55,7 @@ class FitOptions:
     rate: float | str | None = None  # a number, or "auto"
     batch: int | None = None
     views: int | None = None
+    mosaic: float = 0.0  # share of a detector's pictures that are put together of four
     patience: int | None = None
     layer_decay: float | None = None  # of the rate, from each stage to the one below it
     penalty: float | None = None  # of l2sp
@@ -105,7 +106,7 @@ class FitOptions:
         ]
         if self.bits is not None and (self.bits not in {4, 8} or self.strategy != "lora"):
             faults.append(f"--bits {self.bits} with --strategy {self.strategy}: 4 or 8 was expected, with lora")
-        faults += [*_of_averages(self), *_of_budget(self), *_of_models(self)]
+        faults += [*_of_averages(self), *_of_budget(self), *_of_models(self), *_of_pictures(self)]
         if self.weights == "tuned" and self.strategy == "probe":
             faults.append("--weights tuned with --strategy probe: its heads are fitted each by itself")
         if self.strategy not in ADAPTED:
@@ -254,6 +255,16 @@ def _of_calibration(options: FitOptions) -> list[str]:
         return [f"--calibrate {given}: auto, or a number of at least 100 rows, was expected: fewer promise no coverage"]
     if options.time is not None:
         return ["--calibrate with --time: prediction sets hold on rows like those they rest on; the future is not"]
+    return []
+
+
+def _of_pictures(options: FitOptions) -> list[str]:
+    if not 0 <= options.mosaic <= 1:
+        return [f"--mosaic {options.mosaic}: a share between 0 and 1 was expected"]
+    if options.mosaic and options.views:
+        return [
+            f"--mosaic {options.mosaic} with --views {options.views}: it makes its pictures anew, as --views 0 does"
+        ]
     return []
 
 

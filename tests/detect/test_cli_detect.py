@@ -9,12 +9,10 @@ import pytest
 import torch
 from detect_kit import write_voc
 from PIL import Image
-from safetensors.torch import save_file
 
 from ukulele.api import load
 from ukulele.cli import answer
 from ukulele.errors import DataError, PlanError
-from ukulele.models import build
 from ukulele.trial.predict import Predictor
 
 pytest.importorskip(
@@ -24,23 +22,6 @@ pytest.importorskip(
 )
 
 LABELS = ["square", "person"]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A detector's file of weights: random, and small pictures."""
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    net = build({"family": "yolox", "size": "n", "labels": LABELS, "input": 64}, {}, seed=1).net
-    state = {name: value.contiguous() for name, value in net.state_dict().items()}
-    save_file(state, path, metadata={"labels": json.dumps(LABELS), "input": "64"})
-    return path
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("shapes")
-    write_voc(place, {"train": 16, "val": 6, "test": 6})
-    return place
 
 
 @pytest.fixture(scope="module")

@@ -183,6 +183,7 @@ WiseFt = Annotated[
 Soup = Annotated[bool, _option(TRAINING, "Average the best epochs where validation likes that.", None, "--soup")]
 Batch = Annotated[int | None, _option(TRAINING, "Rows of a step; of several tasks, of each.", "N")]
 Views = Annotated[int | None, _option(TRAINING, "Augmented views of each picture; 0: a fresh one in every epoch.", "N")]
+Mosaic = Annotated[float, _option(TRAINING, "Share of a detector's pictures put together of four of a step.", "SHARE")]
 DetectorHead = Annotated[
     str,
     _option(

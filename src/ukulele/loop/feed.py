@@ -228,7 +228,12 @@ class Feed:
         ragged = cut < len(self.model.stages) and any(field.axis for field in self.model.live(cut).values())
         apart = ragged and self.engine.device == "cpu" and not self.model.packs
         groups = pieces(source.lengths()[at]) if apart else [np.arange(len(at))]
-        return tuple(self._piece(source, cut, at[group].tolist()) for group in groups)
+        found = tuple(self._piece(source, cut, at[group].tolist()) for group in groups)
+        view = self.view(epoch)
+        if not self.plan.mosaic or cut or not view or self.model.mosaic is None:
+            return found
+        draw = np.random.default_rng((self.plan.seed, view, *at.tolist()))
+        return tuple(Piece(*self.model.mosaic(one.live, one.targets, self.plan.mosaic, draw)) for one in found)
 
     def few(self, phase: int, cut: int) -> Part:
         """The first rows of each task, as in the phase's first epoch."""

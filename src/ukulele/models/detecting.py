@@ -25,6 +25,12 @@ def summary(values: Tensors) -> Tensor:
     return values[name].float().mean((2, 3))
 
 
+def joinable(map_: Tensor) -> Tensor:
+    """A map in the dtype that autocast computes in: joined with one of that, a wider one would widen both."""
+    kind = map_.device.type
+    return map_.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else map_
+
+
 class Held:
     """What a head's last layers gave for the batch whose loss was asked last: its answers follow from the same."""
 

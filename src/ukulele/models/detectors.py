@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from ukulele.errors import ModelError
 from ukulele.models import dfine, letterbox, libre, yolo9, yolox
+from ukulele.models.depthwise import quicken_strides
 from ukulele.models.detecting import summary
+from ukulele.models.mosaic import mosaic
 from ukulele.models.timm_stages import channels_last
 from ukulele.tools.network import online
 from ukulele.types import Card, Field, Head, Model, Request, Stage
@@ -309,7 +311,7 @@ def _model(name: str, recipe: Mapping[str, Any], seed: int, card: Card) -> Model
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         net = family.network(recipe)
-    net = net.to(memory_format=torch.channels_last)  # a fifth faster on a CPU, forwards and backwards
+    net = quicken_strides(net).to(memory_format=torch.channels_last)  # a fifth faster on a CPU, forwards and backwards
     return Model(
         name=name,
         net=net,
@@ -322,6 +324,7 @@ def _model(name: str, recipe: Mapping[str, Any], seed: int, card: Card) -> Model
         card=card,
         prepare=channels_last,
         augments=True,
+        mosaic=mosaic,
         pace=family.rate,
         together=max(1, int(16 * (416 / side) ** 2)),
         heads={"detect": partial(family.head, net.head, tuple(recipe["labels"]), side, pad)},

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ukulele.errors import ModelError
 from ukulele.models.augment import View, encode
+from ukulele.models.depthwise import quicken_strides
 from ukulele.models.timm_stages import channels_last, layout, stages, summary
 from ukulele.tools.network import online
 from ukulele.types import Card, Field, Model, Request
@@ -231,8 +232,7 @@ def _network(source: Source, seed: int) -> nn.Module:
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        net: nn.Module = timm.create_model(source.architecture, pretrained=False, num_classes=0, **source.args)
-    return net
+        return quicken_strides(timm.create_model(source.architecture, pretrained=False, num_classes=0, **source.args))
 
 
 def _fill(net: nn.Module, path: Path, architecture: str) -> None:
@@ -288,7 +288,7 @@ def _download(name: str, source: Source) -> nn.Module:
     if known.hf_hub_id and known.hf_hub_id not in _cached() and not online():
         raise ModelError(f"The weights of {name!r} are not here, and the hub cannot be reached.", hint=_reachable())
     try:
-        net: nn.Module = timm.create_model(_plain(name), pretrained=True, num_classes=0, **source.args)
+        net = quicken_strides(timm.create_model(_plain(name), pretrained=True, num_classes=0, **source.args))
     except (OSError, RuntimeError, ValueError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"The weights of {name!r} cannot be had: {first}", hint=_reachable()) from error

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ukulele.models import letterbox, libre
-from ukulele.models.detecting import FLOOR, LEVELS, PRIOR, Held, Shares, Step, live
+from ukulele.models.detecting import FLOOR, LEVELS, PRIOR, Held, Shares, Step, joinable, live
 from ukulele.types import Head, Loss, Stage, Tensors
 
 STRIDES = (8, 16, 32)
@@ -63,7 +63,7 @@ class Neck(nn.Module):
         self.body = body
 
     def forward(self, live: Tensors) -> Tensors:
-        p3, p4, p5 = self.body(live["b3"], live["b4"], live["b5"])
+        p3, p4, p5 = self.body(*(joinable(live[name]) for name in ("b3", "b4", "b5")))
         return {"geometry": live["geometry"], "p3": p3, "p4": p4, "p5": p5}
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ukulele.models import letterbox, libre
-from ukulele.models.detecting import FLOOR, LEVELS, PRIOR, Held, Step, live
+from ukulele.models.detecting import FLOOR, LEVELS, PRIOR, Held, Step, joinable, live
 from ukulele.types import Head, Loss, Stage, Tensors
 
 SIZES = {16: "n", 24: "t", 32: "s", 48: "m", 64: "l", 80: "x"}  # by channels of the stem
@@ -70,7 +70,7 @@ class Neck(nn.Module):
         self.pyramid._modules = {**pyramid._modules, "backbone": nn.Identity()}
 
     def forward(self, live: Tensors) -> Tensors:
-        p3, p4, p5 = self.pyramid({name: live[name] for name in ("dark3", "dark4", "dark5")})
+        p3, p4, p5 = self.pyramid({name: joinable(live[name]) for name in ("dark3", "dark4", "dark5")})
         return {"geometry": live["geometry"], "p3": p3, "p4": p4, "p5": p5}
 
 

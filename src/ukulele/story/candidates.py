@@ -83,5 +83,5 @@ def wishes_of(options: FitOptions, dataset: Dataset) -> Wishes:
     sampling = o.sampling or dataset.sampling or "proportional"
     return Wishes(
         o.frozen, o.epochs, o.given_rate, o.batch, o.views, o.patience, o.seed, o.balance, sampling, weights,
-        o.rank, o.alpha, o.adapters == "per-task", o.bits, o.layer_decay, o.penalty, o.wise_ft, o.soup,  # type: ignore[arg-type]
+        o.rank, o.alpha, o.adapters == "per-task", o.bits, o.layer_decay, o.penalty, o.wise_ft, o.soup, o.mosaic,  # type: ignore[arg-type]
     )  # fmt: skip

@@ -24,6 +24,8 @@ def refuse_unread(options: FitOptions, dataset: Dataset) -> None:
     wrong = [*_of_strategy(options, dataset), *_of_modality(options, dataset.modality)]
     if options.calibrate is not None and any(target.kind not in CALIBRATED for target in dataset.targets):
         wrong.append(f"--calibrate {options.calibrate}: prediction sets are for labels and numbers")
+    if options.mosaic and any(target.kind != "detect" for target in dataset.targets):
+        wrong.append(f"--mosaic {options.mosaic:g}: for pictures with boxes")
     _refuse(wrong)
 
 
@@ -58,6 +60,7 @@ def _of_strategy(options: FitOptions, dataset: Dataset) -> list[str]:
         "soup": (options.soup, "--soup"),
         "batch": (options.batch is not None, f"--batch {options.batch}"),
         "views": (options.views is not None, f"--views {options.views}"),
+        "mosaic": (options.mosaic > 0, f"--mosaic {options.mosaic:g}"),
         "patience": (options.patience is not None, f"--patience {options.patience}"),
         "balance": (options.balance != "first", f"--balance {options.balance}"),
         "sampling": (options.sampling is not None, f"--sampling {options.sampling}"),
@@ -69,7 +72,7 @@ def _of_strategy(options: FitOptions, dataset: Dataset) -> list[str]:
     rungs = strategies.rungs(strategy) if options.budget is None else strategies.LADDER
     read = frozenset[str]().union(*(strategies.READS[name] for name in rungs))
     if options.controls == "all" and strategy != "scratch":
-        read |= strategies.READS["scratch"] - {"rate", "group"}  # the control's rate is searched for
+        read |= strategies.READS["scratch"] - {"rate", "group", "mosaic"}  # the control's rate is searched for
     return [
         f"{said}: --strategy {strategy} does not read it, {_readers(name)} would"
         for name, (there, said) in given.items()

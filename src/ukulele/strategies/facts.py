@@ -58,6 +58,7 @@ class Wishes:
     penalty: float | None = None  # of l2sp
     wise_ft: float | Literal["auto"] | None = None  # the share of the way from the start that is gone
     soup: bool = False  # the mean of epochs where validation likes it
+    mosaic: float = 0.0  # share of a detector's pictures that are put together of four
 
 
 def frozen_stages(facts: Facts, freeze: int | str | None, default: int) -> int:

@@ -8,7 +8,9 @@ from ukulele.strategies.facts import Facts, Wishes, balanced_batch
 from ukulele.strategies.finetune import AVERAGE, PICTURES, epochs_of
 from ukulele.types import Group, Phase, Plan
 
-READS = frozenset({"epochs", "rate", "batch", "views", "patience", "balance", "sampling", "private_stages", "group"})
+READS = frozenset(
+    {"epochs", "rate", "batch", "views", "mosaic", "patience", "balance", "sampling", "private_stages", "group"}
+)
 RATES = {
     "text": (1e-4, 3e-4, 1e-3),
     "pair": (1e-4, 3e-4, 1e-3),
@@ -35,7 +37,7 @@ def plan(facts: Facts, wishes: Wishes) -> Plan:
         average=AVERAGE if boxes else None,
         plain=epochs // 10 if boxes else 0,
     )
-    return Plan("scratch", (phase,), views=views, seed=wishes.seed)
+    return Plan("scratch", (phase,), views=views, seed=wishes.seed, mosaic=wishes.mosaic if boxes else 0.0)
 
 
 def _usual(facts: Facts) -> int:

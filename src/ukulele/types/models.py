@@ -74,6 +74,7 @@ class Model:
     teaches: bool = False  # the answer goes in with the inputs: `encode` is given (*inputs, answer) where it is known
     packs: bool = False  # whether several rows may stand in one line: see tools/packing.py
     windows: Callable[[str], Sequence[tuple[int, int]]] | None = None  # a text to spans of characters, a row each
+    mosaic: Callable[..., tuple[Tensors, dict[str, Tensors]]] | None = None  # of rows' inputs: see models/mosaic.py
     untie: Callable[[int], Model] | None = None  # the same with weights tied across a cut made two: see models/tied.py
 
     def live(self, cut: int) -> Mapping[str, Field]:

@@ -75,6 +75,7 @@ class Plan:
     phases: tuple[Phase, ...] = ()
     views: int = 1  # augmented views of a row; 1 is the plain view alone, 0 a fresh one every epoch
     seed: int = 0
+    mosaic: float = 0.0  # share of a detector's pictures that are put together of four
     views_seed: int | None = None  # of the augmented views, where plans with other seeds are to share them
     balance: str = "first"  # how several tasks' losses, or their gradients, become one
     sampling: str = "proportional"  # how often each task is seen: also "sqrt", "equal", "temperature:T"
