@@ -123,8 +123,8 @@ class Attention:
             mask = self._added(stretch, query, key.view(*shape[:2], *key.shape[1:]))
             if mask is not None and mask.dtype == torch.bool:  # where the product starts from: no pass of its own
                 start = some.new_zeros(mask.shape).masked_fill_(~mask, torch.finfo(some.dtype).min)
-                start = start.expand(*shape[:2], *start.shape[2:]).reshape(-1, *start.shape[2:])
-                scores = torch.baddbmm(start, some, key.transpose(1, 2), alpha=self.scale)
+                each = start if mask.shape[:2] == (1, 1) else start.expand(*shape[:2], *start.shape[2:])
+                scores = torch.baddbmm(each.flatten(0, 1), some, key.transpose(1, 2), alpha=self.scale)
             else:
                 scores = torch.baddbmm(some.new_empty(1, 1, 1), some, key.transpose(1, 2), beta=0, alpha=self.scale)
                 scores = scores if mask is None else (scores.view(shape) + mask).flatten(0, 1)
