@@ -123,7 +123,7 @@ def test_pictures(uke: Uke, tmp_path: Path, pictures: Path, network: Path) -> No
     record = fit(uke, run, pictures, "--model", network, "--strategy", "finetune", "--views", 2, *QUICK)
     complete(record, "accuracy")
     verdict(record)
-    assert record["test"]["accuracy"]["value"] > 0.8
+    assert record["test"]["accuracy"]["value"] > 0.7
     red = pictures / "red" / "3.png"
     assert "red" in uke("predict", run, red).out.split()
     answer = uke("predict", run, pictures / "blue", "--out", tmp_path / "blue.jsonl")
@@ -133,7 +133,7 @@ def test_pictures(uke: Uke, tmp_path: Path, pictures: Path, network: Path) -> No
     assert len(lines) == 24
     assert sum(line["label"] == "blue" for line in lines) > 20
     assert lines[0]["row"].endswith(".png")
-    assert json.loads(uke("evaluate", run, pictures, "--json").out)["test"]["accuracy"]["value"] > 0.8
+    assert json.loads(uke("evaluate", run, pictures, "--json").out)["test"]["accuracy"]["value"] > 0.7
 
 
 def test_groups_stay_together(uke: Uke, tmp_path: Path, tables: Path, bert: Path) -> None:
