@@ -52,11 +52,12 @@ def translate(uke: Uke, out: Path, data: Path, model: object, *args: object) -> 
 def asked_in_bf16(run: Path) -> None:
     """The trunk in bf16, as processors and cards that are fast at it have it by default; the head as it is."""
     (row,) = Predictor.load(run, precision="bf16").answer([("The dog sleeps here.",)])
-    assert isinstance(row["translation" if "translation" in row else next(iter(row))]["output"], str)
+    (told,) = row.values()
+    assert isinstance(told["output"], str)
 
 
-def decoded_by_call(run: Path, said: str) -> None:
-    """Numbers of the decoding from Python, for one call alone."""
+def asked_from_python(run: Path, said: str) -> None:
+    """The trunk in bf16, and numbers of the decoding for one call alone."""
     asked_in_bf16(run)
     finished, text = load(run), "The dog sleeps here."
     before = finished.predict(text)
@@ -108,7 +109,7 @@ def test_from_a_configuration_to_answers_scores_and_the_next_task(uke: Uke, tmp_
         uke("predict", run, "The dog sleeps here.", *more) for more in ((), ("--beams", 3), ("--max-new-tokens", 1))
     ]
     assert [answer.code for answer in said] == [0, 0, 0]
-    decoded_by_call(run, said[1].out)
+    asked_from_python(run, said[1].out)
     drawn = [uke("predict", run, "The dog sleeps here.", "--temperature", 2, "--seed", seed).out for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
     every_line_is_a_row(uke, run, tmp_path)

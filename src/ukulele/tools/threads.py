@@ -29,7 +29,7 @@ def helpers(workers: int = 1) -> Iterator[ThreadPoolExecutor]:
     count, mine, all_there = torch.get_num_threads(), processors(), threading.Barrier(workers)
 
     def alone(_: int) -> None:
-        all_there.wait()  # each of them takes one of these
+        all_there.wait(60)  # each of them takes one of these; not for ever, where a thread cannot be begun
         _own.processors = mine
         torch.get_num_threads()  # what a thread has by default is set when it first asks, whatever was set before
         torch.set_num_threads(1)
