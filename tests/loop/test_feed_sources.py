@@ -91,7 +91,7 @@ def test_lengths_need_no_pass_of_a_trained_trunk(bert: Any, make_kit: Any, monke
 
     monkeypatch.setattr(Frozen, "run", cheap)
     assert (
-        kit.feed.tokens("train") == before == [len(row["ids"]) for row in kit.feed.source("train", 0).rows(range(24))]
+        kit.feed.lengths("train") == before == [len(row["ids"]) for row in kit.feed.source("train", 0).rows(range(24))]
     )
 
 

@@ -65,21 +65,32 @@ class Frozen:
         """Unpadded inputs to unpadded values at the cut."""
         if not len(self.stages) and not self._start:
             return list(rows)
-        if self._narrows:
-            self._narrow(rows[:2])
         with torch.inference_mode():
-            live = self._placed(rows)
-            taps: Tensors = {}
-            for stage, module in zip(self.model.stages[self._start :], self.stages, strict=False):
-                live = module(live)
-                if self.wanted.taps:
-                    taps[f"{TAP}{stage.name}"] = self.model.summary(live)
+            live, taps = self._through(collate(rows, self.inputs))
             if self._start:  # what the lower pass kept beside the values at its cut
                 taps |= {name: torch.stack([row[name] for row in rows]) for name in self._kept}
             elif LENGTH in self.fields:
                 taps[LENGTH] = torch.tensor([at_once(row, self.model.inputs) for row in rows], dtype=torch.int32)
             kept = {k: v.cpu() for k, v in {**live, **taps}.items()}
             return separate(kept, self.fields)
+
+    def answer(self, batch: Tensors) -> Tensors:
+        """A padded batch of inputs to live values at the cut, on the device; what is narrow needs no autocast."""
+        kind = self.wanted.device.split(":")[0]
+        plain = self.wanted.dtype == "fp32" and torch.is_autocast_enabled(kind)
+        with torch.inference_mode(), torch.autocast(kind, enabled=plain):
+            return self._through(batch)[0]
+
+    def _through(self, batch: Tensors) -> tuple[Tensors, Tensors]:
+        """Live values at the cut, and each stage's summary by its name."""
+        if self._narrows:
+            self._narrow({name: value[:2] for name, value in batch.items()})
+        live, taps = self._placed(batch), {}
+        for stage, module in zip(self.model.stages[self._start :], self.stages, strict=False):
+            live = module(live)
+            if self.wanted.taps:
+                taps[f"{TAP}{stage.name}"] = self.model.summary(live)
+        return live, taps
 
     @property
     def _kept(self) -> list[str]:
@@ -89,16 +100,16 @@ class Frozen:
     def _own(self) -> list[nn.Module]:
         return [stage.module for stage in self.model.stages[self._start : self.wanted.cut]]
 
-    def _placed(self, rows: Sequence[Tensors]) -> Tensors:
-        live = {k: v.to(self.wanted.device) for k, v in collate(rows, self.inputs).items()}
-        return self.model.prepare(live)
+    def _placed(self, batch: Tensors) -> Tensors:
+        live = {name: value.to(self.wanted.device) for name, value in batch.items()}
+        return self.model.prepare(live) if len(self.stages) else live
 
-    def _narrow(self, rows: Sequence[Tensors]) -> None:
+    def _narrow(self, few: Tensors) -> None:
         """Make the copy narrow, BatchNorm folded away first where it can be; some rows show the way of the data."""
         self._narrows = False
 
         def run() -> Tensor:
-            live = {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in self._placed(rows).items()}
+            live = {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in self._placed(few).items()}
             for module in self.stages:
                 live = module(live)
             return torch.cat([live[name].float().flatten() for name in self.model.live(self.wanted.cut)])

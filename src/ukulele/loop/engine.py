@@ -61,6 +61,13 @@ def choose_precision(wanted: str, device: str) -> Precision:
     return "fp32"
 
 
+def arithmetic(precision: str, device: str) -> AbstractContextManager[Any]:
+    """Autocast to bf16, or nothing."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.split(":", maxsplit=1)[0], torch.bfloat16)
+
+
 class Engine:
     """One process of a run. Alone it needs nothing of accelerate; under a launcher it joins the others."""
 
@@ -109,9 +116,7 @@ class Engine:
 
     def precision(self) -> AbstractContextManager[Any]:
         """Autocast to bf16, or nothing."""
-        if self._precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.split(":")[0], torch.bfloat16)
+        return arithmetic(self._precision, self.device)
 
     def share(self, numbers: Sequence[int]) -> Sequence[int]:
         """The rows of a step that are this process's; at least one, so that every process takes part in it."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ukulele import features
 from ukulele.events import Hear, Said
 from ukulele.features import LENGTH, TAP, Pass, Source, Store
-from ukulele.features.encode import by_length
+from ukulele.features.encode import Frozen, by_length
 from ukulele.loop.engine import Engine
 from ukulele.loop.judging import score_of
 from ukulele.loop.parts import Judgement, Part, Piece
@@ -163,35 +163,19 @@ class Feed:
         """The raw targets of the rows that have one."""
         return self.truth(split).values(task)
 
-    def numbers(self, split: Split) -> Numbers:
-        """The rows that have any of the tasks."""
-        return self.truth(split).having(self.tables[split].tasks)
-
-    def tokens(self, split: Split) -> list[int]:
-        """The length of each row, before what is too long is cut; nothing where rows have none.
-
-        Where some are too long, and two texts of a row are read separately, it is the length of each text.
-        """
-        found = self._read(split) if any(field.axis for field in self.model.inputs.values()) else []
-        limit, rows = self.model.limit, self.tables[split].rows
-        full = [] if limit is None else [row for row, length in enumerate(found) if length >= limit]
-        if not full or self.model.lengths is None:
-            return found
-        whole = self.model.lengths([rows[row].inputs for row in full])  # they may have been cut: it is not stored
-        if any(len(texts) > 1 for texts in whole):
-            whole = self.model.lengths([row.inputs for row in rows])
-            return [length for texts in whole for length in texts]
-        for row, (length,) in zip(full, whole, strict=True):
-            found[row] = length
-        return found
-
-    def _read(self, split: Split) -> list[int]:
-        """The length of each row as the model reads it."""
+    def lengths(self, split: Split) -> list[int]:
+        """The length of each row as the model reads it; nothing where rows have none."""
+        if not any(field.axis for field in self.model.inputs.values()):
+            return []
         if all(phase.optimiser == "probe" for phase in self.plan.phases):  # else the trunk is another by now
             source = self.pooled(split)
             if LENGTH in source.fields and isinstance(source, Store):
                 return [int(length) for length in source.stack(LENGTH)]
         return [int(length) for length in self.source(split, 0).lengths()]
+
+    def numbers(self, split: Split) -> Numbers:
+        """The rows that have any of the tasks."""
+        return self.truth(split).having(self.tables[split].tasks)
 
     # ------------------------------------------------------------ steps
 
@@ -328,9 +312,15 @@ class Feed:
         `some`: only these rows are answered, the answers of the others are None. `judging`: only what the deciding
         metric needs, where a text need not be written for it. `watch` sees the live values of every batch.
         """
-        written = self.model.teaches and self.plan.adapters is not None  # the library's own loop knows no adapters
+        narrow = not judging and self._narrows(cut)
+        written = self.plan.adapters is not None and (narrow or self.model.teaches)  # whose own loop knows no adapters
         with written_in([stage.module for stage in self.model.stages]) if written else nullcontext():
-            return self._answers(split, self._lived(split, cut, some), judging=judging, watch=watch)
+            return self._answers(split, self._lived(split, cut, some, narrow), judging=judging, watch=watch)
+
+    def _narrows(self, cut: int) -> bool:
+        """Whether the stages above a cut answer in the arithmetic of prediction, which is not that of training."""
+        bits = self.plan.adapters is not None and self.plan.adapters.bits
+        return self.dtype != "fp32" and cut < len(self.model.stages) and not bits
 
     def _answers(
         self, split: Split, lived: Iterator[tuple[Numbers, Tensors]], *, judging: bool, watch: Watch
@@ -368,14 +358,12 @@ class Feed:
         """What the trunk makes of rows as it is now, (rows, width): of all, or of some spread evenly."""
         wanted = spread(self.numbers(split), at_most)
         summed = Summed(self.model, wanted)
-        for numbers, live in self._lived(split, cut, wanted):
+        for numbers, live in self._lived(split, cut, wanted, self._narrows(cut)):
             summed(numbers, live)
         return summed.matrix
 
-    def _lived(self, split: Split, cut: int, some: Numbers | None = None) -> Iterator[tuple[Numbers, Tensors]]:
+    def _lived(self, split: Split, cut: int, some: Numbers | None, narrow: bool) -> Iterator[tuple[Numbers, Tensors]]:
         """(row numbers, live values behind the last stage): some rows, or all that have any of the tasks."""
-        for stage in self.model.stages[cut:]:
-            stage.module.eval()
         last = cut >= len(self.model.stages) and "pooled" in self.model.live(cut)  # else heads have stages of their own
         source = self.pooled(split) if last else self.source(split, cut)
         wanted = self.numbers(split) if some is None else some
@@ -384,15 +372,18 @@ class Feed:
             groups: Iterable[Numbers] = (wanted[at : at + LAST] for at in range(0, len(wanted), LAST))
         else:
             groups = (wanted[group] for group in by_length(source.lengths()[wanted].tolist(), self.model.together))
+        device = self.engine.device
+        above = Frozen(
+            self.model, Pass(len(self.model.stages), dtype=self.dtype if narrow else "fp32", device=device), cut
+        )
         for numbers in groups:
             if last and self.tapped != "pooled":
                 fields = partial(_fields, source, numbers.tolist())
                 read = {"pooled": self._vectors(fields)}
             else:
                 read = source.collated(numbers.tolist(), self.model.live(cut))
-            live = {k: v.to(self.engine.device) for k, v in widen(read).items()}
-            with torch.inference_mode(), self.engine.precision():
-                yield numbers, self.model.run(live, cut)
+            with torch.inference_mode(), self.engine.precision():  # the heads of whoever asks run in it, too
+                yield numbers, widen(above.answer(read)) if narrow else above.answer(widen(read))
 
     def _modules(self) -> list[nn.Module]:
         return [head for head in self.heads.values() if isinstance(head, nn.Module)]

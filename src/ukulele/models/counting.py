@@ -1,4 +1,4 @@
-"""How long texts are in an encoder's tokens, from its tokenizer alone: no weights are loaded."""
+"""How long texts are in the tokens of an encoder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from ukulele.errors import ModelError
 from ukulele.models.lengths import count, uncut
-from ukulele.types import Request
+from ukulele.types import Model, Request, Rows
 
 WINDOW = 1024  # rows at a time
 
@@ -38,6 +38,21 @@ def tokens(request: Request, inputs: Iterable[tuple[Any, ...]]) -> tuple[int, li
     while some := list(islice(rows, WINDOW)):
         counts += [tokens for row in count(tokenizer, recipe["pairs"], some) for tokens in row]
     return int(recipe["max_length"]), counts
+
+
+def whole(model: Model, read: Sequence[int], rows: Rows) -> list[int]:
+    """The length of each row, before what is too long is cut, of how many tokens of each the model has `read`.
+
+    Where some are too long, and two texts of a row are read separately, it is the length of each text.
+    """
+    full = [] if model.limit is None else [row for row, length in enumerate(read) if length >= model.limit]
+    if not full or model.lengths is None:
+        return list(read)
+    found = model.lengths([rows[row].inputs for row in full])
+    if any(len(texts) > 1 for texts in found):
+        return [length for texts in model.lengths([row.inputs for row in rows]) for length in texts]
+    lengths = dict(zip(full, (length for (length,) in found), strict=True))
+    return [lengths.get(row, length) for row, length in enumerate(read)]
 
 
 def chunkable(request: Request) -> bool:

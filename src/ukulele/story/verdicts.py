@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ukulele import diagnose, evaluate
-from ukulele.models import chunkable, is_bundle, is_pretrained
+from ukulele.models import chunkable, counting, is_bundle, is_pretrained
 from ukulele.story.candidates import model_name
 from ukulele.story.drawn import look_at_boxes
 from ukulele.story.record import slicing
@@ -63,9 +63,8 @@ def findings(context: Context, chosen: Outcome, rungs: Sequence[Outcome]) -> lis
     kinds = {task.kind for task in chosen.tasks.values()}
     found = [*context.data.findings, *diagnose.training(chosen.history, kinds), *diagnose.lost(chosen.history)]
     what = "training texts and answers" if context.writes else "training texts"
-    found += diagnose.lengths(
-        chosen.model.limit, chosen.feed.tokens("train"), what, chunks=chunkable(chosen.model.recipe)
-    )
+    lengths = counting.whole(chosen.model, chosen.feed.lengths("train"), chosen.feed.tables["train"].rows)
+    found += diagnose.lengths(chosen.model.limit, lengths, what, chunks=chunkable(chosen.model.recipe))
     if chosen.cut or chosen.still:
         found += diagnose.frozen_tokens(context.options.new_tokens)
     probe = rungs[0]

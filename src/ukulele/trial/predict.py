@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self, cast
@@ -17,7 +18,7 @@ from torch import nn
 from ukulele import data, evaluate, models, tasks
 from ukulele.errors import ModelError, PlanError, RunError
 from ukulele.features.encode import Frozen, Pass, by_length, longest
-from ukulele.loop.engine import choose_device, choose_precision
+from ukulele.loop.engine import arithmetic, choose_device, choose_precision
 from ukulele.loop.private import shared, with_tops
 from ukulele.models.bundle import GROUPS, Kept, fill, read_bundle
 from ukulele.tools.collate import collate, widen
@@ -40,6 +41,7 @@ class Predictor:
         self.cut = 0  # rows so far of which only a part was read
         told = self.kept.plain.get("domain")
         self.domain = Domain.load({k: v.numpy() for k, v in self.kept.arrays.items()}, told) if told else None
+        self._arithmetic = partial(arithmetic, precision, device)  # of the heads: as in the run
         self._frozen = Frozen(model, Pass(len(model.stages), dtype=precision, device=device))
         self._ragged = any(field.axis for field in model.inputs.values())
         for head in heads.values():
@@ -148,12 +150,10 @@ class Predictor:
         summaries: list[Any] = [None] * len(inputs)
         encoded = self.model.encode(inputs, [0] * len(inputs)) if inputs else []
         lengths = [longest(row, self.model.inputs) if self._ragged else 1 for row in encoded]
-        fields = self.model.live(len(self.model.stages))
         part = self._too_long(inputs, lengths)
         for numbers in by_length(lengths, self.model.together):
-            rows = self._frozen.run([encoded[i] for i in numbers])
-            live = widen({k: v.to(self.device) for k, v in collate(rows, fields).items()})
-            with torch.inference_mode():
+            live = self._trunk([encoded[i] for i in numbers])
+            with torch.inference_mode(), self._arithmetic():
                 for name, task in self.tasks.items():
                     for number, one in zip(numbers, self.heads[name].predict(live, task.decoding), strict=True):
                         found[name][number] = one
@@ -164,6 +164,10 @@ class Predictor:
                         summaries[number] = one
         self.cut += len(part)
         return found, np.array(summaries) if features else None
+
+    def _trunk(self, rows: Sequence[Tensors]) -> Tensors:
+        """Live values behind the last stage."""
+        return widen(self._frozen.answer(collate(rows, self.model.inputs)))
 
     def _too_long(self, inputs: Sequence[tuple[Any, ...]], lengths: Sequence[int]) -> set[int]:
         """The rows that were cut, as they are longer than the model takes."""
@@ -181,15 +185,10 @@ class Predictor:
         """
         ((name, task),) = self.tasks.items()
         (row,), head = self.model.encode([(text,)], [0]), cast("Any", self.heads[name])
-
-        def trunk() -> Tensors:
-            values = collate(self._frozen.run([row]), self.model.live(len(self.model.stages)))
-            return widen({key: value.to(self.device) for key, value in values.items()})
-
         room = head.room(task.decoding) if hasattr(head, "room") else len(row["ids"])
         self.cut += bool(self._too_long([(text,)], [longest(row, self.model.inputs)])) or len(row["ids"]) > room
-        with torch.inference_mode():
-            head.stream(row, trunk, task.decoding, streamer(head.speech(row)))
+        with torch.inference_mode(), self._arithmetic():
+            head.stream(row, lambda: self._trunk([row]), task.decoding, streamer(head.speech(row)))
 
     def weighed(self, inputs: Sequence[tuple[Any, ...]], level: float | None = None) -> list[dict[str, Any]]:
         """Plain answers by task as `answer` gives them, with what may be true at a level, and `outside`: whether the
