@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ukulele.events import Saved, Stepped
-from ukulele.loop.contrast import pairs_loss
+from ukulele.loop.contrast import contrast_loss, pairs_loss
 from ukulele.loop.sampling import paired
 from ukulele.loop.train import train
 from ukulele.tools.files import load_tree, save_tree
@@ -62,7 +63,26 @@ def test_the_loss_is_the_mean_over_both_kinds_of_pairs() -> None:
     assert float(pairs_loss(vectors[:1], labels[:1]).sums) == 0  # a row alone has no pair
 
 
-def test_texts_of_a_class_come_together_and_the_head_waits(bert: Any, make_kit: Any) -> None:
+def test_a_row_is_to_be_taken_for_another_of_its_class() -> None:
+    vectors, labels = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 0, 2, 1, 0])
+    unit = vectors / vectors.norm(dim=1, keepdim=True)
+    each = []
+    for i in range(6):
+        beside = {j: np.exp(float(unit[i] @ unit[j]) / 0.5) for j in range(6) if j != i}
+        own = [-np.log(one / sum(beside.values())) for j, one in beside.items() if labels[j] == labels[i]]
+        each += [np.mean(own)] if own else []
+    loss = contrast_loss(vectors.requires_grad_(), labels, 0.5)
+    assert float(loss.sums.detach()) == pytest.approx(np.mean(each), rel=1e-5)
+    loss.sums.sum().backward()
+    assert bool(vectors.grad.isfinite().all())
+    assert bool((vectors.grad != 0).any())
+    assert float(contrast_loss(vectors[:1].detach(), labels[:1]).sums) == 0  # a row alone is taken for none
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"loss": "contrast", "epochs": 30, "dropout": False}], ids=["pairs", "contrast"]
+)
+def test_texts_of_a_class_come_together_and_the_head_waits(changes: Any, bert: Any, make_kit: Any) -> None:
     def apart(kit: Any) -> float:
         x = torch.nn.functional.normalize(kit.feed.design("train").float(), dim=1)
         good = torch.tensor([value == "good" for value in kit.feed.values("train", "mood")])
@@ -70,11 +90,12 @@ def test_texts_of_a_class_come_together_and_the_head_waits(bert: Any, make_kit: 
         same = good[:, None] == good[None]
         return float(cosine[same].mean() - cosine[~same].mean())
 
-    kit = make_kit(bert(), FEW)
+    plan = replace(FEW, phases=(replace(PAIRS, **changes), *FEW.phases[1:]))
+    kit = make_kit(bert(), plan)
     before, losses = apart(kit), []
     kit.feed._sources.clear()
     head = [parameter.detach().clone() for parameter in kit.heads["mood"].parameters()]
-    for event in train(kit.model, kit.heads, FEW, kit.feed, kit.engine):
+    for event in train(kit.model, kit.heads, plan, kit.feed, kit.engine):
         if isinstance(event, Stepped) and event.place.phase == 0:
             losses.append(event.losses["mood"])
             assert all(torch.equal(a, b) for a, b in zip(head, kit.heads["mood"].parameters(), strict=True))

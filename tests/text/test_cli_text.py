@@ -131,8 +131,7 @@ def test_from_a_configuration_to_answers_scores_and_the_next_task(uke: Uke, tmp_
     assert found["slices"]
 
     more = ("--strategy", "finetune", "--retain", sentences, "--precision", "fp32", *QUICK)
-    record = translate(uke, tmp_path / "two", sentences, run, *more)
-    retained = record["retention"]
+    retained = (record := translate(uke, tmp_path / "two", sentences, run, *more))["retention"]
     assert retained["rows"] == 16
     assert retained["before"]["bleu"]["value"] == pytest.approx(found["test"]["bleu"]["value"], rel=1e-3)
     assert retained["after"]["bleu"]["value"] == pytest.approx(record["test"]["bleu"]["value"], rel=1e-3)

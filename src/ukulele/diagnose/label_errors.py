@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ukulele.tools.strays import strays
 from ukulele.types import Finding
 
-TIMES = 8.0  # as probable as the label another class must be for the label to be doubted
+TIMES = 5.0  # as probable as the label another class must be for the label to be doubted
 FAR = 5.0  # robust standard deviations from which a number is doubted
 SHOWN = 20  # places that a finding names
 MANY = 0.03  # share of doubted rows from which it is a warning

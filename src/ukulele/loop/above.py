@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from ukulele.loop.contrast import pairs_loss
+from ukulele.loop.contrast import LOSSES
 from ukulele.loop.parts import Part, Piece
 from ukulele.tools.collate import widen
 from ukulele.types import Head, Loss, Model, Tensors, fold
@@ -26,17 +26,17 @@ class Above(nn.Module):
 
     def forward(self, part: Part) -> dict[str, Loss]:
         """Every task's loss, row by row; that of pairs is one number."""
-        if self._loss == "pairs":
-            return self._pairs(part)
+        if self._loss != "heads":
+            return self._among(part)
         found = [self._losses(piece) for piece in part]
         if len(found) == 1:
             return found[0]
         return {task: joined([losses[task] for losses in found]) for task in self._tasks}
 
-    def _pairs(self, part: Part) -> dict[str, Loss]:
+    def _among(self, part: Part) -> dict[str, Loss]:
         vectors = torch.cat([self._live(piece)["pooled"] for piece in part])
         labels = {task: torch.cat([piece.targets[task]["label"] for piece in part]) for task in self._tasks}
-        return {task: pairs_loss(vectors, label) for task, label in labels.items()}
+        return {task: LOSSES[self._loss](vectors, label) for task, label in labels.items()}
 
     def _live(self, piece: Piece) -> Tensors:
         return fold(self._prepare, list(self.stages), widen(piece.live))

@@ -184,7 +184,7 @@ class Feed:
         self._enter(phase)
         source = self.source("train", cut, self.view(epoch))
         draw = np.random.default_rng((self.plan.seed, phase, epoch))
-        if self.plan.phases[phase].loss == "pairs":
+        if self.plan.phases[phase].loss != "heads":
             classes = self.truth("train").classes(next(iter(self.tables["train"].tasks)))
             return paired(classes, self.plan.phases[phase].batch, draw)
         strata = self.truth("train").strata(self.tables["train"].tasks)

@@ -121,7 +121,7 @@ def _epoch(run: PhaseRun, forward: nn.Module, feed: Feed, engine: Engine, epoch:
     if phase.relative and not first:  # else the state that it goes on from has them
         yield _rated(run, forward, feed, engine, (epoch, steps[:LOOKS]))
     looks = run.looks(len(steps), engine)
-    shared = phase.loss != "pairs"  # a loss of pairs has to see all of them, in each process
+    shared = phase.loss == "heads"  # a loss of rows against each other has to see all of them, in each process
     read = partial(_read, feed, (cut, epoch), [engine.share(one) for one in steps] if shared else steps)
     for index, given in _in_time(read, range(first, len(steps)), beside=feed.reads(cut, epoch)):
         place, part = Place(number, epoch, index), engine.place(given)

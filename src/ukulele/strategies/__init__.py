@@ -170,8 +170,9 @@ def _phase_in_words(phase: Phase, plan: Plan, facts: Facts, stop: str | None) ->
     rates = [group.rate for group in phase.groups]
     rate = f"rate {min(rates):.3g}" if min(rates) == max(rates) else f"rates {min(rates):.3g} to {max(rates):.3g}"
     epochs = f"{phase.epochs} epoch{'s' if phase.epochs > 1 else ''}"
-    if phase.loss == "pairs":
-        taught = f"teach {_span(trained)} which rows have one class, from pairs among {phase.batch} rows a step"
+    if phase.loss != "heads":
+        what = "pairs" if phase.loss == "pairs" else "the nearest"
+        taught = f"teach {_span(trained)} which rows have one class, from {what} among {phase.batch} rows a step"
         return f"{taught}, {epochs}, {rate}"
     what = " and ".join(["the head", *([_span(trained)] if trained else [])])
     rest = f"; frozen: {_span(frozen)}" if frozen else ""

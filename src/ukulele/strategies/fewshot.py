@@ -2,6 +2,8 @@
 
 SetFit (Tunstall et al., 2022, arXiv:2209.11055): a few rows make many pairs. There each step takes pairs and passes
 both texts of each; here it takes texts and looks at all pairs among them, so a text is passed once for all its pairs.
+Where a step does not hold all classes, most of the others are far already and a mean over pairs tells little: steps are
+larger then, and texts of other classes count by how near they are.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from ukulele.types import Group, Phase, Plan
 READS = frozenset({"freeze", "epochs", "rate", "batch", "layer_decay"})
 FEW = 16  # labels a class up to which this is what `auto` tries
 EPOCHS = 20  # times that a text is seen, each time among others: SetFit's iterations
-BATCH = 8  # texts of a step: 28 pairs
+BATCH = 8  # texts of a step: two of each of four classes
+MANY = 32  # the same where there are more classes
 RATE = 2e-5
 STRENGTH = 0.1  # of the head's penalty: rows that the model was taught on tell nothing about it
 
@@ -40,12 +43,13 @@ def plan(facts: Facts, wishes: Wishes) -> Plan:
             if facts.probes
             else "Choose --strategy finetune, or lora.",
         )
+    many = facts.rows / facts.each > BATCH / 2
     frozen = min(frozen_stages(facts, wishes.freeze, default=0), len(facts.stages) - 1)
     pairs = Phase(
         groups=falling(facts, frozen, wishes.rate or RATE, wishes.layer_decay or 1.0),
-        loss="pairs",
+        loss="contrast" if many else "pairs",
         epochs=wishes.epochs or EPOCHS,
-        batch=wishes.batch or BATCH,
+        batch=wishes.batch or (MANY if many else BATCH),
         decay=0.01,
     )
     head = Phase((Group("head.*", 1.0),), "probe", strength=STRENGTH)

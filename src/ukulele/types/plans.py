@@ -24,7 +24,9 @@ class Phase:
 
     groups: tuple[Group, ...]
     optimiser: Literal["probe", "adamw", "sgd"] = "adamw"
-    loss: Literal["heads", "pairs"] = "heads"  # pairs: of pooled rows, by whether they have one class; no head is used
+    loss: Literal["heads", "pairs", "contrast"] = (
+        "heads"  # the others are of pooled rows and of no head: loop/contrast.py
+    )
     epochs: int = 1
     batch: int = 32  # rows of each task in a step
     decay: float = 0.0  # weight decay (adamw, sgd)
