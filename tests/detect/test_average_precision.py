@@ -31,7 +31,8 @@ def images(seed, count=25, crowds=False):
             wide, high = side * random.uniform(0.7, 1.3, 2)
             label = int(random.integers(0, 3))
             crowd = bool(crowds and random.random() < 0.2)
-            boxes.append(Box(LABELS[label], left, top, left + wide, top + high, crowd))
+            outline = wide * high * random.uniform(0.4, 1) if random.random() < 0.5 else None
+            boxes.append(Box(LABELS[label], left, top, left + wide, top + high, crowd, area=outline))
             for _ in range(random.integers(0, 4)):
                 corners = np.array([left, top, left + wide, top + high]) + random.normal(0, 0.08 * side, 4)
                 corners[2:] = np.maximum(corners[2:], corners[:2] + 1)
@@ -55,9 +56,7 @@ def coco(found, truth):
         for box in boxes:
             wide, high = box.right - box.left, box.bottom - box.top
             note = {"id": len(notes) + 1, "image_id": at, "category_id": LABELS.index(box.label) + 1}
-            notes.append(
-                note | {"bbox": [box.left, box.top, wide, high], "area": wide * high, "iscrowd": int(box.crowd)}
-            )
+            notes.append(note | {"bbox": [box.left, box.top, wide, high], "area": box.size, "iscrowd": int(box.crowd)})
         for left, top, right, bottom, score, label in detected.tolist():
             line = {"image_id": at, "category_id": int(label) + 1, "score": score}
             lines.append(line | {"bbox": [left, top, right - left, bottom - top]})

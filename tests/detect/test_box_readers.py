@@ -303,6 +303,27 @@ def test_coco_crowds_and_strays(tmp_path):
         assert any("d.png is not there" in reason for reason in reasons)
 
 
+def test_the_area_of_an_outline_goes_from_file_to_file(tmp_path):
+    for at, name in enumerate("abcdef"):
+        drawn(at)[0].save(tmp_path / f"{name}.png")
+    given = [300.5, 600, None, "much", 0]  # the second is the box's own
+    notes = [
+        {"id": i, "image_id": 1, "category_id": 1, "bbox": [i, 2, 30, 20], "area": area}
+        for i, area in enumerate(given, 1)
+    ]
+    notes.append({"id": 9, "image_id": 2, "category_id": 1, "bbox": [1, 2, 30, 20]})
+    images = [{"id": i, "file_name": f"{name}.png", "width": 96, "height": 64} for i, name in enumerate("abcdef", 1)]
+    plain = {"images": images, "annotations": notes, "categories": [{"id": 1, "name": "cup"}]}
+    (tmp_path / "all.json").write_text(json.dumps(plain))
+    data = read(tmp_path / "all.json", ReadOptions(), tmp_path / "cache")
+    assert [box.area for box in rows_of(data)["a"]] == [300.5, None, None, None, None]
+    convert(data, "coco", tmp_path / "out")
+    written = [
+        note for file in (tmp_path / "out").rglob("*.json") for note in json.loads(file.read_text())["annotations"]
+    ]
+    assert sorted(note["area"] for note in written) == [300.5, *[600] * 5]
+
+
 def test_turned_pictures_are_measured_upright(tmp_path):
     folder = yolo(tmp_path / "y", GOOD)
     picture = drawn(0)[0]

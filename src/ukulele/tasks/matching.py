@@ -53,17 +53,16 @@ def match(found: Floats, boxes: Sequence[Box], labels: Sequence[str]) -> tuple[F
             continue
         corners = np.array([box[1:5] for box in true], np.float64).reshape(-1, 4)
         crowd, hard = np.array([(box.crowd, box.ignored and not box.crowd) for box in true], bool).reshape(-1, 2).T
-        nothing = _outside(corners) | crowd | hard
+        nothing = _outside(np.array([box.size for box in true])) | crowd | hard
         wanted[:, number] = (~nothing).sum(1)
         codes = _codes(mine, corners, crowd, hard, nothing)
         parts.append(np.column_stack([np.full(len(mine), number), mine[:, 4], codes]))
     return wanted, np.concatenate(parts) if parts else np.zeros((0, 2 + len(AREAS)))
 
 
-def _outside(corners: Floats) -> NDArray[np.bool_]:
-    """Whether boxes (n, 4) are of another size than each area (areas, n)."""
-    size = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
-    return np.array([(size < low) | (size > high) for low, high in AREAS])
+def _outside(sizes: Floats) -> NDArray[np.bool_]:
+    """Whether boxes (n,) are of another size than each area (areas, n)."""
+    return np.array([(sizes < low) | (sizes > high) for low, high in AREAS])
 
 
 def overlap(found: Floats, corners: Floats, crowd: NDArray[np.bool_]) -> Floats:
@@ -82,7 +81,8 @@ def _codes(
 ) -> NDArray[np.int64]:
     """A code for each detection and area (n, areas); `ignored` boxes (areas, m) count for nothing."""
     hit = np.zeros((len(found), len(AREAS), len(THRESHOLDS)), bool)
-    nothing = np.repeat(_outside(found[:, :4]).T[:, :, None], len(THRESHOLDS), 2)
+    sizes = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
+    nothing = np.repeat(_outside(sizes).T[:, :, None], len(THRESHOLDS), 2)
     if len(corners):
         shares = overlap(found, corners, crowd)
         taken = np.zeros((len(AREAS), len(THRESHOLDS), len(corners)), bool)

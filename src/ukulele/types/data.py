@@ -38,7 +38,8 @@ class Box(NamedTuple):
     """An object in a picture: its class, and its edges in pixels of the upright picture.
 
     A crowd is a region that holds several objects nobody drew one by one; one that is `ignored`, such as VOC's
-    difficult ones, is a single object that need not be found. Neither is taught nor counted.
+    difficult ones, is a single object that need not be found. Neither is taught nor counted. `area` is that of the
+    object's outline in square pixels, by which COCO calls it small, medium or large; None: that of the box.
     """
 
     label: str
@@ -48,6 +49,12 @@ class Box(NamedTuple):
     bottom: float
     crowd: bool = False
     ignored: bool = False
+    area: float | None = None
+
+    @property
+    def size(self) -> float:
+        """In square pixels: by what is known of the outline, else by the edges."""
+        return self.area or (self.right - self.left) * (self.bottom - self.top)
 
     @property
     def counted(self) -> bool:

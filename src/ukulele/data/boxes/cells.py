@@ -50,13 +50,19 @@ def dump(boxes: Sequence[Box]) -> str:
     >>> dump([Box("cup", 1, 2, 3.5, 4)])
     '[["cup", 1, 2, 3.5, 4]]'
     """
-    return json.dumps([list(box)[:5] if box.counted else list(box) for box in boxes], ensure_ascii=False)
+    return json.dumps([_plain(box) for box in boxes], ensure_ascii=False)
+
+
+def _plain(box: Box) -> Sequence[object]:
+    if box.area is not None:
+        return list(box)
+    return list(box)[:5] if box.counted else list(box)[:7]
 
 
 def parse(cell: str | None) -> tuple[Box, ...] | None:
     """The boxes of a cell, or None where there is no cell.
 
     >>> parse('[["cup", 1, 2, 3.5, 4]]')
-    (Box(label='cup', left=1, top=2, right=3.5, bottom=4, crowd=False, ignored=False),)
+    (Box(label='cup', left=1, top=2, right=3.5, bottom=4, crowd=False, ignored=False, area=None),)
     """
     return None if not cell else tuple(Box(*entry) for entry in json.loads(cell))

@@ -157,8 +157,18 @@ def _boxes(
         else:
             crowd, ignored = bool(note.get("iscrowd")), bool(note.get("ignore"))
             box = Box(labels[category], left, top, left + width, top + height, crowd, ignored and not crowd)
+            box = box._replace(area=_outlined(note, box.size))
             found[key].append(Drawn(box, Where(f"{file}#{note.get('id', '?')}")))
     return found
+
+
+def _outlined(note: Mapping[str, Any], whole: float) -> float | None:
+    """The area of an object's outline, where one is given that is not merely the box's."""
+    try:
+        area = float(note["area"])
+    except ODD:
+        return None
+    return area if math.isfinite(area) and area > 0 and not math.isclose(area, whole, rel_tol=1e-3) else None
 
 
 def _pictures(name: str, file: Path, root: Path, index: dict[str, list[Path]]) -> list[Path]:

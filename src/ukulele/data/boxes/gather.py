@@ -112,11 +112,11 @@ def _kept(one: Annotated, checked: _Checked) -> Iterator[Box]:
         box = _clipped(drawn, one.size, checked)
         if box is None:
             continue
-        if box in seen:
+        if (same := box._replace(area=None)) in seen:
             checked.twice.append(drawn.where)
             checked.out.append(BadRow(drawn.where, f"the same box twice: {_said(drawn.box)}"))
             continue
-        seen.add(box)
+        seen.add(same)
         longest = max(one.size) if one.size else 0
         if math.sqrt((box.right - box.left) * (box.bottom - box.top)) < TINY * longest:
             checked.tiny.append(drawn.where)

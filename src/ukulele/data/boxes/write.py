@@ -115,7 +115,7 @@ def to_coco(entries: Sequence[Entry], labels: Sequence[str], folder: Path) -> tu
                     "image_id": key,
                     "category_id": number[box.label],
                     "bbox": [box.left, box.top, wide, high],
-                    "area": wide * high,
+                    "area": box.size,
                     "iscrowd": int(box.crowd),
                     **({"ignore": 1} if box.ignored else {}),
                 }
