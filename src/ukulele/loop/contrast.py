@@ -31,10 +31,8 @@ def pairs_loss(vectors: Tensor, labels: Tensor) -> Loss:
     >>> pairs_loss(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1, 1])).sums.item()
     0.75
     """
-    with torch.autocast(vectors.device.type, enabled=False):
-        unit = normalize(vectors.float(), dim=1)
-        same = labels[:, None] == labels[None]
-        error = (unit @ unit.T - same.float()).square()
+    same = labels[:, None] == labels[None]
+    error = (_cosines(vectors) - same.float()).square()
     each = torch.ones_like(same).triu(1)
     kinds = [error[each & same], error[each & ~same]]
     means = [kind.mean() for kind in kinds if kind.numel()]
@@ -64,15 +62,20 @@ def contrast_loss(vectors: Tensor, labels: Tensor, temperature: float = TEMPERAT
     >>> contrast_loss(rows, classes, temperature=1.0).sums.item()  # log(1 + 1 / e)
     0.31326...
     """
-    with torch.autocast(vectors.device.type, enabled=False):
-        unit = normalize(vectors.float(), dim=1)
-        alone = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-        logs = (unit @ unit.T / temperature).masked_fill(alone, float("-inf")).log_softmax(1)
+    alone = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    logs = (_cosines(vectors) / temperature).masked_fill(alone, float("-inf")).log_softmax(1)
     same = (labels[:, None] == labels[None]) & ~alone
     beside = same.sum(1)
     each = -logs.masked_fill(~same, 0.0).sum(1)[beside > 0] / beside[beside > 0]
     total = each.mean() if len(each) else vectors.sum() * 0.0
     return Loss(total[None], torch.ones(1, dtype=torch.long, device=total.device))
+
+
+def _cosines(vectors: Tensor) -> Tensor:
+    """Of each row with each, in full precision."""
+    with torch.autocast(vectors.device.type, enabled=False):
+        unit = normalize(vectors.float(), dim=1)
+        return unit @ unit.T
 
 
 LOSSES = {"pairs": pairs_loss, "contrast": contrast_loss}
