@@ -90,7 +90,8 @@ def outcome(x: Any, task: Any, values: Sequence[Any], rows: int, draw: int) -> d
 
     from ukulele.loop.probing import probe_targets
     from ukulele.tools.probe import Search, held_out
-    from ukulele.trial.evidence import spread_rows, tabled
+    from ukulele.trial.drawing import spread_rows
+    from ukulele.trial.evidence import tabled
     from ukulele.trial.learning import STRENGTHS, measure, told
 
     order = spread_rows(values, 1000 + draw)
