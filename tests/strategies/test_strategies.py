@@ -164,13 +164,8 @@ def test_few_labels_are_taught_in_pairs_before_the_head_is_fitted() -> None:
     assert "pairs among 4 rows a step, 3 epochs" in in_words(make("fewshot", FACTS, Wishes(epochs=3, batch=4)), FACTS)
     for classes, loss, batch in ((4, "pairs", 8), (5, "contrast", 32)):
         several = replace(FACTS, rows=8 * classes, each=8)
-        assert (
-            make("fewshot", several, Wishes()).phases[0].loss,
-            make("fewshot", several, Wishes()).phases[0].batch,
-        ) == (
-            loss,
-            batch,
-        )
+        phase = make("fewshot", several, Wishes()).phases[0]
+        assert (phase.loss, phase.batch) == (loss, batch)
     assert "from the nearest among 32 rows a step" in in_words(make("fewshot", several, Wishes()), several)
     for other in ({"modality": "image"}, {"modality": "pair"}, {"kinds": ("regress",)}, {"kinds": ("classify",) * 2}):
         with pytest.raises(PlanError, match="one task of texts") as error:

@@ -334,7 +334,8 @@ def load_model(path: Path, precision: str = "auto", device: str = "auto") -> Pre
         As `Predictor.load`.
     """
     if models.is_pretrained(str(path)):
-        return untouched(path, choose_precision(precision, choose_device(device)), choose_device(device))
+        precise = "fp32" if precision == "auto" else precision  # as its published figures were measured
+        return untouched(path, precise, choose_device(device))
     folder = path if (path / GROUPS).is_file() else path / "bundle"
     if not (folder / GROUPS).is_file():
         return Predictor.load(path, precision, device)

@@ -24,9 +24,7 @@ class Phase:
 
     groups: tuple[Group, ...]
     optimiser: Literal["probe", "adamw", "sgd"] = "adamw"
-    loss: Literal["heads", "pairs", "contrast"] = (
-        "heads"  # the others are of pooled rows and of no head: loop/contrast.py
-    )
+    loss: Literal["heads", "pairs", "contrast"] = "heads"  # the others see pooled rows and no head: loop/contrast.py
     epochs: int = 1
     batch: int = 32  # rows of each task in a step
     decay: float = 0.0  # weight decay (adamw, sgd)
