@@ -15,7 +15,11 @@ UKE = (
     "--target label --model minilm --strategy full --epochs 3 --patience 99 --layer last --controls none --seed 0 "
     "--precision auto"
 )
-PEERS = {"default": "--epochs 3 --rate 1e-4", "best": "--epochs 3 --rate 1e-4 --best"}
+PEERS = {
+    "default": "--epochs 3 --rate 1e-4",
+    "best": "--epochs 3 --rate 1e-4 --best",
+    "kernels": "--epochs 3 --rate 1e-4 --best --kernels 4096",  # as Ukulele sets it; no setting of the peer
+}
 
 
 def data(options: argparse.Namespace, folder: Path) -> Path:

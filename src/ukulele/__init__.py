@@ -11,5 +11,8 @@ __version__ = "0.1.0"
 
 from ukulele.api import Run, check, choose, curve, fit, load
 from ukulele.errors import UkuleleError
+from ukulele.tools.process import keep_kernels
+
+keep_kernels()
 
 __all__ = ["Run", "UkuleleError", "__version__", "check", "choose", "curve", "fit", "load"]
