@@ -191,6 +191,23 @@ def test_pictures_are_stored_exactly(network: Model, make_rows: Make, cache_fold
     assert store.lengths().tolist() == [1] * 5
 
 
+def test_batchnorm_is_folded_alike_on_every_device(network: Model, make_rows: Make) -> None:
+    """Where float32 is rounded (TF32) the check would part what is folded whole from what is folded in two parts."""
+    encoded = network.encode([row.inputs for row in make_rows([picture(i) for i in range(2)])], [0, 0])
+    kept = [[type(module) for module in network.net.modules()], network.net.conv1.weight.clone()]  # type: ignore[union-attr]
+    folded = {}
+    for device in ("cpu", "meta"):  # which stands in for an accelerator
+        frozen = Frozen(network, Pass(len(network.stages), dtype="bf16", device=device))
+        with torch.inference_mode():
+            live, _ = frozen._through(collate(encoded, network.inputs))
+        assert {value.device.type for value in live.values()} == {device}
+        folded[device] = [(name, value.dtype) for name, value in frozen.stages.named_parameters()]
+    assert folded["cpu"] == folded["meta"]
+    assert not any("bn" in name for name, _ in folded["cpu"])
+    assert kept[0] == [type(module) for module in network.net.modules()]
+    assert torch.equal(kept[1], network.net.conv1.weight)  # type: ignore[union-attr, arg-type]
+
+
 def test_a_frozen_image_network_gives_what_the_loop_computes(
     network: Model, make_rows: Make, cache_folder: Path
 ) -> None:

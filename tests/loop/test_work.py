@@ -71,3 +71,13 @@ def test_stages_may_lie_on_several_devices(encoder_folder: Callable[..., Path]) 
     for stage in encoder.stages[2:]:
         stage.module.to("meta")
     assert operations(encoder, 2, texts, passed=3, trained=5) == pytest.approx(expected, rel=0.05)  # another attention
+
+
+def test_a_stage_may_share_a_tensor_with_a_head_that_moved(encoder_folder: Callable[..., Path]) -> None:
+    """An output layer goes to the accelerator, and the table of tokens that it shares with it; the positions do not."""
+    encoder, texts = models.load(Request(str(encoder_folder("bert"))), "text"), [("tea",), ("good tea",)]
+    expected = operations(encoder, 0, texts, passed=3, trained=5)
+    for stage in encoder.stages[1:]:
+        stage.module.to("meta")
+    encoder.net.get_input_embeddings().to("meta")
+    assert operations(encoder, 0, texts, passed=3, trained=5) == pytest.approx(expected, rel=0.05)

@@ -58,7 +58,7 @@ class Frozen:
         self.inputs = model.live(start)
         stages = nn.ModuleList(self._own())
         self._narrows = wanted.dtype != "fp32" and len(stages) > 0
-        self.stages = (copy.deepcopy(stages) if self._narrows else stages).to(wanted.device).eval()
+        self.stages = (copy.deepcopy(stages) if self._narrows else stages.to(wanted.device)).eval()
         self.fields = fields_of(model, wanted)
 
     def run(self, rows: Sequence[Tensors]) -> list[Tensors]:
@@ -100,26 +100,30 @@ class Frozen:
     def _own(self) -> list[nn.Module]:
         return [stage.module for stage in self.model.stages[self._start : self.wanted.cut]]
 
-    def _placed(self, batch: Tensors) -> Tensors:
-        live = {name: value.to(self.wanted.device) for name, value in batch.items()}
+    def _placed(self, batch: Tensors, device: str | None = None) -> Tensors:
+        live = {name: value.to(device or self.wanted.device) for name, value in batch.items()}
         return self.model.prepare(live) if len(self.stages) else live
 
     def _narrow(self, few: Tensors) -> None:
-        """Make the copy narrow, BatchNorm folded away first where it can be; some rows show the way of the data."""
+        """Make the copy narrow, BatchNorm folded away first where it can be; some rows show the way of the data.
+
+        That is seen on the CPU: elsewhere float32 may be rounded, as TF32 is, by more than the check lets pass.
+        """
         self._narrows = False
 
         def run() -> Tensor:
-            live = {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in self._placed(few).items()}
+            live = {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in self._placed(few, "cpu").items()}
             for module in self.stages:
                 live = module(live)
             return torch.cat([live[name].float().flatten() for name in self.model.live(self.wanted.cut)])
 
         if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.stages.modules()):
+            self.stages.to("cpu")
             with torch.no_grad():
                 folded = fold_batchnorm(self.stages, run)
             if not folded:
-                self.stages = copy.deepcopy(nn.ModuleList(self._own())).to(self.wanted.device).eval()
-        narrow(self.stages, self.wanted.torch_dtype)
+                self.stages = copy.deepcopy(nn.ModuleList(self._own())).eval()
+        narrow(self.stages, self.wanted.torch_dtype).to(self.wanted.device)
 
 
 def narrow(module: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -56,6 +57,12 @@ def operations(model: Model, cut: int, inputs: list[tuple[Any, ...]], passed: in
 
 
 def _where_it_is(stage: nn.Module, live: Tensors) -> Tensors:
-    """Through a stage on its device: what is trained may have moved, what is frozen stays where it was loaded."""
-    device = next((parameter.device for parameter in stage.parameters()), None)
+    """Through a stage on its device: what is trained may have moved, what is frozen stays where it was loaded.
+
+    Of a stage that shares a tensor with a head that moved the rest goes there, too.
+    """
+    devices = {tensor.device for tensor in chain(stage.parameters(), stage.buffers())}
+    device = max(devices, key=lambda one: one.type != "cpu", default=None)
+    if len(devices) > 1:
+        stage.to(device)
     return stage(live if device is None else {name: value.to(device) for name, value in live.items()})  # type: ignore[no-any-return]
