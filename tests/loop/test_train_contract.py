@@ -235,7 +235,9 @@ def test_states_are_of_the_tensors_that_are_trained_where_the_model_moves(bert: 
         if isinstance(event, Saved):
             now = kit.state()
             assert all(torch.equal(now[name], value) for name, value in event.state["weights"].items())
-    assert differing(kit.state(), expected.state()) == set()
+    found = kit.state()
+    for name, value in expected.state().items():  # the norm of gradients is summed up in another order there
+        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6)
 
 
 def test_a_state_is_small_and_names_what_changed(bert: Any, make_kit: Any) -> None:

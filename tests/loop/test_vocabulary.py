@@ -104,3 +104,18 @@ def test_numbers_padding_and_rows_left_out() -> None:
     assert table.weight[2].tolist() == [1, 1, 1]
     assert torch.equal(table.weight[[4, 7]], whole[[4, 7]])
     assert torch.equal(table.weight[[0, 9]], whole[[0, 9]] * 0.5)
+
+
+def test_the_gradient_that_stays_is_that_of_the_rows_of_this_step() -> None:
+    torch.manual_seed(0)
+    table = nn.Embedding(10, 3)
+    compact = Compact(table, torch.tensor([2, 4, 7, 8]))
+    compact.keep_gradient()
+    for rows in ([2, 4, 4], [7], [2, 7]):
+        compact.clear()
+        table(torch.tensor(rows)).pow(2).sum().backward()
+        assert table.weight.grad is not None
+        assert len(compact.gradient) == len(set(rows))
+        assert torch.allclose(compact.gradient.norm(), table.weight.grad.norm())
+    compact.clear()
+    assert not len(compact.gradient)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ukulele.types import Phase
 
@@ -41,12 +41,12 @@ def sgd(groups: Sequence[dict[str, Any]], decay: float) -> torch.optim.Optimizer
     return torch.optim.SGD([_decayed(group, decay) for group in groups], momentum=0.9, nesterov=True, fused=True)
 
 
-def clip(optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], most: float) -> None:
+def clip(optimiser: torch.optim.Optimizer, gradients: Sequence[Tensor], most: float) -> None:
     """Have the next step see gradients of a norm of at most `most` (Pascanu et al., 2013, arXiv:1211.5063).
 
     The fused optimisers divide by a scale as they read the gradients: that spares a pass over all of them.
     """
-    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = nn.utils.get_total_norm(gradients)
     optimiser.grad_scale = (norm / most).clamp(min=1.0)  # type: ignore[attr-defined]
 
 

@@ -59,6 +59,13 @@ class PhaseRun:
         if self.table is not None:
             self.table.clear()
 
+    @property
+    def gradients(self) -> list[Tensor]:
+        """What has a gradient of it; of a table whose gradient stays between steps the rows of this step."""
+        kept = None if self.table is None else self.table.weight
+        found = [p.grad for p in self.chosen.parameters if p.grad is not None and p is not kept]
+        return found if self.table is None else [*found, self.table.gradient]
+
     def pull_to(self, origin: Mapping[str, Tensor], known: Mapping[nn.Parameter, tuple[str, int]]) -> None:
         """The penalty of this phase pulls its stages' weights there."""
         if self.phase.penalty:

@@ -219,7 +219,7 @@ def _step(run: PhaseRun, forward: nn.Module, part: Part, engine: Engine, at: tup
         if parameter.grad is not None:
             parameter.grad.add_(parameter.detach() - origin, alpha=run.phase.penalty)
     if run.phase.clip is not None:
-        clip(run.optimiser, run.chosen.parameters, run.phase.clip)
+        clip(run.optimiser, run.gradients, run.phase.clip)
     run.optimiser.step()
     if run.average is not None:
         run.average.update(at[0])

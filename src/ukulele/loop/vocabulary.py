@@ -66,6 +66,12 @@ class Compact:
         self._table.sparse = True
         self._table.weight.grad = torch.zeros_like(self._table.weight)
 
+    @property
+    def gradient(self) -> Tensor:
+        """The rows of the gradient that are not zero."""
+        whole: Tensor = self._table.weight.grad  # type: ignore[assignment]
+        return whole[torch.cat(self._touched).unique()] if self._touched else whole[:0]  # type: ignore[no-untyped-call]
+
     def clear(self) -> None:
         """Set the gradient to zero where it is not."""
         if self._touched:

@@ -1,4 +1,4 @@
-"""Layers of a network that others do the work of more quickly: dropout, GELU, attention.
+"""Layers of a network that others do the work of more quickly: dropout, layer norm, GELU, attention.
 
 GELU by its tangent in one pass, where the library has eight.
 """
@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from ukulele.models.dropout import Dropout
+from ukulele.models.layer_norm import LayerNorm
 from ukulele.models.self_attention import one_product
 
 
@@ -26,6 +27,7 @@ def quicken(net: nn.Module) -> nn.Module:
 
 QUICKER: Mapping[str, Callable[[Any], nn.Module]] = {  # by name, so that transformers is not imported for it
     "torch.nn.modules.dropout.Dropout": lambda layer: Dropout(layer.p),
+    "torch.nn.modules.normalization.LayerNorm": LayerNorm,
     "transformers.activations.NewGELUActivation": lambda _layer: nn.GELU("tanh"),
     "transformers.models.bert.modeling_bert.BertSelfAttention": one_product,
     "transformers.models.camembert.modeling_camembert.CamembertSelfAttention": one_product,
