@@ -244,7 +244,7 @@ def test_conversations_by_the_model_s_template(uke: Uke, folders: Path, tmp_path
     assert counts_of(record) == {"unigram", "5-gram"}
     assert record["data"]["inputs"] == ["messages"]
     assert record["data"]["quarantined"] == 1
-    assert record["domain"][0]["test"]["outside"] < 0.5  # of eight rows
+    assert record["domain"][0]["test"]["outside"] < 0.3
     assert all(sample["source"].startswith("user: Who ") for sample in record["writing"]["samples"])
     bundle = json.loads((tmp_path / "run" / "bundle" / "bundle.json").read_text("utf-8"))
     assert bundle["recipe"]["template"] == TEMPLATE

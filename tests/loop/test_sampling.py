@@ -87,7 +87,8 @@ def test_pieces_hold_every_row_once_and_pay_for_themselves(lengths: list[int], c
 
 
 @pytest.mark.parametrize(
-    ("rows", "expected"), [(1024, {32: 32}), (1050, {32: 6, 33: 26}), (6920, {32: 208, 33: 8}), (40, {20: 2})]
+    ("rows", "expected"),
+    [(1024, {32: 32}), (1050, {32: 6, 33: 26}), (6920, {32: 208, 33: 8}), (1000, {31: 24, 32: 8}), (40, {20: 2})],
 )
 def test_steps_of_many_rows_have_one_size_or_a_row_more(rows: int, expected: dict[int, int]) -> None:
     assert Counter(len(step) for step in batched([rows], 32, "proportional")) == expected

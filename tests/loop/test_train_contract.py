@@ -226,7 +226,8 @@ def test_folded_it_learns_what_it_would_have(network: Any, make_kit: Any, monkey
 
 
 def test_states_are_of_the_tensors_that_are_trained_where_the_model_moves(bert: Any, make_kit: Any) -> None:
-    plan = Plan("x", (PHASES["last block"], PHASES["all"]))
+    phases = [replace(PHASES[name], clip=None) for name in ("last block", "all")]  # norms are summed otherwise there
+    plan = Plan("x", tuple(phases))
     kit = make_kit(bert(), plan)
     kit.engine = Engine("cpu:0", "fp32")  # a place of another name: moving there makes copies
     expected = make_kit(bert(), plan)
@@ -235,9 +236,7 @@ def test_states_are_of_the_tensors_that_are_trained_where_the_model_moves(bert: 
         if isinstance(event, Saved):
             now = kit.state()
             assert all(torch.equal(now[name], value) for name, value in event.state["weights"].items())
-    found = kit.state()
-    for name, value in expected.state().items():  # the norm of gradients is summed up in another order there
-        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6)
+    assert differing(kit.state(), expected.state()) == set()
 
 
 def test_a_state_is_small_and_names_what_changed(bert: Any, make_kit: Any) -> None:
