@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from ukulele import data, diagnose, evaluate
@@ -51,17 +53,10 @@ def evaluate_on(
         err.print(said, markup=False, soft_wrap=True)
     dataset = predictor.windowed(dataset)
     rows = dataset.splits["test"]
-    tasks = {name: task for name, task in predictor.tasks.items() if name in {t.name for t in dataset.targets}}
-    raw, values, numbers = _raw(predictor, rows, tasks)
     scores, slices, left, particulars = {}, {}, {}, {}
-    for name, task in tasks.items():
-        if task.kind == "detect":
-            values[name] = _by_name(getattr(task, "labels", ()), values[name])
-            _say_strange(name, getattr(task, "labels", ()), values[name])
-        table = task.table(task.decode(raw[name]), values[name])
+    for name, (task, table, mine) in _tables(predictor, dataset).items():
         if task.kind == "detect":
             particulars = evaluate.details(task, table, [])
-        mine = rows.take(numbers[name])
         scores[name] = evaluate.plain(evaluate.estimates(task, table, mine.clusters))
         if slice_by is not None:
             cells = mine.column(slice_by)
@@ -83,6 +78,34 @@ def evaluate_on(
         for name, rest in left.items():
             for finding in diagnose.slices_left_out(rest, "" if alone is not None else name):
                 err.print(finding.message, style="yellow", markup=False, soft_wrap=True)
+    return found
+
+
+def tables(run: Path, source: Any) -> dict[str, tuple[Task, NDArray[np.float64]]]:
+    """By task, the row statistics of a run's answers on labelled rows, which metrics and comparisons are made of.
+
+    Raises
+    ------
+    RunError
+        If the run holds no model.
+    DataError
+        If no row can be used, or too many cannot.
+    """
+    predictor = load_model(run)
+    dataset = predictor.windowed(_labelled(predictor, source, max_bad=0.05, group=None))
+    return {name: (task, table) for name, (task, table, _) in _tables(predictor, dataset).items()}
+
+
+def _tables(predictor: Predictor | Grouped, dataset: Dataset) -> dict[str, tuple[Task, NDArray[np.float64], Rows]]:
+    """By task that the data have, with its rows that have the answer."""
+    rows, found = dataset.splits["test"], {}
+    tasks = {name: task for name, task in predictor.tasks.items() if name in {t.name for t in dataset.targets}}
+    raw, values, numbers = _raw(predictor, rows, tasks)
+    for name, task in tasks.items():
+        if task.kind == "detect":
+            values[name] = _by_name(getattr(task, "labels", ()), values[name])
+            _say_strange(name, getattr(task, "labels", ()), values[name])
+        found[name] = task, task.table(task.decode(raw[name]), values[name]), rows.take(numbers[name])
     return found
 
 

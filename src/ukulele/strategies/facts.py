@@ -29,6 +29,7 @@ class Facts:
     kinds: tuple[str, ...] = ("classify",)  # of the tasks
     windows: bool = False  # whether rows are windows of plain text, each as long as the model takes
     each: float = math.inf  # training rows a class, where there are classes
+    classes: int = 0  # of the task that has most; 0 where there are none
     pace: float = 1.0  # what the model wants the usual rates multiplied by
 
     def pattern(self, stage: str) -> str:

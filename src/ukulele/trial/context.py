@@ -140,6 +140,7 @@ def facts_of(model: Model, context: Context) -> Facts:
         windows=any(target.free for target in context.data.targets),
         pace=model.pace,
         each=min((rows / len(target.labels) for target in context.data.targets if target.labels), default=math.inf),
+        classes=max((len(target.labels) for target in context.data.targets), default=0),
     )
 
 
