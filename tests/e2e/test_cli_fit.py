@@ -13,6 +13,8 @@ import pytest
 from e2e_kit import Answer, environment, record_of, rows_of, shell, spawn, write_csv
 
 Uke = Callable[..., Answer]
+from ukulele.strategies.finetune import NEXT_TO_NOTHING
+
 QUICK = ("--epochs", 2, "--batch", 16)
 
 
@@ -66,6 +68,8 @@ def test_each_strategy(strategy: str, uke: Uke, tmp_path: Path, tables: Path, be
     assert {c["name"] for c in record["controls"]} - {"probe"} == {"majority", "tfidf"}
     assert record["chosen"] in ({"probe", "finetune"} if strategy == "auto" else {strategy})
     assert record["plan"]["cut"] == {"probe": None, "finetune": "block1", "full": "embed"}.get(record["chosen"])
+    if strategy == "finetune":  # few classes
+        assert record["plan"]["phases"][0]["shrink"] == NEXT_TO_NOTHING
 
 
 def test_the_price_of_a_rung_is_what_it_adds_to_those_below_it(
