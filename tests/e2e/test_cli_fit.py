@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from e2e_kit import Answer, environment, record_of, rows_of, shell, spawn, write_csv
 
-Uke = Callable[..., Answer]
 from ukulele.strategies.finetune import NEXT_TO_NOTHING
 
+Uke = Callable[..., Answer]
 QUICK = ("--epochs", 2, "--batch", 16)
 
 
