@@ -18,7 +18,7 @@ UKE = (
 PEERS = {
     "default": "--epochs 3 --rate 1e-4",
     "best": "--epochs 3 --rate 1e-4 --best",
-    "kernels": "--epochs 3 --rate 1e-4 --best --kernels 4096",  # as Ukulele sets it; no setting of the peer
+    "surroundings": f"--epochs 3 --rate 1e-4 --best {' '.join(harness.SURROUNDINGS)}",
 }
 
 

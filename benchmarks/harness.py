@@ -30,6 +30,8 @@ OURS = "ukulele"
 SPREAD = 0.20  # (max - min) / median of the wall seconds above which all rounds are run again
 REPEATS = 2  # how often at most
 QUALITY = ("accuracy", "map50_95", "map50")  # what a result may have of these is summed up
+# what Ukulele sets for itself and no peer does, of oneDNN's kernels and of large pages: flags of a peer to have it, too
+SURROUNDINGS = ("--set", "ONEDNN_PRIMITIVE_CACHE_CAPACITY=4096", "THP_MEM_ALLOC_ENABLE=1")
 LIBRARIES = ("ukulele", "torch", "transformers", "sentence-transformers", "timm", "scikit-learn", "numpy", "accelerate")
 
 Json: TypeAlias = "dict[str, Any]"

@@ -20,7 +20,7 @@ UKE = (
 PEERS = {
     "default": "--freeze 5 --epochs 10 --rate 1e-4",
     "best": "--freeze 5 --epochs 10 --rate 1e-4 --best",
-    "kernels": "--freeze 5 --epochs 10 --rate 1e-4 --best --kernels 4096",  # as Ukulele sets it; no setting of the peer
+    "surroundings": f"--freeze 5 --epochs 10 --rate 1e-4 --best {' '.join(harness.SURROUNDINGS)}",
 }
 
 

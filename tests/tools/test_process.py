@@ -29,11 +29,13 @@ def test_leave_runs_what_was_registered_and_loses_no_word(code: int, thread: boo
     assert found.stdout.split() == ["said", "without", "a", "line", "end", *(["thread"] * thread), "registered"]
 
 
-@pytest.mark.parametrize(("said", "kept"), [(None, str(process.KERNELS)), ("7", "7")])
-def test_importing_the_package_has_compiled_kernels_kept_unless_the_environment_says_how_many(
-    said: str | None, kept: str
-) -> None:
-    surroundings = {name: value for name, value in os.environ.items() if name != KEPT} | ({KEPT: said} if said else {})
-    code = f"import os, ukulele; print(os.environ[{KEPT!r}])"
-    found = subprocess.run([sys.executable, "-c", code], env=surroundings, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == kept
+@pytest.mark.parametrize(
+    ("name", "value", "said"), [(KEPT, str(process.KERNELS), "7"), ("THP_MEM_ALLOC_ENABLE", "1", "0")]
+)
+def test_importing_the_package_sets_what_the_environment_does_not(name: str, value: str, said: str) -> None:
+    code = f"import os, ukulele; print(os.environ[{name!r}])"
+    unsaid = {key: one for key, one in os.environ.items() if key != name}
+    for surroundings, expected in ((unsaid, value), (unsaid | {name: said}, said)):
+        command = [sys.executable, "-c", code]
+        found = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=True)
+        assert found.stdout.strip() == expected

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
@@ -128,7 +127,7 @@ def _epoch(run: PhaseRun, forward: nn.Module, feed: Feed, engine: Engine, epoch:
         if index in looks:
             few = steps[index][:: max(1, len(steps[index]) // phase.batch)]
             yield _look(run, engine.place(feed.part(cut, epoch, few)), place, engine)
-        torch.manual_seed(zlib.crc32(f"{run.seed} {place}".encode()) + engine.rank)
+        engine.seed(f"{run.seed} {place}")
         try:
             losses = _step(run, forward, part, engine, (epoch * len(steps) + index, phase.epochs * len(steps)))
         except NotFiniteError as error:
@@ -147,7 +146,7 @@ def _rated(
 ) -> Said:
     """Give each group the share of its rate that its relative gradient norm asks for."""
     epoch, steps = at
-    torch.manual_seed(zlib.crc32(f"{run.seed} {run.number} {epoch}".encode()) + engine.rank)
+    engine.seed(f"{run.seed} {run.number} {epoch}")
     parts = (engine.place(feed.part(run.chosen.cut, epoch, engine.share(one))) for one in steps)
     found = shares(run, (partial(_losses, forward, part, engine) for part in parts), engine)
     for group in run.optimiser.param_groups:
