@@ -84,6 +84,17 @@ def test_a_text_model_comes_back_as_it_was(encoder_folder: Folders, tmp_path: Pa
     assert set(found.heads["mood.2"]) == {"linear.weight", "linear.bias"}
 
 
+def test_its_head_of_classes_is_the_classifier_of_the_next_tasks_model(folder: Path) -> None:
+    head = read_bundle(folder, models.build).heads["mood"]
+    model = models.load(Request(str(folder)), "text")
+    assert model.classifier is not None
+    assert all(
+        torch.equal(*pair) for pair in zip(model.classifier, (head["linear.weight"], head["linear.bias"]), strict=True)
+    )
+    assert models.truncate(model, "block0", TEXTS).classifier is None
+    assert models.load(Request(str(folder), pretrained=False), "text").classifier is None
+
+
 @pytest.mark.parametrize("options", [{"long": "chunk", "max_length": 8}, {"inputs": 2}])
 def test_chunks_and_pairs_come_back(encoder_folder: Folders, tmp_path: Path, options: Any) -> None:
     inputs = [("good tea " * 9,), ("rain",)] if "long" in options else [("good tea", "rain"), ("song", "w1 w2")]

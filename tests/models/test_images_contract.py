@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import pytest
+import timm
 import torch
 
 from ukulele.models import images
@@ -94,6 +95,30 @@ def test_composed_stages_equal_the_library_and_every_cut_is_exact(model: Model) 
             above = model.run(stored, cut)
             assert torch.equal(above["pooled"], expected), f"cut {cut}"
             assert all(torch.equal(stored[name], before[name]) for name in stored), f"cut {cut} was written to"
+
+
+def test_a_classifier_taken_off_reads_what_is_pooled(model: Model) -> None:
+    """What the whole network answers is what the classifier makes of the network without it, wherever it is linear."""
+    source = images._source(
+        model.recipe["architecture"], model.recipe["args"], {"input_size": (3, *model.recipe["size"])}
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        net = timm.create_model(source.architecture, pretrained=False, num_classes=7, **source.args).eval()
+    x = normalised(pictures(model)["x"], source.mean, source.std)
+    with torch.inference_mode():
+        expected = net(x)
+    classifier = images.taken_off(net)
+    if source.architecture.startswith("deit"):
+        assert classifier is None  # the mean of two
+        return
+    made = images._model("whole", net, source, model.card, classifier)
+    assert made.classifier is not None
+    weight, bias = made.classifier
+    with torch.inference_mode():
+        found = made.run(pictures(model))["pooled"] @ weight.T + bias
+    assert weight.shape == (7, made.width)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_no_stage_alters_its_input(model: Model) -> None:

@@ -34,7 +34,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     net = images.load(Request(NAME, pretrained=False, seed=3)).net
     state = {k: v.half() if v.is_floating_point() else v for k, v in net.state_dict().items()}
-    state |= {"classifier.weight": torch.zeros(10, 1024), "classifier.bias": torch.zeros(10)}
+    state |= {"classifier.weight": torch.arange(10.0)[:, None].repeat(1, 1024), "classifier.bias": -torch.arange(10.0)}
     told = {"architecture": NAME, "input": "96", "mean": "0.5,0.5,0.5", "std": "0.5,0.5,0.5", "source_task": "birds"}
     save_file({k: v.contiguous() for k, v in state.items()}, path, metadata={**told, "licence": "CC0-1.0"})
     return path
@@ -58,6 +58,47 @@ def test_a_file_brings_its_settings_weights_and_licence(weights: Path) -> None:
     assert (model.card.source_task, model.card.licence) == ("birds", "CC0-1.0")
     saved = load_file(weights)
     assert all(torch.equal(v, saved[k].to(v.dtype)) for k, v in model.net.state_dict().items())
+
+
+def test_a_classifier_in_the_file_is_kept_for_what_it_knows(weights: Path, tmp_path: Path) -> None:
+    model = images.load(Request(str(weights)))
+    assert model.classifier is not None
+    weight, bias = model.classifier
+    assert weight.dtype == bias.dtype == torch.float32
+    assert weight[:, 5].tolist() == (-bias).tolist() == list(range(10))
+    assert images.load(Request(str(weights), pretrained=False)).classifier is None
+    without = tmp_path / "without.safetensors"
+    state = {name: value for name, value in load_file(weights).items() if not name.startswith("classifier")}
+    save_file(state, without, metadata={"architecture": NAME, "input": "96"})
+    assert images.load(Request(str(without))).classifier is None
+
+
+def test_weights_by_name_come_from_the_hubs_cache_with_their_classifier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import timm
+    from huggingface_hub import constants
+
+    repository = tmp_path / f"models--timm--{NAME}.lamb_in1k"
+    here = repository / "snapshots" / "0"
+    here.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0")
+    torch.manual_seed(4)
+    net = timm.create_model(NAME, pretrained=False).eval()
+    save_file({name: value.contiguous() for name, value in net.state_dict().items()}, here / "model.safetensors")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    model = images.load(Request(f"{NAME}.lamb_in1k"))
+    assert model.card.source_task == "ImageNet-1k"
+    assert model.classifier is not None
+    batch = collate(model.encode([(picture(),)], [0]), model.inputs)
+    weight, bias = model.classifier
+    model.net.eval()
+    mean, std = (torch.tensor(model.recipe[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    with torch.inference_mode():
+        found = model.run(batch)["pooled"] @ weight.T + bias
+        torch.testing.assert_close(found, net((batch["x"] / 255 - mean) / std), rtol=1e-3, atol=1e-4)
 
 
 def test_a_model_is_built_again_from_its_recipe(weights: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ukulele.features.folding import fold_batchnorm
+from ukulele.features.fused import fuse
 from ukulele.tools.collate import collate, separate
 from ukulele.tools.threads import helpers
 from ukulele.types import Field, Model, Rows, Tensors
@@ -124,6 +125,7 @@ class Frozen:
             if not folded:
                 self.stages = copy.deepcopy(nn.ModuleList(self._own())).eval()
         narrow(self.stages, self.wanted.torch_dtype).to(self.wanted.device)
+        fuse(self.stages)
 
 
 def narrow(module: nn.Module, dtype: torch.dtype) -> nn.Module:

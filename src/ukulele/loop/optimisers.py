@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from ukulele.types import Phase
 
+SMALL = 4096  # numbers up to which gradients are put together rather than asked for their norm each
+
 
 def schedule(phase: Phase, step: int, steps: int) -> float:
     """The share of the rate at a step: up in a line, then down as the phase says.
@@ -58,7 +60,9 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
     if any(gradient.device.type != "cpu" or gradient.dtype != torch.float32 for gradient in gradients):
         return nn.utils.get_total_norm(gradients)
     flat = [gradient.reshape(-1) for gradient in gradients]
-    return torch.stack([torch.dot(one, one) for one in flat]).sum().sqrt() if flat else torch.zeros(())
+    small = [one for one in flat if len(one) < SMALL]
+    parts = [one for one in flat if len(one) >= SMALL] + ([torch.cat(small)] if small else [])
+    return torch.stack([torch.dot(one, one) for one in parts]).sum().sqrt() if parts else torch.zeros(())
 
 
 def _decayed(group: dict[str, Any], decay: float) -> dict[str, Any]:

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ukulele.errors import ModelError
-from ukulele.models.bundle import BUNDLE_FILE, GROUPS, is_bundle, read_bundle
+from ukulele.models.bundle import BUNDLE_FILE, GROUPS, Bundle, is_bundle, read_bundle
 from ukulele.types import Card, Field, Model, Request, Stage, Tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CLASSICAL = ("majority", "tfidf", "histogram")
 COPYING = ("copy", "lead-3")  # controls of texts that are written
@@ -20,6 +23,7 @@ DEFAULTS: Mapping[str, str] = {"text": "minilm", "pair": "minilm", "image": "mob
     "translate": "config:marian-tiny", "summarise": "config:t5-tiny", "generate": "config:gpt2-tiny",
 }  # fmt: skip
 DETECTOR = "yolox-s"
+LINEAR = {"linear.weight", "linear.bias"}
 
 __all__ = [
     "BUNDLE_FILE",
@@ -226,7 +230,18 @@ def _from_bundle(path: Path, request: Request, modality: str) -> Model:
         from ukulele.models import seq2seq
 
         model = seq2seq.adapt(model, request)
-    return replace(model, name=path.resolve().parent.name if path.name == "bundle" else path.name, card=card)
+    classifier = _classifier(bundle, model.width) if request.pretrained else None
+    name = path.resolve().parent.name if path.name == "bundle" else path.name
+    return replace(model, name=name, card=card, classifier=classifier)
+
+
+def _classifier(bundle: Bundle, width: int) -> tuple[Tensor, Tensor] | None:
+    """The first of a bundle's heads that is a linear map to classes."""
+    for task, head in bundle.heads.items():
+        kind = bundle.about["tasks"].get(task, {}).get("kind")
+        if kind == "classify" and set(head) == LINEAR and head["linear.weight"].shape[1] == width:
+            return head["linear.weight"], head["linear.bias"]
+    return None
 
 
 def unknown_tokens(model: Model, inputs: Sequence[tuple[Any, ...]]) -> tuple[int, int]:
@@ -269,6 +284,7 @@ def _stopped(model: Model, stop: str, width: int) -> Model:
         width=width,
         recipe={**model.recipe, "stop": {"stage": stop, "width": width}},
         summary=lambda live: _summary(model, live),
+        classifier=None,
     )
 
 

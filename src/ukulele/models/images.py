@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from ukulele.tools.network import online
 from ukulele.types import Card, Field, Model, Request
 
 CLASSES = {1000: "ImageNet-1k", 11821: "ImageNet-12k", 21841: "ImageNet-22k", 21843: "ImageNet-21k"}
+Classifier: TypeAlias = tuple[Tensor, Tensor]  # weights (classes, width), biases
 FILTERS = {"bilinear", "bicubic", "lanczos", "nearest"}
 EXAMPLE = (
     "Save it with `safetensors.torch.save_file(net.state_dict(), path, metadata={'architecture': 'resnet18', "
@@ -79,14 +80,15 @@ def load(request: Request) -> Model:
         source, card = _hub(request.name)
         weights = None
     if not request.pretrained:
-        net = _network(source, request.seed)
+        net, classifier = _network(source, request.seed), None
         card = Card(origin=f"timm {source.architecture}, random weights", source_task="none", licence="none needed")
     elif weights is not None:
         net = _network(source, request.seed)
-        _fill(net, weights, source.architecture)
+        classifier = _fill(net, weights, source.architecture)
     else:
         net = _download(request.name, source)
-    return _model(request.name if weights is None else path.stem, net, source, card)
+        classifier = taken_off(net)
+    return _model(request.name if weights is None else path.stem, net, source, card, classifier)
 
 
 def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0) -> Model:
@@ -235,8 +237,8 @@ def _network(source: Source, seed: int) -> nn.Module:
         return quicken_strides(timm.create_model(source.architecture, pretrained=False, num_classes=0, **source.args))
 
 
-def _fill(net: nn.Module, path: Path, architecture: str) -> None:
-    """Put the weights of a file into a network, as float32; a classifier in the file is left out."""
+def _fill(net: nn.Module, path: Path, architecture: str) -> Classifier | None:
+    """Put the weights of a file into a network, as float32; a classifier in the file is handed over instead."""
     import timm
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -257,6 +259,23 @@ def _fill(net: nn.Module, path: Path, architecture: str) -> None:
             hint="Its metadata must name the very architecture the weights were saved from.",
         )
     net.load_state_dict(state)
+    weight, bias = (found.get(f"{heads[0]}{part}") if len(heads) == 1 else None for part in ("weight", "bias"))
+    return _flat(weight, bias)
+
+
+def taken_off(net: nn.Module) -> Classifier | None:
+    """The classifier of a timm network, which has none from now on; None where it is more than a linear map."""
+    last: Any = net.get_classifier()  # type: ignore[operator]
+    net.reset_classifier(0)  # type: ignore[operator]
+    return _flat(last.weight.detach(), last.bias) if isinstance(last, nn.Linear | nn.Conv2d) else None
+
+
+def _flat(weight: Tensor | None, bias: Tensor | None) -> Classifier | None:
+    """A linear map on vectors, of one on vectors or on pictures of one pixel; none without a weight."""
+    if weight is None or weight.shape[2:].numel() != 1:
+        return None
+    bias = weight.new_zeros(len(weight)) if bias is None else bias.detach()
+    return weight.flatten(1).float(), bias.float()
 
 
 def _is_head(key: str, heads: tuple[str, ...], wanted: Mapping[str, Tensor]) -> bool:
@@ -288,15 +307,15 @@ def _download(name: str, source: Source) -> nn.Module:
     if known.hf_hub_id and known.hf_hub_id not in _cached() and not online():
         raise ModelError(f"The weights of {name!r} are not here, and the hub cannot be reached.", hint=_reachable())
     try:
-        net = quicken_strides(timm.create_model(_plain(name), pretrained=True, num_classes=0, **source.args))
+        net = quicken_strides(timm.create_model(_plain(name), pretrained=True, **source.args))
     except (OSError, RuntimeError, ValueError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"The weights of {name!r} cannot be had: {first}", hint=_reachable()) from error
     return net
 
 
-def _model(name: str, net: nn.Module, source: Source, card: Card) -> Model:
-    lies = layout(net)
+def _model(name: str, net: nn.Module, source: Source, card: Card, classifier: Classifier | None = None) -> Model:
+    lies, width = layout(net), _width(net, source.size)
     if lies == "NCHW":
         net = net.to(memory_format=torch.channels_last)
     view = View(source.size, source.crop_pct, source.interpolation, source.crop_mode == "squash")
@@ -306,12 +325,13 @@ def _model(name: str, net: nn.Module, source: Source, card: Card) -> Model:
         encode=partial(encode, view=view),
         inputs={"x": Field()},
         stages=stages(net, source.mean, source.std),
-        width=_width(net, source.size),
+        width=width,
         summary=partial(summary, layout=lies or "NCHW", prefix=getattr(net, "num_prefix_tokens", 0)),
         recipe={"family": "timm", **json.loads(json.dumps(asdict(source)))},
         card=card,
         prepare=channels_last if lies == "NCHW" else dict,
         augments=True,
+        classifier=classifier if classifier is not None and classifier[0].shape[1] == width else None,
     )
 
 

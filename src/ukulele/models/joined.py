@@ -54,4 +54,5 @@ def joined(model: Model, columns: Columns) -> Model:
         stages=tuple(stages),
         width=sum(len(some) for _, some in order),
         recipe={**model.recipe, "gather": order},
+        classifier=None,
     )

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from ukulele.models.attention import Attention
+from ukulele.tools.product import product
 
 NAMES = (("query", "key", "value"), ("q_lin", "k_lin", "v_lin"))  # BERT and what followed it; DistilBERT
 
@@ -29,22 +29,38 @@ class SelfAttention(nn.Module):
             self.add_module(name, child)
         self._maps = next(names for names in NAMES if hasattr(layer, names[0]))
         self._heads = int(layer.num_attention_heads if hasattr(layer, "num_attention_heads") else layer.n_heads)
+        self._joined: tuple[Tensor, Tensor] | None = None
         self.train(layer.training)
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, **_: Any) -> tuple[Tensor, None]:
         """(rows, tokens, width), and no weights; the mask is as for `attention.attend`."""
-        maps = [self.get_submodule(name) for name in self._maps]
-        if all(type(one) is nn.Linear for one in maps):
-            weight = torch.cat([one.weight for one in maps])  # type: ignore[misc]
-            found = linear(hidden_states, weight, torch.cat([one.bias for one in maps]))  # type: ignore[misc]
+        joined = self._joined or self._join()
+        if joined is not None:
+            found = product(hidden_states, *joined)
         else:
-            found = torch.cat([one(hidden_states) for one in maps], 2)
+            found = torch.cat([self.get_submodule(name)(hidden_states) for name in self._maps], 2)
         rows, tokens, _width = hidden_states.shape
         query, key, value = found.view(rows, tokens, 3, self._heads, -1).permute(2, 0, 3, 1, 4).unbind()
         dropout = float(self.dropout.p) if self.training else 0.0  # type: ignore[union-attr, arg-type]
         seen = Attention(attention_mask, None, dropout, query.shape[3] ** -0.5, causal=False).of(query, key, value)
         seen = seen.reshape(rows, tokens, -1)
         return (self.out_lin(seen) if "out_lin" in self._modules else seen), None  # type: ignore[operator]
+
+    def settle(self) -> None:
+        """Join the three maps for good: their weights do not change from now on."""
+        self._joined = self._join()
+
+    def _join(self) -> tuple[Tensor, Tensor] | None:
+        """Weights and biases of the three maps as one's, in the precision that autocast would bring them to."""
+        maps = [self.get_submodule(name) for name in self._maps]
+        if not all(type(one) is nn.Linear for one in maps):
+            return None
+        weights, biases = ([getattr(one, name) for one in maps] for name in ("weight", "bias"))
+        kind: str = weights[0].device.type
+        if torch.is_autocast_enabled(kind):  # rounded first, less has to be put together
+            dtype = torch.get_autocast_dtype(kind)
+            weights, biases = ([value.to(dtype) for value in values] for values in (weights, biases))
+        return torch.cat(weights), torch.cat(biases)
 
 
 def one_product(layer: Any) -> nn.Module:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ukulele import models, rank
-from ukulele.errors import RunError
+from ukulele import rank
 from ukulele.loop.probing import probe_targets
+from ukulele.loop.summed import spread
 from ukulele.loop.truth import Numbers
-from ukulele.models.bundle import is_bundle, read_bundle
 from ukulele.trial.evidence import Floats, tabled
-from ukulele.types import Task
+from ukulele.types import Model, Task
 
-LINEAR = {"linear.weight", "linear.bias"}
+ANSWERS, LEAST = 1 << 26, 500  # of a model's own classifier that are held at once; rows, however many its classes
 
 
 def marks(task: Task, values: Sequence[Any]) -> tuple[Floats, Tensor]:
@@ -48,12 +46,10 @@ def _answers(task: Task, mean: Floats, columns: Floats, k: int) -> Tensor:
 H_SCORES = {"H-score": True, "plain H-score": False}  # whether its covariance is shrunk
 
 
-def source_scores(
-    x: Tensor, task: Task, values: Sequence[Any], source: tuple[str, Tensor]
-) -> dict[str, float]:  # fmt: skip
+def source_scores(x: Tensor, task: Task, values: Sequence[Any], source: tuple[Model, Tensor]) -> dict[str, float]:
     """LogME, and of classes the H-score, shrunk and plain; LEEP and NCE where the model brings a classifier of its own.
 
-    `source` is the model's name, and what such a classifier would read of the same rows.
+    `source` is the model, and what such a classifier would read of the same rows; of very many classes it answers some.
     """
     columns, y = marks(task, values)
     features = x.double().numpy()
@@ -62,24 +58,15 @@ def source_scores(
         return found
     classes = y.numpy()
     found |= {name: rank.h_score(features, classes, shrunk=shrunk) for name, shrunk in H_SCORES.items()}
-    p = source_answers(source[0], source[1])
-    if p is not None:
-        found |= {"LEEP": rank.leep(p, classes), "NCE": rank.nce(p.argmax(1), classes)}
+    model, pooled = source
+    if model.classifier is not None:
+        some = spread(np.arange(len(classes)), max(LEAST, ANSWERS // len(model.classifier[1])))
+        p = source_answers(model.classifier, pooled[some])
+        found |= {"LEEP": rank.leep(p, classes[some]), "NCE": rank.nce(p.argmax(1), classes[some])}
     return found
 
 
-def source_answers(name: str, pooled: Tensor) -> Floats | None:
-    """The probabilities (n, z) of the classifier that a bundle brings along; None where there is none."""
-    path = Path(name).expanduser()
-    if not is_bundle(path):
-        return None
-    try:
-        bundle = read_bundle(path, models.build)
-    except RunError:
-        return None
-    kinds = {task: plain["kind"] for task, plain in bundle.about["tasks"].items()}
-    for task, head in bundle.heads.items():
-        if kinds.get(task) == "classify" and set(head) == LINEAR and head["linear.weight"].shape[1] == pooled.shape[1]:
-            outputs = pooled.float() @ head["linear.weight"].T + head["linear.bias"]
-            return np.asarray(outputs.double().softmax(1).numpy())
-    return None
+def source_answers(classifier: tuple[Tensor, Tensor], pooled: Tensor) -> Floats:
+    """The probabilities (n, z) of the classifier that a model brings along."""
+    weight, bias = classifier
+    return np.asarray((pooled.float() @ weight.T + bias).double().softmax(1).numpy())

@@ -76,6 +76,7 @@ class Model:
     windows: Callable[[str], Sequence[tuple[int, int]]] | None = None  # a text to spans of characters, a row each
     mosaic: Callable[..., tuple[Tensors, dict[str, Tensors]]] | None = None  # of rows' inputs: see models/mosaic.py
     untie: Callable[[int], Model] | None = None  # the same with weights tied across a cut made two: see models/tied.py
+    classifier: tuple[Tensor, Tensor] | None = None  # of its source task, on "pooled": weights (classes, width), biases
 
     def live(self, cut: int) -> Mapping[str, Field]:
         """The fields that a cut in front of stage `cut` stores; 0 stores what `encode` gives."""
