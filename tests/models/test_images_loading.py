@@ -67,9 +67,12 @@ def test_a_classifier_in_the_file_is_kept_for_what_it_knows(weights: Path, tmp_p
     assert weight.dtype == bias.dtype == torch.float32
     assert weight[:, 5].tolist() == (-bias).tolist() == list(range(10))
     assert images.load(Request(str(weights), pretrained=False)).classifier is None
-    without = tmp_path / "without.safetensors"
-    state = {name: value for name, value in load_file(weights).items() if not name.startswith("classifier")}
-    save_file(state, without, metadata={"architecture": NAME, "input": "96"})
+    state, told = load_file(weights), {"architecture": NAME, "input": "96"}
+    unknown, without = tmp_path / "unknown.safetensors", tmp_path / "without.safetensors"
+    save_file(state, unknown, metadata=told)
+    assert images.load(Request(str(unknown))).classifier is None  # what it maps to is not said
+    rest = {name: value for name, value in state.items() if not name.startswith("classifier")}
+    save_file(rest, without, metadata={**told, "source_task": "birds"})
     assert images.load(Request(str(without))).classifier is None
 
 

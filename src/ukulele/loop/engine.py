@@ -140,10 +140,10 @@ class Engine:
     def seed(self, what: str) -> None:
         """Draw from here on as these words say, differently in each process."""
         number = zlib.crc32(what.encode()) + self.rank
-        if self.device == "cpu":
+        if self.device == "cpu":  # torch's own asks for every other kind of device, too: 1 ms a step
             torch.default_generator.manual_seed(number)
         else:
-            torch.manual_seed(number)  # which asks every kind of device, 1 ms a step
+            torch.manual_seed(number)
 
     def mean(self, loss: Loss) -> Tensor:
         """The mean over all processes' rows, scaled so that averaged gradients come out right."""

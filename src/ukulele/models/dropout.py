@@ -34,7 +34,5 @@ def drop(x: Tensor, p: float) -> Tensor:
         return dropout(x, p)
     words = torch.empty(-(-x.numel() // LANES), dtype=torch.int64).random_(-(2**63), None)
     lanes = words.view(torch.int8)[: x.numel()].view(x.shape)
-    kept = lanes.to(x.dtype).ge_(
-        round(share * LEVELS) - LEVELS // 2
-    )  # 0 or 1; a comparison to bool takes twice as long
+    kept = lanes.to(x.dtype).ge_(round(share * LEVELS) - LEVELS // 2)  # 0 or 1; as bool it takes twice as long
     return x * kept.mul_(1 / (1 - share))

@@ -88,6 +88,8 @@ def load(request: Request) -> Model:
     else:
         net = _download(request.name, source)
         classifier = taken_off(net)
+    if card.source_task == "unknown":  # it may be a map to where texts are, too, as CLIP has
+        classifier = None
     return _model(request.name if weights is None else path.stem, net, source, card, classifier)
 
 
