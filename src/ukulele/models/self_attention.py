@@ -56,9 +56,8 @@ class SelfAttention(nn.Module):
         if not all(type(one) is nn.Linear for one in maps):
             return None
         weights, biases = ([getattr(one, name) for one in maps] for name in ("weight", "bias"))
-        kind: str = weights[0].device.type
-        if torch.is_autocast_enabled(kind):  # rounded first, less has to be put together
-            dtype = torch.get_autocast_dtype(kind)
+        if weights[0].device.type == "cpu" and torch.is_autocast_enabled("cpu"):  # rounded, less is to be put together
+            dtype = torch.get_autocast_dtype("cpu")
             weights, biases = ([value.to(dtype) for value in values] for values in (weights, biases))
         return torch.cat(weights), torch.cat(biases)
 
