@@ -15,6 +15,7 @@ from torch import nn
 from ukulele.types import Dataset, Model, Row
 
 LIBRARIES = ("ukulele", "torch", "transformers", "timm", "tokenizers", "pillow", "torchvision")
+WAY = 2  # of computing frozen stages: one more where it comes to other bits than before, in one version of the package
 
 
 def model_key(model: Model, cut: int, dtype: str, device: str) -> str:
@@ -37,7 +38,7 @@ def model_key(model: Model, cut: int, dtype: str, device: str) -> str:
 def _arithmetic(model: Model, device: str) -> list[Any]:
     attention = getattr(getattr(model.net, "config", None), "_attn_implementation", None)
     capability = torch.backends.cpu.get_cpu_capability()
-    return [device.partition(":")[0], capability, attention, torch.get_num_threads()]
+    return [device.partition(":")[0], capability, attention, torch.get_num_threads(), WAY]
 
 
 def weights_hash(module: nn.Module) -> str:
