@@ -28,7 +28,7 @@ def uncached(model: Model, rows: Rows, cut: int) -> list[Tensors]:
     """Our own loop without a cache, with the same batch companions."""
     encoded = model.encode([row.inputs for row in rows], [0] * len(rows))
     frozen, found = Frozen(model, Pass(cut)), [{} for _ in rows]
-    for numbers in by_length([len(row["ids"]) for row in encoded]):
+    for numbers in by_length([len(row["ids"]) for row in encoded], model.together):
         for number, row in zip(numbers, frozen.run([encoded[i] for i in numbers]), strict=True):
             found[number] = row
     return found

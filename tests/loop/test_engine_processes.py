@@ -57,12 +57,12 @@ def test_a_state_that_is_dear_to_write_is_not_saved_after_every_epoch(monkeypatc
     engine = Engine("cpu", "fp32", save_every=60.0)
     assert engine.saves_now(ended=True)  # what it costs is not known yet
     with engine.saving():
-        now[0] += 1.0
+        now[0] += 0.5
     seen = []
     for _ in range(55):
         now[0] += 1.0
         seen.append((engine.saves_now(ended=True), engine.saves_now()))
-    assert [ended for ended, _ in seen].index(True) == 49  # fifty times what it took
+    assert [ended for ended, _ in seen].index(True) == 49  # a hundred times what it took
     assert not any(within for _, within in seen)
     with engine.saving():
         now[0] += 30.0

@@ -17,7 +17,6 @@ from ukulele.tools.threads import helpers
 from ukulele.types import Field, Model, Rows, Tensors
 
 TOKENS = 4096  # padded tokens a batch
-MOST = 64  # rows a batch
 TAP = "tap."
 BYTES = 1 << 24  # of pictures, in the form they are stored in, that are decoded at once
 LENGTH = "length"  # of a row as encoded, kept behind a cut: the tokens that are read at once
@@ -166,10 +165,10 @@ def batches(frozen: Frozen, count: int, read: Read) -> Iterator[tuple[Sequence[i
     with helpers() as ahead:
         if any(field.axis for field in frozen.model.inputs.values()):
             encoded = read(range(count))
-            for numbers in by_length([longest(row, frozen.inputs) for row in encoded]):
+            for numbers in by_length([longest(row, frozen.inputs) for row in encoded], frozen.model.together):
                 yield numbers, frozen.run([encoded[i] for i in numbers])
             return
-        size = min(MOST, frozen.model.together)
+        size = frozen.model.together
         groups = [range(at, min(at + size, count)) for at in range(0, count, size)]
         waiting = ahead.submit(read, groups[0])
         for number, group in enumerate(groups):
@@ -189,7 +188,7 @@ def at_once(row: Tensors, fields: Mapping[str, Field]) -> int:
     return int(torch.bincount(row["piece"]).max()) if "piece" in row else longest(row, fields)
 
 
-def by_length(lengths: Sequence[int], most: int = MOST) -> Iterator[list[int]]:
+def by_length(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
     """Row numbers in batches of like length, at most `most` rows and about `TOKENS` padded tokens each."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     at = 0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ukulele.features.blocks import Block
-from ukulele.features.encode import MOST, TAP, Frozen, by_length, encoding, longest
+from ukulele.features.encode import TAP, Frozen, by_length, encoding, longest
 from ukulele.tools.collate import collate
 from ukulele.types import Field, Rows, Tensors
 
@@ -93,7 +93,8 @@ class Computed:
         encoded = self._encoded(numbers)
         if not any(field.axis for field in self._frozen.inputs.values()):
             return self._frozen.run(encoded)
-        groups = list(by_length([longest(row, self._frozen.inputs) for row in encoded]))
+        lengths = [longest(row, self._frozen.inputs) for row in encoded]
+        groups = list(by_length(lengths, self._frozen.model.together))
         made = [row for group in groups for row in self._frozen.run([encoded[i] for i in group])]
         order = np.argsort(np.concatenate(groups))
         return [made[i] for i in order]
@@ -112,8 +113,9 @@ class Computed:
     def stacks(self, names: Sequence[str]) -> Tensors:
         """Several fields that are not ragged, of all rows, in one pass."""
         found: dict[str, list[Tensor]] = {name: [] for name in names}
-        for at in range(0, len(self), MOST):
-            for row in self.rows(range(at, min(at + MOST, len(self)))):
+        most = self._frozen.model.together
+        for at in range(0, len(self), most):
+            for row in self.rows(range(at, min(at + most, len(self)))):
                 for name, values in found.items():
                     values.append(row[name])
         return {name: torch.stack(values) for name, values in found.items()}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ukulele.loop.parts import Part
 
 Precision = Literal["fp32", "bf16"]
-DEAR = 0.02  # share of the time that is spent on writing states down
+DEAR = 0.01  # share of the time that is spent on writing states down
 
 
 def choose_device(wanted: str = "auto") -> str:

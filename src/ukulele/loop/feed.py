@@ -312,7 +312,7 @@ class Feed:
         `some`: only these rows are answered, the answers of the others are None. `judging`: only what the deciding
         metric needs, where a text need not be written for it. `watch` sees the live values of every batch.
         """
-        narrow = not judging and self._narrows(cut)
+        narrow = self._narrows(cut) and not (judging and self.plan.adapters is not None)  # not merged each time
         written = self.plan.adapters is not None and (narrow or self.model.teaches)  # whose own loop knows no adapters
         with written_in([stage.module for stage in self.model.stages]) if written else nullcontext():
             return self._answers(split, self._lived(split, cut, some, narrow), judging=judging, watch=watch)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FAMILY = "transformers"
 OFFSET = frozenset({"mpnet", "longformer", "roberta-prelayernorm", "xlm-roberta-xl", "data2vec-text", "ibert"})
+TOGETHER = 256  # short texts pass at once: MiniLM on sst2, bf16, two cores, 6.3 s for 7.3 with 64
 UNBOUNDED = 512  # tokens, where a family knows no limit of its own
 TEXTS = {"none": (1,), "either": (1, 2)}  # a row may have, by how pairs are read; else two
 
@@ -118,6 +119,7 @@ def _assemble(net: nn.Module, recipe: Mapping[str, Any], assets: Mapping[str, by
         prepare=partial(prepare, layout.first_position(config)) if layout else dict,
         assets=assets,
         limit=None if recipe["long"] == "chunk" else recipe["max_length"],
+        together=TOGETHER,
         lengths=partial(lengths, assets["tokenizer.json"], recipe["pairs"]),
         lookup=("ids", net.get_input_embeddings()) if layout else None,  # type: ignore[operator]
     )
