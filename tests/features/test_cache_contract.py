@@ -16,7 +16,7 @@ from PIL import Image
 from ukulele import features, models
 from ukulele.events import Progress
 from ukulele.features import Cache, Pass, Store, frozen_pass, model_key
-from ukulele.features.encode import Frozen, by_length
+from ukulele.features.encode import Frozen, batches, by_length
 from ukulele.features.store import BLOCK
 from ukulele.features.writer import Writer
 from ukulele.models import images
@@ -48,6 +48,19 @@ def test_the_same_companions_give_the_same_bits(model: Model, rows: Rows, cache_
     assert equal(read(again), read(first))
     assert set(read(first)[0]) == {*model.live(cut), *(["length"] if cut else [])}
     assert len(files(cache)) == 1
+
+
+def test_short_texts_pass_in_large_batches_and_pictures_in_smaller_ones(
+    model: Model, rows: Rows, network: Model
+) -> None:
+    def sizes(of: Model, row: Tensors, count: int) -> list[int]:
+        return [len(numbers) for numbers, _ in batches(Frozen(of, Pass(0)), count, lambda some: [row] * len(some))]
+
+    text = {name: value[:8] for name, value in model.encode([rows[0].inputs], [0])[0].items()}
+    assert sizes(model, text, 300) == [256, 44]
+    long = {name: value[:1].expand(100) for name, value in text.items()}
+    assert sizes(model, long, 100) == [40, 40, 20]  # 4,096 tokens at most
+    assert sizes(network, {"x": torch.zeros(3, 8, 8, dtype=torch.uint8)}, 100) == [64, 36]
 
 
 def test_other_companions_agree_to_four_digits(model: Model, rows: Rows, cache_folder: Path) -> None:

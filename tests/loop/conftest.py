@@ -61,9 +61,10 @@ def make_kit(mood_rows: Callable[..., Any], cache_folder: Path) -> Callable[...,
             split: Table(mood_rows(size, seed), asked)
             for split, size, seed in (("train", count, 0), ("validation", 12, 1), ("test", 8, 2))
         }
-        engine = Engine("cpu", "fp32", save_every)
+        precision = options.get("precision", "fp32")
+        engine = Engine("cpu", precision, save_every)
         cache = options.get("cache", Cache(cache_folder))
-        feed = Feed(model, heads, plan, tables, cache, engine, "fp32", options.get("hear", lambda event: None))  # type: ignore[arg-type]
+        feed = Feed(model, heads, plan, tables, cache, engine, precision, options.get("hear", lambda event: None))  # type: ignore[arg-type]
         return Kit(model, heads, plan, feed, engine)
 
     return make

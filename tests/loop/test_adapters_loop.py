@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,21 @@ def test_each_balancer_of_gradients_takes_a_part_that_nothing_shares(put_in: Any
     before = put.kit.state()
     put.kit.train()
     assert any(not torch.equal(value, before[name]) for name, value in put.kit.state().items() if "lora_B" in name)
+
+
+def test_adapters_are_not_written_in_to_judge_an_epoch(put_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = put_in(plan("block0"), precision="bf16")
+    written: list[int] = []
+
+    def write(stages: Sequence[Any]) -> Any:
+        written.append(len(stages))
+        return nullcontext()
+
+    monkeypatch.setattr("ukulele.loop.feed.written_in", write)
+    put.kit.feed.judge(1)
+    assert not written
+    put.kit.feed.answers("validation", 1)
+    assert len(written) == 1
 
 
 def test_adapters_learn(put_in: Any) -> None:

@@ -443,6 +443,18 @@ def test_training_learns(bert: Any, make_kit: Any) -> None:
     assert kit.feed.judge(2).scores["mood"] > 0.6  # of rows it never saw
 
 
+def test_epochs_are_judged_in_the_arithmetic_that_answers(
+    bert: Any, make_kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit = make_kit(bert(), Plan("x", (replace(PHASES["all"], epochs=2, patience=3),)), precision="bf16")
+    judged = [event.loss for event in kit.train() if isinstance(event, Judged)]
+    told = kit.feed.judge(0).losses["mood"]
+    assert told in judged  # the best epoch's weights are back
+    assert kit.feed.answers("validation", 0)[1]["mood"] == told
+    monkeypatch.setattr(type(kit.feed), "_narrows", lambda *_: False)
+    assert 0 < abs(kit.feed.judge(0).losses["mood"] - told) < 0.05  # that of training is another
+
+
 def test_a_loss_that_is_no_number_stops_with_advice(bert: Any, make_kit: Any) -> None:
     model = bert()
     with torch.no_grad():
