@@ -307,7 +307,7 @@ def test_several_labels_are_given_as_the_metric_likes_and_never_without_a_traini
 def test_what_was_asked_for_and_is_worse_is_said(tables: Path, bert: Path, uke: Uke, tmp_path: Path) -> None:
     """A rate so high that fine-tuning ruins what the probe had."""
     out = tmp_path / "run"
-    args = ("--model", bert, "--strategy", "full", "--rate", 3, "--epochs", 2, "--controls", "none", "--out", out)
+    args = ("--model", bert, "--strategy", "full", "--rate", 30, "--epochs", 2, "--controls", "none", "--out", out)
     fit = uke("fit", tables / "scores.csv", "--target", "score", *args)
     assert fit.code == 0, fit.err
     codes = [finding["code"] for finding in record_of(out)["findings"]]

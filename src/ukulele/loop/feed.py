@@ -312,7 +312,7 @@ class Feed:
         `some`: only these rows are answered, the answers of the others are None. `judging`: only what the deciding
         metric needs, where a text need not be written for it. `watch` sees the live values of every batch.
         """
-        narrow = self._narrows(cut) and not (judging and self.plan.adapters is not None)  # not merged each time
+        narrow = self._narrows(cut) and not (judging and self._merges())
         written = self.plan.adapters is not None and (narrow or self.model.teaches)  # whose own loop knows no adapters
         with written_in([stage.module for stage in self.model.stages]) if written else nullcontext():
             return self._answers(split, self._lived(split, cut, some, narrow), judging=judging, watch=watch)
@@ -321,6 +321,12 @@ class Feed:
         """Whether the stages above a cut answer in the arithmetic of prediction, which is not that of training."""
         bits = self.plan.adapters is not None and self.plan.adapters.bits
         return self.dtype != "fp32" and cut < len(self.model.stages) and not bits
+
+    def _merges(self) -> bool:
+        """Whether adapters, or BatchNorms, go into the weights of what answers in the end: epochs are judged before."""
+        parts = [part for stage in self.model.stages for part in stage.module.modules()]
+        norms = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in parts)
+        return norms or self.plan.adapters is not None
 
     def _answers(
         self, split: Split, lived: Iterator[tuple[Numbers, Tensors]], *, judging: bool, watch: Watch
