@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from ukulele.errors import MissingExtraError, ModelError
@@ -287,8 +286,6 @@ def _network(auto: Any, folder: Path | None, config: Any, options: Mapping[str, 
     try:
         if folder is None:
             net = auto.from_config(config, **options)
-        elif (plain := _plainly(auto, folder, config, options)) is not None:
-            net = plain
         else:
             net, info = auto.from_pretrained(
                 folder,
@@ -313,30 +310,6 @@ def _network(auto: Any, folder: Path | None, config: Any, options: Mapping[str, 
         )
     network: nn.Module = net.float()
     return network
-
-
-def _plainly(auto: Any, folder: Path, config: Any, options: Mapping[str, Any]) -> nn.Module | None:
-    """An encoder of a known layout whose one file names every weight as the library does by now; None elsewhere.
-
-    `from_pretrained` first compiles a thousand patterns of names that weights had before (.5 s of the process).
-    """
-    from safetensors.torch import load_file
-    from transformers import AutoModel
-    from transformers.initialization import no_init_weights
-
-    file = folder / "model.safetensors"
-    if auto is not AutoModel or not options or not file.is_file() or config.dtype not in {None, torch.float32}:
-        return None
-    values = load_file(file)
-    if any(value.is_floating_point() and value.dtype != torch.float32 for value in values.values()):
-        return None
-    with no_init_weights():
-        net: nn.Module = auto.from_config(config, **options)
-    try:
-        missing = net.load_state_dict(values, strict=False).missing_keys
-    except RuntimeError:  # another shape, which the library says better
-        return None
-    return None if missing else net.eval()
 
 
 def display_name(name: str) -> str:
