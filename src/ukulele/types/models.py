@@ -65,7 +65,7 @@ class Model:
     augments: bool = False  # whether draws other than 0 differ from it
     limit: int | None = None  # tokens a row at most; what is longer was cut
     pace: float = 1.0  # what the usual rates of training are multiplied by for it
-    together: int = 64  # rows that pass the stages at once where none is trained: fewer where they are large
+    together: int = 64  # rows that pass the stages at once where none is trained: by their size
     lengths: Callable[[Sequence[tuple[Any, ...]]], list[tuple[int, ...]]] | None = None  # tokens before that, by text
     assets: Mapping[str, bytes] = field(default_factory=dict)  # files a bundle must carry: the tokenizer
     heads: Mapping[str, Callable[..., Head]] = field(default_factory=dict)  # brought along, by kind of task: see there
