@@ -17,7 +17,7 @@ from ukulele.features.encode import narrow
 from ukulele.features.fused import FOLLOWED, Product, fuse
 from ukulele.models.self_attention import SelfAttention
 from ukulele.tools.collate import collate
-from ukulele.tools.product import product
+from ukulele.tools.product import MANY, STEP, _rounded_up, product, room
 from ukulele.types import Request
 
 BF16 = torch.bfloat16
@@ -30,7 +30,7 @@ def drawn(*shape: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("activation", ["", "none", "tanh"])
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(5, 7, 24), (3, 24), (0, 24), (2, 0, 24)])
+@pytest.mark.parametrize("shape", [(5, 7, 24), (3, 24), (0, 24), (2, 0, 24), (11, 100, 24), (1088, 24)])
 def test_a_product_is_closer_to_the_exact_one_than_its_parts(
     shape: tuple[int, ...], bias: bool, activation: str
 ) -> None:
@@ -46,6 +46,22 @@ def test_a_product_is_closer_to_the_exact_one_than_its_parts(
     with torch.inference_mode():  # a view that is not in order in memory
         turned = product(x.transpose(0, -2).contiguous().transpose(0, -2), weight, offset, activation)
     assert torch.equal(turned, found)
+
+
+def test_rows_that_are_taken_along_change_nothing_and_are_copied_only_where_none_are_behind() -> None:
+    x, weight = drawn(MANY + 1, 24).to(BF16), drawn(16, 24).to(BF16)
+    roomy = room((1, MANY + 1, 24))
+    assert roomy.shape == (1, MANY + 1, 24)
+    roomy[0] = x
+    behind = roomy.as_strided((STEP - 1, 24), (24, 1), (MANY + 1) * 24)
+    behind.fill_(torch.nan)
+    with torch.inference_mode():
+        found = product(roomy, weight, None)
+        copied = product(x, weight, None)
+    for one in (found[0], copied):
+        assert torch.equal(one, linear(x, weight))
+    assert _rounded_up(roomy, MANY + 1).data_ptr() == roomy.data_ptr()
+    assert _rounded_up(x, MANY + 1).data_ptr() != x.data_ptr()
 
 
 def test_where_a_gradient_is_wanted_there_is_one() -> None:

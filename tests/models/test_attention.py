@@ -59,6 +59,35 @@ def test_values_and_gradients_are_the_library_s(
         torch.testing.assert_close(ours, other)
 
 
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("size", [1.0, 2.0, 8.0, 1e3])  # the last two of scores too large to be left as they are
+def test_in_bf16_without_a_gradient_it_is_about_as_near_to_the_exact_values(padded: bool, size: float) -> None:
+    (query, key, value), _ = material(40)
+    mask = (torch.arange(40)[None] < torch.tensor([[40], [9]]))[:, None, None] if padded else None
+    given = [(x * size).to(torch.bfloat16).detach() for x in (query, key)] + [value.to(torch.bfloat16).detach()]
+    exact = scaled_dot_product_attention(*(x.double() for x in given), mask).transpose(1, 2)
+    asked = Attention(mask, None, 0.0, WIDTH**-0.5, causal=False)
+    with torch.enable_grad():
+        usual = asked.of(*given)
+    with torch.no_grad():
+        found = asked.of(*given)
+        alone = asked._unshifted(*given)
+    assert (alone is None) == (size > 2)
+    assert found.is_contiguous() or alone is None
+    assert (found.double() - exact).norm() <= 1.5 * (usual.double() - exact).norm() + 1e-9
+
+
+def test_rows_of_which_nothing_is_seen_are_left_to_the_usual_way() -> None:
+    (query, key, value), _ = material()
+    mask = torch.zeros(ROWS, 1, 1, TOKENS, dtype=torch.bool)
+    mask[0] = True
+    given = [x.to(torch.bfloat16).detach() for x in (query, key, value)]
+    with torch.no_grad():
+        found = Attention(mask, None, 0.0, 0.5, causal=False).of(*given)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found[1], given[2][1].mean(1).expand(TOKENS, -1, -1), atol=0.02, rtol=0)
+
+
 def test_keys_that_several_heads_share() -> None:
     torch.manual_seed(0)
     query, key, value = (torch.randn(2, heads, 6, 4) for heads in (4, 2, 2))

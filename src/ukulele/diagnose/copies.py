@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ukulele.types import Finding
@@ -25,9 +26,9 @@ def nearest_rows(here: Floats, there: Floats, count: int = NEAREST) -> tuple[NDA
     count = min(count, len(one))
     rows, cosines = np.empty((len(other), count), np.intp), np.empty((len(other), count), np.float32)
     for start in range(0, len(other), BLOCK):
-        found = other[start : start + BLOCK] @ one.T
-        best = np.argpartition(-found, count - 1, axis=1)[:, :count]
-        rows[start : start + BLOCK], cosines[start : start + BLOCK] = best, np.take_along_axis(found, best, 1)
+        found = torch.from_numpy(other[start : start + BLOCK] @ one.T)
+        best = found.topk(count, dim=1, sorted=False)
+        cosines[start : start + BLOCK], rows[start : start + BLOCK] = best.values.numpy(), best.indices.numpy()
     return rows, cosines
 
 

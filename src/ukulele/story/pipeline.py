@@ -28,6 +28,7 @@ from ukulele.story.unread import refuse_unread
 from ukulele.story.verdicts import comparisons, far, findings, from_source, gain, looked_at, untouched, verdict
 from ukulele.strategies.controls import UNTOUCHED
 from ukulele.tools.files import write_json
+from ukulele.tools.threads import helpers
 from ukulele.trial import learning, retention
 from ukulele.trial.attempt import attempt
 from ukulele.trial.certainty import certain, told
@@ -136,8 +137,10 @@ def _proven(context: Context) -> Path:
         rungs[0].feed.pooled("train")
     if context.engine.main:
         folder = context.run.path
-        record["learning_curve"] = learning.of_probe(rungs[0], context) if rungs[0].candidate.pretrained else {}
-        record["prediction"] = {"rows_per_second": pack(folder / "bundle", parts, context, record, sure)}
+        with helpers() as beside:  # packing waits for the disk
+            curve = beside.submit(learning.of_probe, rungs[0], context) if rungs[0].candidate.pretrained else None
+            record["prediction"] = {"rows_per_second": pack(folder / "bundle", parts, context, record, sure)}
+            record["learning_curve"] = curve.result() if curve else {}
         write_json(folder / "record.json", record)
         report.write(record, folder / "report.html")
     context.engine.wait()
