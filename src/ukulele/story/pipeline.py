@@ -137,9 +137,11 @@ def _proven(context: Context) -> Path:
         rungs[0].feed.pooled("train")
     if context.engine.main:
         folder = context.run.path
-        with helpers() as beside:  # packing waits for the disk
+        rate, write = pack(folder / "bundle", parts, context, record, sure)
+        record["prediction"] = {"rows_per_second": rate}
+        with helpers() as beside:  # writing waits for the disk
             curve = beside.submit(learning.of_probe, rungs[0], context) if rungs[0].candidate.pretrained else None
-            record["prediction"] = {"rows_per_second": pack(folder / "bundle", parts, context, record, sure)}
+            write()
             record["learning_curve"] = curve.result() if curve else {}
         write_json(folder / "record.json", record)
         report.write(record, folder / "report.html")

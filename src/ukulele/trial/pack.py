@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -34,23 +35,32 @@ def pack(
     context: Context,
     record: Mapping[str, Any],
     sure: Mapping[int, Certainty],
-) -> float:
-    """Write the bundle of the model that answers each task, or, where those are several, a bundle for each and
-    groups.json beside them; how many rows a second are answered.
+) -> tuple[float, Callable[[], None]]:
+    """How many rows a second are answered, and what then writes the bundle of the model that answers each task, or,
+    where those are several, a bundle for each and groups.json beside them.
     """
     outcomes = list({id(one): one for one in parts.values()}.values())
     if len(outcomes) == 1:
-        return _pack(folder, outcomes[0], context, record, sure[id(outcomes[0])].kept)
-    shutil.rmtree(folder, ignore_errors=True)
-    groups, seconds = [], 0.0
-    for number, outcome in enumerate(outcomes, 1):
-        seconds += 1 / _pack(folder / f"group-{number}", outcome, context, record, sure[id(outcome)].kept)
-        groups.append({"folder": f"group-{number}", "tasks": list(outcome.tasks)})
-    write_json(folder / GROUPS, {"format": 1, "groups": groups})
-    return 1 / seconds
+        return _packed(folder, outcomes[0], context, record, sure[id(outcomes[0])].kept)
+    names = [f"group-{number}" for number in range(1, len(outcomes) + 1)]
+    found = [
+        _packed(folder / name, outcome, context, record, sure[id(outcome)].kept)
+        for name, outcome in zip(names, outcomes, strict=True)
+    ]
+
+    def write() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        for _, each in found:
+            each()
+        groups = [{"folder": name, "tasks": list(one.tasks)} for name, one in zip(names, outcomes, strict=True)]
+        write_json(folder / GROUPS, {"format": 1, "groups": groups})
+
+    return 1 / sum(1 / rate for rate, _ in found), write
 
 
-def _pack(folder: Path, chosen: Outcome, context: Context, record: Mapping[str, Any], kept: Kept) -> float:
+def _packed(
+    folder: Path, chosen: Outcome, context: Context, record: Mapping[str, Any], kept: Kept
+) -> tuple[float, Callable[[], None]]:
     card = chosen.model.card
     several, targets = len(context.tasks) > 1, [t for t in context.data.targets if t.name in chosen.tasks]
     about = {
@@ -70,13 +80,13 @@ def _pack(folder: Path, chosen: Outcome, context: Context, record: Mapping[str, 
     inputs = [portable(_asked(rows[i], context)) for i in range(min(EXAMPLES, len(rows)))]
     predictor = Predictor(chosen.model, chosen.heads, chosen.tasks, about)
     golden = {"inputs": inputs, "answers": predictor.answer([raw(given) for given in inputs])}
-    write_bundle(folder, chosen.model, heads, about, golden, kept)
     some = [_asked(rows[i], context) for i in range(min(TIMED, len(rows)))]
     quick = Predictor(chosen.model, chosen.heads, chosen.tasks, about, context.dtype, context.engine.device)
     quick.answer(some[:2])
     began = time.perf_counter()
     quick.answer(some)
-    return len(some) / max(time.perf_counter() - began, 1e-9)
+    rate = len(some) / max(time.perf_counter() - began, 1e-9)
+    return rate, partial(write_bundle, folder, chosen.model, heads, about, golden, kept)
 
 
 def _asked(row: Row, context: Context) -> tuple[Any, ...]:
