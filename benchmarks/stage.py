@@ -92,6 +92,31 @@ def fewer(staged: Path, rows: int) -> Path:
     return staged
 
 
+def fold(staged: Path, target: Path, number: int, folds: int, seed: int) -> Path:
+    """A staged folder again, with one of `folds` parts of its training rows, drawn with a seed, as the test rows."""
+    table = staged / "train.csv"
+    if table.is_file():
+        shutil.copytree(staged, target, ignore=shutil.ignore_patterns("train.csv", "test.csv"))
+        with table.open(newline="", encoding="utf-8") as file:
+            header, *lines = csv.reader(file)
+        order = list(range(len(lines)))
+        random.Random(seed).shuffle(order)
+        held = set(order[number::folds])
+        write(target / "train.csv", header, [line for i, line in enumerate(lines) if i not in held])
+        write(target / "test.csv", header, [lines[i] for i in sorted(held)])
+        return target
+    parts = [*split(labelled(staged / "train"), {str(i): 1 / folds for i in range(folds - 1)}, seed).values()]
+    held_out = parts.pop(number)
+    rest = {label: [path for part in parts for path in part[label]] for label in held_out}
+    others = {place.name: labelled(place) for place in staged.iterdir() if place.name not in ("train", "test")}
+    return link({"train": rest, "test": held_out, **others}, target)
+
+
+def labelled(folder: Path) -> dict[str, list[Path]]:
+    """The pictures of each class of a folder."""
+    return {place.name: pictures(place) for place in sorted(folder.iterdir())}
+
+
 def picture_splits(source: Path, target: Path, final: bool) -> Path:
     """Stage a folder of one folder a class, without splits: 70 / 15 / 15 %, stratified, equal files on one side."""
     classes = {folder.name: pictures(folder) for folder in sorted(source.iterdir()) if folder.is_dir()}
@@ -101,7 +126,7 @@ def picture_splits(source: Path, target: Path, final: bool) -> Path:
 
 def train_and_test(source: Path, target: Path, final: bool) -> Path:
     """Stage a set of train/<class> and val/<class> alone: val is the test, and validation is left to the program."""
-    folders = {name: {c.name: pictures(c) for c in sorted((source / name).iterdir())} for name in ("train", "val")}
+    folders = {name: labelled(source / name) for name in ("train", "val")}
     if final:
         return link({"train": folders["train"], "test": folders["val"]}, target)
     return link(split(folders["train"], {"test": 0.25}), target)
@@ -115,7 +140,9 @@ def pictures(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
 
 
-def split(classes: Mapping[str, Sequence[Path]], shares: Mapping[str, float]) -> dict[str, dict[str, list[Path]]]:
+def split(
+    classes: Mapping[str, Sequence[Path]], shares: Mapping[str, float], seed: int = SEED
+) -> dict[str, dict[str, list[Path]]]:
     """Cut every class by `shares`; what is left is train. Files with equal bytes go together, whatever their class."""
     parts: dict[str, dict[str, list[Path]]] = {name: {c: [] for c in classes} for name in (*shares, "train")}
     sides: dict[str, str] = {}
@@ -124,7 +151,7 @@ def split(classes: Mapping[str, Sequence[Path]], shares: Mapping[str, float]) ->
         for path in files:
             groups[sha256(path.read_bytes()).hexdigest()].append(path)
         digests = sorted(groups)
-        random.Random(f"{SEED} {label}").shuffle(digests)
+        random.Random(f"{seed} {label}").shuffle(digests)
         wanted = {name: round(share * len(files)) for name, share in shares.items()}
         for digest in digests:
             open_side = next((name for name in shares if len(parts[name][label]) < wanted[name]), "train")
