@@ -59,12 +59,16 @@ def test_values_and_gradients_are_the_library_s(
         torch.testing.assert_close(ours, other)
 
 
+@pytest.mark.parametrize("queries", [40, 1])
 @pytest.mark.parametrize("padded", [True, False])
 @pytest.mark.parametrize("size", [1.0, 2.0, 8.0, 1e3])  # the last two of scores too large to be left as they are
-def test_in_bf16_without_a_gradient_it_is_about_as_near_to_the_exact_values(padded: bool, size: float) -> None:
+def test_in_bf16_without_a_gradient_it_is_about_as_near_to_the_exact_values(
+    padded: bool, size: float, queries: int
+) -> None:
     (query, key, value), _ = material(40)
     mask = (torch.arange(40)[None] < torch.tensor([[40], [9]]))[:, None, None] if padded else None
-    given = [(x * size).to(torch.bfloat16).detach() for x in (query, key)] + [value.to(torch.bfloat16).detach()]
+    given = [(x * size).to(torch.bfloat16).detach() for x in (query[:, :, :queries], key)]
+    given.append(value.to(torch.bfloat16).detach())
     exact = scaled_dot_product_attention(*(x.double() for x in given), mask).transpose(1, 2)
     asked = Attention(mask, None, 0.0, WIDTH**-0.5, causal=False)
     with torch.enable_grad():
@@ -72,7 +76,8 @@ def test_in_bf16_without_a_gradient_it_is_about_as_near_to_the_exact_values(padd
     with torch.no_grad():
         found = asked.of(*given)
         alone = asked._unshifted(*given)
-    assert (alone is None) == (size > 2)
+    assert alone is None or size < 1e3
+    assert alone is not None or size > 2
     assert found.is_contiguous() or alone is None
     assert (found.double() - exact).norm() <= 1.5 * (usual.double() - exact).norm() + 1e-9
 
