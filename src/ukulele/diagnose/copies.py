@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ukulele.types import Finding
@@ -21,14 +20,17 @@ Floats = NDArray[np.float32]
 
 
 def nearest_rows(here: Floats, there: Floats, count: int = NEAREST) -> tuple[NDArray[np.intp], Floats]:
-    """For each row of `there` the rows of `here` with the greatest cosine, and that: (m, count) each, unsorted."""
+    """For each row of `there` the rows of `here` with the greatest cosine, and that: (m, count) each."""
     one, other = _unit(here), _unit(there)
     count = min(count, len(one))
     rows, cosines = np.empty((len(other), count), np.intp), np.empty((len(other), count), np.float32)
     for start in range(0, len(other), BLOCK):
-        found = torch.from_numpy(other[start : start + BLOCK] @ one.T)
-        best = found.topk(count, dim=1, sorted=False)
-        cosines[start : start + BLOCK], rows[start : start + BLOCK] = best.values.numpy(), best.indices.numpy()
+        found = other[start : start + BLOCK] @ one.T
+        at = np.arange(len(found))
+        for rank in range(count):  # a few times over all of them is quicker than to order them
+            best = found.argmax(1)
+            rows[start + at, rank], cosines[start + at, rank] = best, found[at, best]
+            found[at, best] = -np.inf
     return rows, cosines
 
 
