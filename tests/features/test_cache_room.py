@@ -247,10 +247,10 @@ def test_two_runs_at_once_do_no_harm(
     context = multiprocessing.get_context("spawn")
     barrier, out = context.Barrier(2), context.Queue()
     given = (str(encoder_folder("bert")), str(cache_folder), texts(200, longest=20), barrier, out)
-    workers = [context.Process(target=_encode, args=given) for _ in range(2)]
+    workers = [context.Process(target=_encode, args=given, daemon=True) for _ in range(2)]
     for worker in workers:
         worker.start()
-    (one, damaged, left), (two, spoilt, right) = out.get(timeout=60), out.get(timeout=60)
+    (one, damaged, left), (two, spoilt, right) = out.get(timeout=600), out.get(timeout=600)
     for worker in workers:
         worker.join()
     assert one

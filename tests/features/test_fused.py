@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,7 +84,7 @@ def test_a_text_encoder_gives_what_it_gave(family: str, encoder_folder: Callable
         return live["pooled"].float()
 
     exact = run(stages)
-    frozen = narrow(copy.deepcopy(stages), BF16)
+    frozen = narrow(stages, BF16)
     before = run(frozen)
     fuse(frozen)
     parts = list(frozen.modules())
@@ -106,7 +105,7 @@ def test_so_does_a_network_of_pictures_and_other_activations_stay() -> None:
         whole = nn.Sequential(net)
         with torch.inference_mode():
             exact = whole(x)
-            frozen = narrow(copy.deepcopy(whole), BF16)
+            frozen = narrow(whole, BF16)
             fuse(frozen)
             assert type(frozen[0].act) is act
             torch.testing.assert_close(frozen(x.to(BF16)).float(), exact, rtol=0.05, atol=0.01)

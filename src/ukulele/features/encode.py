@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from ukulele.types import Field, Model, Rows, Tensors
 TOKENS = 4096  # padded tokens a batch
 TAP = "tap."
 BYTES = 1 << 24  # of pictures, in the form they are stored in, that are decoded at once
+BATCHNORM = nn.modules.batchnorm._BatchNorm
+M = TypeVar("M", bound=nn.Module)
 LENGTH = "length"  # of a row as encoded, kept behind a cut: the tokens that are read at once
 
 
@@ -57,8 +59,11 @@ class Frozen:
         self.model, self.wanted, self._start = model, wanted, start
         self.inputs = model.live(start)
         stages = nn.ModuleList(self._own())
-        self._narrows = wanted.dtype != "fp32" and len(stages) > 0
-        self.stages = (copy.deepcopy(stages) if self._narrows else stages.to(wanted.device)).eval()
+        self._narrows = wanted.dtype != "fp32" and any(isinstance(part, BATCHNORM) for part in stages.modules())
+        if self._narrows:  # as soon as there are rows
+            self.stages = copy.deepcopy(stages).eval()
+        else:
+            self.stages = stages.to(wanted.device).eval() if wanted.dtype == "fp32" else self._narrow(stages)
         self.fields = fields_of(model, wanted)
 
     def run(self, rows: Sequence[Tensors]) -> list[Tensors]:
@@ -84,7 +89,7 @@ class Frozen:
     def _through(self, batch: Tensors) -> tuple[Tensors, Tensors]:
         """Live values at the cut, and each stage's summary by its name."""
         if self._narrows:
-            self._narrow({name: value[:2] for name, value in batch.items()})
+            self._fold({name: value[:2] for name, value in batch.items()})
         live, taps = self._placed(batch), {}
         for stage, module in zip(self.model.stages[self._start :], self.stages, strict=False):
             live = module(live)
@@ -104,8 +109,8 @@ class Frozen:
         live = {name: value.to(device or self.wanted.device) for name, value in batch.items()}
         return self.model.prepare(live) if len(self.stages) else live
 
-    def _narrow(self, few: Tensors) -> None:
-        """Make the copy narrow, BatchNorm folded away first where it can be; some rows show the way of the data.
+    def _fold(self, few: Tensors) -> None:
+        """Fold BatchNorm away, if it can be, and make the copy narrow; some rows show the way of the data.
 
         That is seen on the CPU: elsewhere float32 may be rounded, as TF32 is, by more than the check lets pass.
         """
@@ -117,25 +122,28 @@ class Frozen:
                 live = module(live)
             return torch.cat([live[name].float().flatten() for name in self.model.live(self.wanted.cut)])
 
-        if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.stages.modules()):
-            self.stages.to("cpu")
-            with torch.no_grad():
-                folded = fold_batchnorm(self.stages, run)
-            if not folded:
-                self.stages = copy.deepcopy(nn.ModuleList(self._own())).eval()
-        narrow(self.stages, self.wanted.torch_dtype).to(self.wanted.device)
-        fuse(self.stages)
+        self.stages.to("cpu")
+        with torch.no_grad():
+            folded = fold_batchnorm(self.stages, run)
+        self.stages = self._narrow(self.stages if folded else nn.ModuleList(self._own()))
+
+    def _narrow(self, stages: nn.ModuleList) -> nn.ModuleList:
+        """A narrow copy on the device, its products fused."""
+        found = narrow(stages, self.wanted.torch_dtype).to(self.wanted.device).eval()
+        fuse(found)
+        return found
 
 
-def narrow(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Parameters in `dtype`; buffers, and BatchNorm whole, stay as precise as they are."""
-    for part in module.modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            continue
-        for name, parameter in part.named_parameters(recurse=False):
-            if parameter.is_floating_point():
-                setattr(part, name, nn.Parameter(parameter.detach().to(dtype), requires_grad=False))
-    return module
+def narrow(module: M, dtype: torch.dtype) -> M:
+    """A copy with parameters in `dtype`; buffers, and BatchNorm whole, stay as precise as they are."""
+    narrowed = {
+        id(parameter): nn.Parameter(parameter.detach().to(dtype, copy=True), requires_grad=False)
+        for part in module.modules()
+        if not isinstance(part, BATCHNORM)
+        for parameter in part.parameters(recurse=False)
+        if parameter.is_floating_point()
+    }
+    return copy.deepcopy(module, narrowed)  # which takes these for copied already
 
 
 Read = Callable[[Sequence[int]], list[Tensors]]  # row numbers to what the stages take
