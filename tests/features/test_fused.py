@@ -63,6 +63,25 @@ def test_rows_that_are_taken_along_change_nothing_and_are_copied_only_where_none
     assert _rounded_up(x, MANY + 1).data_ptr() != x.data_ptr()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, BF16])
+def test_a_narrow_copy_has_numbers_of_its_own_and_what_was_one_stays_one(dtype: torch.dtype) -> None:
+    one, other = nn.Linear(4, 4, dtype=dtype), nn.Linear(4, 4, dtype=dtype)
+    other.weight = one.weight
+    norm = nn.BatchNorm1d(4)
+    whole = nn.Sequential(one, other, norm)
+    found = narrow(whole, BF16)
+    assert found[0].weight is found[1].weight
+    assert (found[0].weight.dtype, found[2].weight.dtype) == (BF16, torch.float32)
+    assert not any(parameter.requires_grad for parameter in (*found[0].parameters(), *found[1].parameters()))
+    assert (one.weight.dtype, one.weight.requires_grad) == (dtype, True)
+    before = [found[0].weight.clone(), found[2].weight.clone()]
+    with torch.no_grad():
+        one.weight.zero_()
+        norm.weight.zero_()
+    assert torch.equal(found[0].weight, before[0])
+    assert torch.equal(found[2].weight, before[1])
+
+
 def test_where_a_gradient_is_wanted_there_is_one() -> None:
     x, weight = drawn(4, 24).to(BF16).requires_grad_(), drawn(16, 24).to(BF16).requires_grad_()
     product(x, weight, None, "none").sum().backward()
