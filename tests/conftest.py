@@ -123,19 +123,21 @@ def tiny_config(model_type: str, **changes: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Makes the folder of a tiny text encoder with random weights: encoder_folder("bert", hidden_size=16)."""
+    """Makes the folder of a tiny text encoder with random weights: encoder_folder("bert", hidden_size=16); or, with
+    `auto`, of another network of that family.
+    """
     made: dict[str, Path] = {}
 
-    def make(model_type: str = "bert", **changes: Any) -> Path:
-        key = json.dumps([model_type, changes], sort_keys=True)
+    def make(model_type: str = "bert", auto: str = "AutoModel", **changes: Any) -> Path:
+        key = json.dumps([model_type, auto, changes], sort_keys=True)
         if key not in made:
             import torch
-            from transformers import AutoModel
+            import transformers
 
             folder = tmp_path_factory.mktemp(model_type)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                AutoModel.from_config(tiny_config(model_type, **changes)).save_pretrained(folder)
+                getattr(transformers, auto).from_config(tiny_config(model_type, **changes)).save_pretrained(folder)
             write_tokenizer(folder, model_type)
             made[key] = folder
         return made[key]

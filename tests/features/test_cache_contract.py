@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -273,7 +274,7 @@ def test_the_key_follows_statistics_of_batchnorm(network: Model) -> None:
     assert key(network) != before
 
 
-def test_the_key_follows_all_that_determines_the_values(model: Model, encoder_folder: Folders) -> None:
+def test_the_key_follows_all_that_determines_the_values(model: Model, encoder_folder: Folders, tmp_path: Path) -> None:
     folder = str(encoder_folder("bert"))
     others = [
         key(models.load(Request(folder, max_length=20), "text")),
@@ -286,6 +287,8 @@ def test_the_key_follows_all_that_determines_the_values(model: Model, encoder_fo
     ]
     assert len({key(model), *others}) == 8
     assert key(models.load(Request(folder), "text")) == key(model)
+    elsewhere = str(shutil.copytree(folder, tmp_path / "elsewhere"))
+    assert key(models.load(Request(elsewhere), "text")) == key(model)
 
 
 def test_blocks_follow_the_rows(model: Model, make_rows: Make, cache_folder: Path) -> None:

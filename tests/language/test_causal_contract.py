@@ -58,6 +58,10 @@ def test_every_layout_is_tested() -> None:
     assert set(CONFIGS) == set(LAYOUTS)
 
 
+def test_what_a_bundle_knows_of_it_does_not_depend_on_where_it_lay(model: Model) -> None:
+    assert str(Path(model.card.origin).parent) not in json.dumps(model.recipe)
+
+
 def test_every_cut_equals_the_library_row_by_row(model: Model) -> None:
     encoded = rows(model)
     batch = collate(encoded, model.inputs)

@@ -12,6 +12,7 @@ import torch
 from ukulele import rank
 from ukulele.tasks import Classify, Regress
 from ukulele.trial import neighbourhood
+from ukulele.trial.evidence import Seen
 from ukulele.trial.neighbourhood import source_scores
 
 KINDS = ("a", "b", "c")
@@ -20,10 +21,20 @@ CLASSES = DRAWN.integers(0, 3, 600)
 POOLED = torch.from_numpy(np.eye(3)[CLASSES] + 0.5 * DRAWN.standard_normal((600, 3))).float()
 
 
-def scores(classifier: Any, values: list[Any] | None = None, task: Any = None) -> dict[str, float]:
+ROWS = np.arange(600)
+
+
+def seen(classifier: Any, answers: Any = None) -> Seen:
     model: Any = SimpleNamespace(classifier=classifier)
+    return Seen(model, "train", ROWS, {"body": POOLED * 0, "pool": POOLED}, None, answers)  # type: ignore[arg-type]
+
+
+def scores(
+    classifier: Any, values: list[Any] | None = None, task: Any = None, answers: Any = None
+) -> dict[str, float]:  # fmt: skip
     asked = task or Classify("kind", KINDS)
-    return source_scores(POOLED, asked, values or [KINDS[one] for one in CLASSES], (model, POOLED))
+    own = seen(classifier, answers).own
+    return source_scores(POOLED, asked, values or [KINDS[one] for one in CLASSES], own, ROWS)
 
 
 def test_a_classifier_is_asked_what_it_makes_of_the_rows() -> None:
@@ -32,6 +43,8 @@ def test_a_classifier_is_asked_what_it_makes_of_the_rows() -> None:
     found = scores((weight, bias))
     assert found["LEEP"] == pytest.approx(rank.leep(p, CLASSES))
     assert found["NCE"] == pytest.approx(rank.nce(p.argmax(1), CLASSES))
+    told = scores(None, answers=POOLED @ weight.T + bias)  # by the pass
+    assert (told["LEEP"], told["NCE"]) == pytest.approx((found["LEEP"], found["NCE"]))
     ignorant = scores((torch.zeros(5, 3), torch.arange(5.0)))  # one answer, whatever the row
     assert ignorant["LEEP"] < found["LEEP"]
     assert ignorant["NCE"] < found["NCE"]
@@ -45,13 +58,13 @@ def test_without_a_classifier_or_classes_the_other_scores_are_left() -> None:
 
 def test_very_many_classes_are_asked_of_some_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    answers = neighbourhood.source_answers
+    leep = rank.leep
 
-    def counted(classifier: Any, pooled: Any) -> Any:
-        asked.append(len(pooled))
-        return answers(classifier, pooled)
+    def counted(source: Any, classes: Any) -> float:
+        asked.append(len(source))
+        return leep(source, classes)
 
-    monkeypatch.setattr(neighbourhood, "source_answers", counted)
+    monkeypatch.setattr(rank, "leep", counted)
     classifier = torch.eye(3), torch.zeros(3)
     all_rows = scores(classifier)
     monkeypatch.setattr(neighbourhood, "ANSWERS", 3)

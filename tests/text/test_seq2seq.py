@@ -48,6 +48,10 @@ def encoded(model: Model, count: int = 5, seed: int = 3) -> list[Tensors]:
     return model.encode(texts, [0] * count)
 
 
+def test_what_a_bundle_knows_of_it_does_not_depend_on_where_it_lay(model: Model, path: Path) -> None:
+    assert str(path.parent) not in json.dumps(model.recipe)
+
+
 def words_of(model: Model) -> Words:
     return from_assets(model.assets)
 

@@ -21,12 +21,15 @@ TAP = "tap."
 BYTES = 1 << 24  # of pictures, in the form they are stored in, that are decoded at once
 BATCHNORM = nn.modules.batchnorm._BatchNorm
 M = TypeVar("M", bound=nn.Module)
+ANSWERS = "answers"  # of a model's own classifier: see `Model.answers`
 LENGTH = "length"  # of a row as encoded, kept behind a cut: the tokens that are read at once
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What is wanted of the frozen part: the values at a cut, in one view; `taps` adds every stage's summary."""
+    """What is wanted of the frozen part: the values at a cut, in one view; `taps` adds every stage's summary, and what
+    the model's own classifier answers behind them all.
+    """
 
     cut: int
     view: int = 0
@@ -44,6 +47,8 @@ class Pass:
 def fields_of(model: Model, wanted: Pass) -> Mapping[str, Field]:
     """What is stored of each row."""
     taps = [f"{TAP}{stage.name}" for stage in model.stages[: wanted.cut]] if wanted.taps else []
+    if wanted.taps and wanted.cut == len(model.stages) and model.answers is not None:
+        taps.append(ANSWERS)
     ragged = any(field.axis for field in model.inputs.values())
     length = [LENGTH] if ragged and wanted.cut else []
     return {**model.live(wanted.cut), **dict.fromkeys([*length, *taps], Field())}
@@ -65,6 +70,7 @@ class Frozen:
         else:
             self.stages = stages.to(wanted.device).eval() if wanted.dtype == "fp32" else self._narrow(stages)
         self.fields = fields_of(model, wanted)
+        self._answers = model.answers.to(wanted.device) if ANSWERS in self.fields and model.answers else None
 
     def run(self, rows: Sequence[Tensors]) -> list[Tensors]:
         """Unpadded inputs to unpadded values at the cut."""
@@ -87,11 +93,13 @@ class Frozen:
             return self._through(batch)[0]
 
     def _through(self, batch: Tensors) -> tuple[Tensors, Tensors]:
-        """Live values at the cut, and each stage's summary by its name."""
+        """Live values at the cut, and by its name what the pass keeps beside them."""
         if self._narrows:
             self._fold({name: value[:2] for name, value in batch.items()})
         live, taps = self._placed(batch), {}
         for stage, module in zip(self.model.stages[self._start :], self.stages, strict=False):
+            if self._answers is not None and stage is self.model.stages[-1]:
+                taps[ANSWERS] = self._answers(live)
             live = module(live)
             if self.wanted.taps:
                 taps[f"{TAP}{stage.name}"] = self.model.summary(live)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ukulele.features.blocks import Block
-from ukulele.features.encode import TAP, Frozen, by_length, encoding, longest
+from ukulele.features.encode import ANSWERS, TAP, Frozen, by_length, encoding, longest
 from ukulele.tools.collate import collate
 from ukulele.types import Field, Rows, Tensors
 
@@ -141,5 +141,11 @@ Source = Store | Computed
 
 def summaries(source: Source) -> dict[str, Tensor]:
     """Each stage's summary of all rows (rows, width), by stage, lowest first; nothing where the pass kept none."""
-    taps = source.stacks([field for field in source.fields if field.startswith(TAP)])
-    return {field.removeprefix(TAP): values for field, values in taps.items()}
+    return told(source)[0]
+
+
+def told(source: Source) -> tuple[dict[str, Tensor], Tensor | None]:
+    """The same; and what the model's own classifier answers (rows, its classes), where the pass kept that."""
+    found = source.stacks([field for field in source.fields if field.startswith(TAP) or field == ANSWERS])
+    answers = found.pop(ANSWERS, None)
+    return {field.removeprefix(TAP): values for field, values in found.items()}, answers

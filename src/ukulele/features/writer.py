@@ -9,7 +9,7 @@ from ukulele.events import Hear, Progress
 from ukulele.features import blocks, keys
 from ukulele.features.blocks import Block
 from ukulele.features.cache import Cache
-from ukulele.features.encode import Frozen, Pass, Read, batches, encoding, fields_of
+from ukulele.features.encode import ANSWERS, Frozen, Pass, Read, batches, encoding, fields_of
 from ukulele.features.store import BLOCK, Computed, Source, Store
 from ukulele.types import Model, Rows, Tensors
 
@@ -46,9 +46,11 @@ class Writer:
     ) -> None:
         self.model, self.rows, self.wanted, self.cache, self.hear = model, rows, wanted, cache, hear
         self._base = base
-        kind = f"{wanted.dtype}{' taps' if wanted.taps else ''}"
-        self.key = keys.model_key(model, wanted.cut, kind, wanted.device)
         self.fields = fields_of(model, wanted)
+        kind = f"{wanted.dtype}{' taps' if wanted.taps else ''}"
+        if ANSWERS in self.fields and model.answers is not None:
+            kind = f"{kind} {keys.weights_hash(model.answers)}"
+        self.key = keys.model_key(model, wanted.cut, kind, wanted.device)
         self._names: dict[int, str] = {}
         self._held: dict[int, Block] = {}
         self._made_room = False

@@ -285,6 +285,7 @@ def _stopped(model: Model, stop: str, width: int) -> Model:
         recipe={**model.recipe, "stop": {"stage": stop, "width": width}},
         summary=lambda live: _summary(model, live),
         classifier=None,
+        answers=None,
     )
 
 

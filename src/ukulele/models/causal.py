@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -150,7 +149,7 @@ def recipe_of(folder: Path | None, config: Any, words: Words, request: Request) 
 
     return {
         "family": FAMILY,
-        "config": json.loads(config.to_json_string(use_diff=False)),
+        "config": hub.plain(config),
         "max_length": max_length(config, request),
         "habits": hub.habits(folder if request.pretrained else None, config.vocab_size),
         **talks(special(folder, config, words, request.name), words, request),

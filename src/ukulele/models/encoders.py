@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -46,16 +45,22 @@ def load(request: Request) -> Model:
     tokenizer_json = hub.tokenizer_json(folder)
     recipe = {
         "family": FAMILY,
-        "config": json.loads(config.to_json_string(use_diff=False)),
+        "config": hub.plain(config),
         "pooling": _pooling(folder),
         **reading(folder, config, request),
     }
+    options, answers = _network_options(config), None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)
-        net = hub.text_network(folder if request.pretrained else None, config, _network_options(config))
-    return _assemble(
-        net, recipe, {"tokenizer.json": tokenizer_json}, hub.display_name(request.name), _card(request, folder)
-    )
+        if request.pretrained and hub.classifies(config):
+            net, answers = hub.text_classifier(folder, config, options)
+        else:
+            net = hub.text_network(folder if request.pretrained else None, config, options)
+    card = _card(request, folder)
+    if answers is not None and card.source_task == "unknown":
+        card = replace(card, source_task="text-classification")
+    model = _assemble(net, recipe, {"tokenizer.json": tokenizer_json}, hub.display_name(request.name), card)
+    return model if recipe["pairs"] == "separate" else replace(model, answers=answers)
 
 
 def reading(folder: Path, config: Any, request: Request) -> dict[str, Any]:

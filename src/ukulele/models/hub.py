@@ -6,14 +6,15 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from ukulele.errors import MissingExtraError, ModelError
 from ukulele.models import attention
+from ukulele.types import Tensors
 
 OFFLINE = "minilm"
 OFFLINE_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -21,6 +22,9 @@ TOKENIZERS = (
     "tokenizer.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "source.spm", "vocab.json",
     "vocab.txt",
 )  # files that a tokenizer can be made of  # fmt: skip
+CLASSIFIERS = frozenset({
+    "bert", "roberta", "xlm-roberta", "camembert", "electra", "modernbert", "distilbert", "deberta-v2",
+})  # whose heads read nothing but the last states of the encoder that is loaded without them, too  # fmt: skip
 READERS = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "electra", "modernbert", "distilbert", "mpnet"})
 AGAIN = "Copy the file again from where the model came."
 HABITS = ("bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "repetition_penalty", "no_repeat_ngram_size")
@@ -170,6 +174,12 @@ def settings(path: Path) -> dict[str, Any]:
     return found
 
 
+def plain(config: Any) -> dict[str, Any]:
+    """A configuration as plain JSON, without where it lay: a copy elsewhere is the same model."""
+    found: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
+    return {name: value for name, value in found.items() if name != "_name_or_path"}
+
+
 def config_from(plain: Mapping[str, Any]) -> Any:
     """A configuration from its plain JSON."""
     from transformers import AutoConfig
@@ -263,7 +273,64 @@ def text_network(folder: Path | None, config: Any, options: Mapping[str, Any]) -
     return _network(AutoModel, folder, config, options)
 
 
+def classifies(config: Any) -> bool:
+    """Whether a folder holds a text classifier that gives one of several classes, of a kind whose head can be asked."""
+    known = any(str(name).endswith("ForSequenceClassification") for name in config.architectures or ())
+    single = config.problem_type in {None, "single_label_classification"} and config.num_labels > 1
+    return known and single and config.model_type in CLASSIFIERS
+
+
+class Answers(nn.Module):
+    """A text classifier without its encoder: token states `x` and their mask to logits (rows, classes)."""
+
+    def __init__(self, whole: Any, pooler: nn.Module | None) -> None:
+        super().__init__()
+        self.whole = whole
+        setattr(whole, whole.base_model_prefix, _Read(pooler))
+        self.requires_grad_(False)
+
+    def forward(self, live: Tensors) -> Tensor:
+        states = live["x"].float()
+        return self.whole(inputs_embeds=states, attention_mask=live["token_mask"]).logits  # type: ignore[no-any-return]
+
+
+class _Read(nn.Module):
+    """In the place of an encoder: what it is given are its states already."""
+
+    def __init__(self, pooler: nn.Module | None) -> None:
+        super().__init__()
+        self.pooler = pooler
+
+    def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> Any:
+        from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+        pooled: Any = None if self.pooler is None else self.pooler(inputs_embeds)
+        return BaseModelOutputWithPooling(last_hidden_state=inputs_embeds, pooler_output=pooled)
+
+
+def text_classifier(folder: Path, config: Any, options: Mapping[str, Any]) -> tuple[nn.Module, Answers | None]:
+    """The encoder of a text classifier with its weights, and what is behind it; None where the folder lacks that."""
+    from transformers import AutoModelForSequenceClassification
+
+    pooling = options.get("add_pooling_layer", True)
+    others = {name: value for name, value in options.items() if name != "add_pooling_layer"}
+    whole, missing = _loaded(AutoModelForSequenceClassification, folder, config, others)
+    net, within = whole.base_model, f"{whole.base_model_prefix}."
+    _refuse([name.removeprefix(within) for name in missing if name.startswith(within)], folder, config)
+    pooler = getattr(net, "pooler", None)
+    if pooler is not None and not pooling:
+        net.pooler = None
+    return net, None if missing else Answers(whole, pooler)
+
+
 def _network(auto: Any, folder: Path | None, config: Any, options: Mapping[str, Any]) -> nn.Module:
+    net, missing = _loaded(auto, folder, config, options)
+    _refuse(missing, folder, config)
+    return net  # type: ignore[no-any-return]
+
+
+def _loaded(auto: Any, folder: Path | None, config: Any, options: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """A network in float32, and the names of its weights that a folder lacks."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     from safetensors import SafetensorError
     from transformers import AttentionInterface, AttentionMaskInterface
@@ -295,7 +362,7 @@ def _network(auto: Any, folder: Path | None, config: Any, options: Mapping[str, 
                 trust_remote_code=False,
                 **options,
             )
-            missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
+            missing = sorted(info["missing_keys"])
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         said = f"{folder or config.model_type} cannot be loaded: {str(error).splitlines()[0]}"
         raise ModelError(said, hint=AGAIN if folder else "") from error
@@ -303,13 +370,17 @@ def _network(auto: Any, folder: Path | None, config: Any, options: Mapping[str, 
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+    return net.float(), missing
+
+
+def _refuse(missing: Sequence[str], folder: Path | None, config: Any) -> None:
+    """A pooler is not needed; all else is."""
+    missing = [name for name in missing if not name.startswith("pooler.")]
     if missing:
         raise ModelError(
             f"{folder} lacks {len(missing)} of the weights of a {config.model_type} ({', '.join(missing[:3])}).",
             hint="Its config.json and model.safetensors must be of the same model.",
         )
-    network: nn.Module = net.float()
-    return network
 
 
 def display_name(name: str) -> str:

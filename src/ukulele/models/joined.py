@@ -55,4 +55,5 @@ def joined(model: Model, columns: Columns) -> Model:
         width=sum(len(some) for _, some in order),
         recipe={**model.recipe, "gather": order},
         classifier=None,
+        answers=None,
     )

@@ -138,9 +138,11 @@ def _begun(table: Tensor, most: int, pieces: Mapping[str, tuple[int, list[int]]]
 
 def _again(model: Model, assets: Mapping[str, bytes], fresh: Sequence[str]) -> Model:
     """The model's record, written anew for its network and tokenizer as they are now."""
+    from ukulele.models import hub
+
     recipe = {
         **model.recipe,
-        "config": json.loads(model.net.config.to_json_string(use_diff=False)),  # type: ignore[operator, union-attr]
+        "config": hub.plain(model.net.config),
         "new_tokens": [*model.recipe.get("new_tokens", ()), *fresh],
     }
     known = (model.name, model.card)

@@ -7,7 +7,6 @@ runs the encoder.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -82,7 +81,7 @@ def recipe_of(folder: Any, config: Any, words: Words, request: Request) -> dict[
     """All that makes an encoder–decoder but its weights, as plain JSON."""
     from ukulele.models import hub
 
-    family, plain = _family(config, folder), json.loads(config.to_json_string(use_diff=False))
+    family, plain = _family(config, folder), hub.plain(config)
     found = {"family": FAMILY, "config": plain, "marks": family, "untied": []}
     found["habits"] = hub.habits(folder, getattr(config, "decoder_vocab_size", None) or config.vocab_size)
     return {**found, **reading(request, config, words, family), "prefix": _prefix(plain, request)}

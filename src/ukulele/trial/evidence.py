@@ -6,10 +6,10 @@ The features are those that a run stores on its one pass, and are read from the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +35,13 @@ AVERAGE = "average"  # of all blocks of a text encoder: one more summary
 Floats = NDArray[np.float64]
 
 
+class Own(NamedTuple):
+    """A model's own classifier: of how many classes, and its logits (n, classes) of some of the rows."""
+
+    classes: int
+    logits: Callable[[Numbers], Tensor]
+
+
 @dataclass(frozen=True)
 class Seen:
     """Some rows of a split seen through a model: `stages` holds each stage's summary (rows, width), lowest first."""
@@ -44,11 +51,23 @@ class Seen:
     rows: Numbers
     stages: Mapping[str, Tensor]
     truth: Truth  # of those rows
+    answers: Tensor | None = None  # (rows, classes of its source task): logits of the model's own classifier
 
     @property
     def last(self) -> str:
         """The stage that a probe stands on where no other is clearly better."""
         return list(self.stages)[-1]
+
+    @property
+    def own(self) -> Own | None:
+        """The classifier that the model brings along; None where it brings none."""
+        if self.answers is not None:
+            given = self.answers
+            return Own(given.shape[1], lambda rows: given[rows])
+        if self.model.classifier is None:
+            return None
+        (weight, bias), pooled = self.model.classifier, self.stages[self.last]
+        return Own(len(bias), lambda rows: pooled[rows].float() @ weight.T + bias)
 
     @cached_property
     def average(self) -> Tensor | None:
@@ -107,19 +126,23 @@ def through(model: Model, context: Context, rows: Numbers | None = None, split: 
     some = every if rows is None else every.take(rows.tolist())
     truth = context.truth(split) if rows is None else Truth(some)
     numbers = np.arange(len(every)) if rows is None else rows
-    return Seen(model, split, numbers, summaries(model, some, context, whole=rows is None), truth)
+    stages, answers = features.told(_passed(model, some, context, whole=rows is None))
+    return Seen(model, split, numbers, stages, truth, answers)
 
 
-def summaries(model: Model, rows: Rows, context: Context, *, whole: bool = False) -> dict[str, Tensor]:
-    """Each stage's summary of some rows (rows, width), lowest first. What is decided of a `whole` split holds for the
-    run that reads it.
-    """
+def summaries(model: Model, rows: Rows, context: Context) -> dict[str, Tensor]:
+    """Each stage's summary of some rows (rows, width), lowest first."""
+    return features.summaries(_passed(model, rows, context, whole=False))
+
+
+def _passed(model: Model, rows: Rows, context: Context, *, whole: bool) -> features.Source:
+    """Rows behind the last stage. What is decided of a `whole` split holds for the run that reads it."""
     plan = Plan("probe", seed=context.options.seed)
     feed = Feed(
         model, {}, plan, {"train": Table(rows, context.tasks)}, context.cache, context.engine, context.dtype,
         context.hear, model, context.decide if whole else lambda _what, how: how(),
     )  # fmt: skip
-    return features.summaries(feed.pooled("train"))
+    return feed.pooled("train")
 
 
 # ---------------------------------------------------------------- which stage

@@ -13,8 +13,8 @@ from ukulele import rank
 from ukulele.loop.probing import probe_targets
 from ukulele.loop.summed import spread
 from ukulele.loop.truth import Numbers
-from ukulele.trial.evidence import Floats, tabled
-from ukulele.types import Model, Task
+from ukulele.trial.evidence import Floats, Own, tabled
+from ukulele.types import Task
 
 ANSWERS, LEAST = 1 << 26, 500  # of a model's own classifier that are held at once; rows, however many its classes
 
@@ -46,10 +46,11 @@ def _answers(task: Task, mean: Floats, columns: Floats, k: int) -> Tensor:
 H_SCORES = {"H-score": True, "plain H-score": False}  # whether its covariance is shrunk
 
 
-def source_scores(x: Tensor, task: Task, values: Sequence[Any], source: tuple[Model, Tensor]) -> dict[str, float]:
-    """LogME, and of classes the H-score, shrunk and plain; LEEP and NCE where the model brings a classifier of its own.
-
-    `source` is the model, and what such a classifier would read of the same rows; of very many classes it answers some.
+def source_scores(
+    x: Tensor, task: Task, values: Sequence[Any], own: Own | None, numbers: Numbers
+) -> dict[str, float]:  # fmt: skip
+    """LogME, and of classes the H-score, shrunk and plain; LEEP and NCE where the model brings a classifier of its own,
+    which is asked about rows of those numbers: all of them, or some where its classes are very many.
     """
     columns, y = marks(task, values)
     features = x.double().numpy()
@@ -58,15 +59,8 @@ def source_scores(x: Tensor, task: Task, values: Sequence[Any], source: tuple[Mo
         return found
     classes = y.numpy()
     found |= {name: rank.h_score(features, classes, shrunk=shrunk) for name, shrunk in H_SCORES.items()}
-    model, pooled = source
-    if model.classifier is not None:
-        some = spread(np.arange(len(classes)), max(LEAST, ANSWERS // len(model.classifier[1])))
-        p = source_answers(model.classifier, pooled[some])
+    if own is not None:
+        some = spread(np.arange(len(classes)), max(LEAST, ANSWERS // own.classes))
+        p = own.logits(numbers[some]).double().softmax(1).numpy()
         found |= {"LEEP": rank.leep(p, classes[some]), "NCE": rank.nce(p.argmax(1), classes[some])}
     return found
-
-
-def source_answers(classifier: tuple[Tensor, Tensor], pooled: Tensor) -> Floats:
-    """The probabilities (n, z) of the classifier that a model brings along."""
-    weight, bias = classifier
-    return np.asarray((pooled.float() @ weight.T + bias).double().softmax(1).numpy())

@@ -273,7 +273,7 @@ def _score(one: Candidacy, seen: Seen, context: Context) -> None:
         groups = seen.truth.groups(numbers)
         one.held[name] = probed(x[numbers], task, values, seed, groups, seen.truth.clusters(numbers))
         one.near[name] = nearest(whole[numbers], task, values, groups)
-        found.append(source_scores(whole[numbers], task, values, (seen.model, seen.stages[seen.last][numbers])))
+        found.append(source_scores(whole[numbers], task, values, seen.own, numbers))
     one.scores = {score: float(np.mean([scores[score] for scores in found])) for score in _common(found)}
     if seen.average is not None:
         mean = stage_scores({AVERAGE: seen.average}, seen.truth, tasks, seed)[AVERAGE]

@@ -77,6 +77,7 @@ class Model:
     mosaic: Callable[..., tuple[Tensors, dict[str, Tensors]]] | None = None  # of rows' inputs: see models/mosaic.py
     untie: Callable[[int], Model] | None = None  # the same with weights tied across a cut made two: see models/tied.py
     classifier: tuple[Tensor, Tensor] | None = None  # of its source task, on "pooled": weights (classes, width), biases
+    answers: nn.Module | None = None  # one that reads more: live values before the last stage to logits (rows, classes)
 
     def live(self, cut: int) -> Mapping[str, Field]:
         """The fields that a cut in front of stage `cut` stores; 0 stores what `encode` gives."""
