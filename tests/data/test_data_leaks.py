@@ -67,6 +67,76 @@ def test_columns_of_lists_are_passed_over(tmp_path):
     assert "column-tells-target" not in {finding.code for finding in data.findings}
 
 
+def numbers(tmp_path, change, count=400):
+    """Rows with a number for an answer, most small and some very large."""
+    draw = random.Random(0)
+    rows = [{"text": f"w{n} w{n % 7}", "cost": round(draw.lognormvariate(3, 1), 4)} for n in range(count)]
+    path = tmp_path / "data.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = [row | change(row["cost"], draw) for row in rows]
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    options = ReadOptions(target=("cost",), inputs=("text",))
+    return {finding.code: finding for finding in read(path, options, tmp_path / "cache").findings}
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        lambda cost, draw: f"{cost * 1.19 + draw.random() * 0.1:.2f}",
+        lambda cost, draw: f"{-(cost**0.5):.4f}",
+        lambda cost, draw: f"EUR {cost}" if draw.random() < 0.99 else "",
+    ],
+    ids=["scaled", "bent", "written"],
+)
+def test_a_column_that_tells_a_number_is_told_of(tmp_path, cell):
+    values = [round(n * 1.37 + 0.55, 2) for n in range(40)]  # each on some rows: a column of words can tell it
+    found = numbers(tmp_path, lambda cost, draw: {"cost": (c := draw.choice(values)), "paid": cell(c, draw)})
+    finding = found["column-tells-target"]
+    assert finding.evidence["column"] == "paid"
+    assert finding.evidence["share"] > 0.95
+    assert "of the variance of 'cost'" in finding.message
+    assert "most_frequent" not in finding.evidence
+
+
+def test_a_number_that_hangs_together_with_another_is_not_told_of(tmp_path):
+    found = numbers(tmp_path, lambda cost, draw: {"near": f"{cost * draw.lognormvariate(0, 0.7):.2f}", "day": "Monday"})
+    assert not {"column-tells-target", "group-leak"} & set(found)
+
+
+def test_few_very_large_numbers_are_told_by_a_column_of_another_unit(tmp_path):
+    found = numbers(tmp_path, lambda cost, draw: {"cents": f"{cost * 100:.0f}"})
+    assert found["column-tells-target"].evidence["column"] == "cents"
+
+
+def test_groups_that_share_a_number_are_told_of(tmp_path):
+    levels = {f"site {n}": float(n) for n in range(40)}
+
+    def change(cost, draw):
+        site = draw.choice(list(levels))
+        return {"site": site, "cost": round(levels[site] + draw.gauss(0, 6), 3)}
+
+    finding = numbers(tmp_path, change)["group-leak"]
+    assert finding.evidence["column"] == "site"
+    assert "of the variance of 'cost' of them" in finding.message
+    assert "group-leak" not in numbers(tmp_path, lambda cost, draw: {"site": draw.choice(list(levels))})
+
+
+def test_a_column_that_tells_several_labels_is_told_of(tmp_path):
+    draw, rows = random.Random(0), ["text,labels,code"]
+    for n in range(300):
+        labels = sorted(draw.sample(["joy", "fear", "anger"], draw.choice([1, 1, 2])))
+        rows.append(f"w{n} w{n % 7},{';'.join(labels)},{len(labels)}{labels[0][0]}{labels[-1][0]}")
+    path = tmp_path / "data.csv"
+    path.write_text("\n".join(rows), "utf-8")
+    data = read(path, ReadOptions(target=("labels",), inputs=("text",)), tmp_path / "cache")
+    assert [target.kind for target in data.targets] == ["multilabel"]
+    finding = next(one for one in data.findings if one.code == "column-tells-target")
+    assert finding.evidence["column"] == "code"
+    assert finding.evidence["most_frequent"] < 0.5
+
+
 def test_groups_that_stand_in_several_splits_are_told_of(tmp_path):
     moods = {f"author {n}": ["good", "bad", "fair"][n % 3] for n in range(40)}
 

@@ -23,36 +23,53 @@ TOLD = 0.95  # share of the held-out rows that a column tells right from which i
 GROUPED = 0.3  # share of what the most frequent answer gets wrong that a group must tell right
 SURE = 0.97  # F1 of a word from which it gives a class away
 BINS = 32
+TOLD_OF = frozenset({"classify", "multilabel", "regress"})
 
 
 def telling_columns(data: Checked) -> Iterator[Finding]:
     """A column beside the input that alone tells a target of held-out rows, by its values or by ranges of numbers."""
     held = _held(data)
     train = data.splits.get("train", held)
-    for target in _classified(data):
+    for target in data.shape.targets:
+        if target.kind not in TOLD_OF:
+            continue
         used = {FILE, LINE, *data.shape.inputs, *columns_of(target, data.frame)}
         used |= {column for other in data.shape.targets for column in columns_of(other, data.frame)}
         found = data.answers[target.name]
         for name in data.frame.fields:
             if name in used or str(data.frame.fields[name]) not in {"string", "large_string"}:
                 continue
-            share, plain = _told_by(data, name, found, (train, held))
+            told = _told_by if target.kind != "regress" else _explained_by
+            share, plain = told(data, name, found, (train, held))
             if share < TOLD or (share - plain) < 0.8 * (1 - plain):
                 if (share - plain) >= GROUPED * (1 - plain):
-                    yield from _grouped(data, name, target.name, (share, plain))
+                    yield from _grouped(data, name, target, (share, plain))
                 continue
             yield Finding(
                 "warning",
                 "column-tells-target",
-                f"Column {name!r} alone tells {target.name!r} of {share:.1%} of the held-out rows; always giving the "
-                f"most frequent answer, {plain:.1%}.",
-                {"column": name, "target": target.name, "share": share, "most_frequent": plain},
+                f"Column {name!r} alone tells "
+                f"{_said(target, (f'{share:.1%}', f'{plain:.1%}'), 'of the held-out rows')}.",
+                _plainly(name, target, (share, plain)),
                 "It is no input here. If it is known when the model is used, no model is needed; if it was made from "
                 "the target, keep it out of the texts, too.",
             )
 
 
-def _grouped(data: Checked, name: str, target: str, told: tuple[float, float]) -> Iterator[Finding]:
+def _said(target: Target, told: tuple[str, str], of: str) -> str:
+    """What a column tells, in words: as shares of rows or, of numbers, of their variance."""
+    share, plain = told
+    if target.kind == "regress":
+        return f"{share} of the variance of {target.name!r} {of}"
+    return f"{target.name!r} of {share} {of}; always giving the most frequent answer, {plain}"
+
+
+def _plainly(name: str, target: Target, told: tuple[float, float]) -> dict[str, Any]:
+    usual = {} if target.kind == "regress" else {"most_frequent": told[1]}
+    return {"column": name, "target": target.name, "share": told[0], **usual}
+
+
+def _grouped(data: Checked, name: str, target: Target, told: tuple[float, float]) -> Iterator[Finding]:
     """Rows of one group in several splits: a column of many values that each stand on several rows."""
     held = _some(_held(data), HELD)
     train = set(data.frame.take([name], _some(data.splits.get("train", held), ROWS))[0])
@@ -64,9 +81,8 @@ def _grouped(data: Checked, name: str, target: str, told: tuple[float, float]) -
         "warning",
         "group-leak",
         f"Rows with the same {name!r} stand in train and in other splits ({astride:,} of {len(cells):,} held-out "
-        f"rows), and {name!r} alone tells {target!r} of {told[0]:.0%} of them; always giving the most frequent answer, "
-        f"{told[1]:.0%}.",
-        {"column": name, "target": target, "share": told[0], "most_frequent": told[1], "rows": astride},
+        f"rows), and {name!r} alone tells {_said(target, (f'{told[0]:.0%}', f'{told[1]:.0%}'), 'of them')}.",
+        {**_plainly(name, target, told), "rows": astride},
         f"What is measured may be how well {name!r} is remembered: keep its rows on one side with --group {name}.",
     )
 
@@ -135,6 +151,29 @@ def _told_by(data: Checked, name: str, found: Answers, splits: tuple[Indices, In
     answers = [counts[key].most_common(1)[0][0] if key in counts else usual for key in asked]
     truth = found.codes[held]
     return float((np.array(answers) == truth).mean()), float((truth == usual).mean())
+
+
+def _explained_by(data: Checked, name: str, found: Answers, splits: tuple[Indices, Indices]) -> tuple[float, float]:
+    """The share of the variance of held-out numbers that a column tells by its values, or between its own numbers; and
+    that of the mean, which is 0.
+    """
+    train, held = (_some(found.known(rows), most) for rows, most in zip(splits, (ROWS, HELD), strict=True))
+    if not len(train) or not len(held):
+        return 0.0, 0.0
+    values = np.array(found.values, np.float64)
+    y, truth = values[found.codes[train]], values[found.codes[held]]
+    shown, asked = ([cell or "" for cell in data.frame.take([name], rows)[0]] for rows in (train, held))
+    numbers, others = _numbers(shown), _numbers(asked)
+    if numbers is not None and others is not None:
+        keys, places = np.unique(numbers, return_inverse=True)
+        means = np.bincount(places, y) / np.bincount(places)
+        answers = np.interp(others, keys, means)
+    else:
+        words, places = np.unique(shown, return_inverse=True)
+        known = dict(zip(words.tolist(), np.bincount(places, y) / np.bincount(places), strict=True))
+        answers = np.array([known.get(cell, y.mean()) for cell in asked])
+    around = ((truth - y.mean()) ** 2).sum()
+    return (max(0.0, float(1 - ((truth - answers) ** 2).sum() / around)) if around else 0.0), 0.0
 
 
 def _keys(train: Sequence[Any], held: Sequence[Any]) -> tuple[list[Any], list[Any]]:
