@@ -206,6 +206,23 @@ def test_a_control_that_does_not_fit_the_budget_is_left_out_and_that_is_said(
     assert {one["name"] for one in record["controls"]} >= {"majority", "tfidf"}
 
 
+@pytest.mark.parametrize(("controls", "epochs"), [("tasks", 3), ("none", 4)])
+def test_tasks_alone_have_their_part_of_the_budget(
+    bert: Path, uke: Uke, tmp_path: Path, costs: dict[str, Line], controls: str, epochs: int
+) -> None:
+    """An epoch takes 100 of 570 s: 4 are within all of them, 3 within .65 of them."""
+    costs |= {"finetune": taking(100), "mood alone": taking(40), "score alone": taking(40)}
+    data = [
+        f"mood={write_csv(tmp_path / 'mood.csv', rows_of(60, 0), ['text', 'label'])}",
+        f"score={write_csv(tmp_path / 'score.csv', rows_of(60, 2), ['text', 'score'])}",
+    ]
+    fit = uke("fit", *data, "--model", bert, "--budget", "10min", *FAST[:-1], controls, "--out", tmp_path / "run")
+    assert fit.code == 0, fit.err
+    record = record_of(tmp_path / "run")
+    steps = {step["name"]: step for step in record["ladder"]}
+    assert (steps["finetune"]["epochs"], steps["finetune"]["planned_epochs"]) == (epochs, 4)
+
+
 def test_a_task_alone_that_does_not_fit_the_budget_is_left_out(
     bert: Path, uke: Uke, tmp_path: Path, costs: dict[str, Line], monkeypatch: pytest.MonkeyPatch
 ) -> None:

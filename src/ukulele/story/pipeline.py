@@ -211,8 +211,9 @@ def ladder(context: Context) -> tuple[list[Outcome], Climb]:
     if is_made(context) and context.options.model is not None:
         context.hear(Said(f"{model_name(context)} has no weights to transfer: it is trained from scratch."))
     rungs = planned(facts, context)
-    trained = any(not is_still(rival.plan) and rival.name == "scratch" for rival in rivals(facts, context))
-    climb = Climb(context, facts, wishes_of(context.options, context.data), trained)
+    proof = any(not is_still(rival.plan) and rival.name == "scratch" for rival in rivals(facts, context))
+    proof = proof or (len(context.tasks) > 1 and context.options.controls != "none")  # each task alone
+    climb = Climb(context, facts, wishes_of(context.options, context.data), proof)
     for number, asked in enumerate(rungs):
         cuts = (strategies.first_stored(later.plan, facts) for later in rungs[number + 1 :] if later.plan.views)
         ahead = next((cut for cut in cuts if cut < len(facts.stages)), 0)  # of the next one that trains a stage
