@@ -110,6 +110,71 @@ def test_few_very_large_numbers_are_told_by_a_column_of_another_unit(tmp_path):
     assert found["column-tells-target"].evidence["column"] == "cents"
 
 
+@pytest.mark.parametrize("cell", ["", "n/a", "nan", "inf"])
+def test_a_cell_that_is_no_number_hides_no_other(tmp_path, cell):
+    found = numbers(tmp_path, lambda cost, draw: {"paid": f"{cost * 1.19:.2f}" if draw.random() < 0.9 else cell})
+    assert found["column-tells-target"].evidence["column"] == "paid"
+    assert "of the held-out rows in which it is filled." in found["column-tells-target"].message
+
+    def points(row, label, draw):
+        told = ["bad", "fair", "good"].index(label) + draw.random() * 0.9
+        return {"points": f"{told:.4f}" if draw.random() < 0.9 else cell}
+
+    (tmp_path / "classes").mkdir()
+    assert dataset(tmp_path / "classes", points)["column-tells-target"].evidence["column"] == "points"
+    rarely = numbers(tmp_path, lambda cost, draw: {"paid": f"{cost * 1.19:.2f}" if draw.random() < 0.3 else cell})
+    assert "column-tells-target" not in rarely
+
+
+def test_whole_numbers_that_measure_something_are_no_groups(tmp_path):
+    """What lies near them tells as much."""
+
+    def change(cost, draw):
+        age = draw.randint(18, 90)
+        return {"age": age, "cost": round(age + draw.gauss(0, 15), 2)}
+
+    assert "group-leak" not in numbers(tmp_path, change, 2000)
+
+    def classes(row, label, draw):
+        age = draw.randint(18, 90)
+        return {"age": age, "label": ["bad", "fair", "good"][(age - 18) // 25] if draw.random() < 0.8 else label}
+
+    (tmp_path / "classes").mkdir()
+    assert "group-leak" not in dataset(tmp_path / "classes", classes, 2000)
+
+
+def test_groups_are_told_of_by_their_numbers(tmp_path):
+    draw = random.Random(1)
+    levels = {n: draw.uniform(0, 40) for n in range(100, 150)}
+
+    def change(cost, draw):
+        site = draw.choice(list(levels))
+        return {"site": site, "cost": round(levels[site] + draw.gauss(0, 4), 3)}
+
+    assert numbers(tmp_path, change, 1000)["group-leak"].evidence["column"] == "site"
+    moods = {n: draw.choice(["good", "bad", "fair"]) for n in levels}
+
+    def classes(row, label, draw):
+        site = draw.choice(list(moods))
+        return {"site": site, "label": moods[site] if draw.random() < 0.9 else label}
+
+    (tmp_path / "classes").mkdir()
+    assert dataset(tmp_path / "classes", classes, 1000)["group-leak"].evidence["column"] == "site"
+
+
+def test_long_cells_beside_the_input_take_little_memory(tmp_path):
+    import tracemalloc
+
+    def change(cost, draw):
+        return {"page": "<p>" * (50_000 if draw.random() < 0.02 else 10) + str(cost)}
+
+    tracemalloc.start()
+    numbers(tmp_path, change, 1000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000_000  # as an array of equal cells, 600 MB
+
+
 def test_groups_that_share_a_number_are_told_of(tmp_path):
     levels = {f"site {n}": float(n) for n in range(40)}
 

@@ -142,6 +142,38 @@ def test_a_head_that_is_not_there_is_not_drawn(classifier: Folders, tmp_path: Pa
         load(folder)
 
 
+def test_a_head_of_other_classes_than_the_configuration_says_is_not_asked(classifier: Folders) -> None:
+    folder = classifier()
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(told | {"id2label": {"0": "no", "1": "yes"}, "label2id": {}}))
+    model = load(folder)
+    assert model.answers is None
+    state = load_file(folder / "model.safetensors")
+    assert torch.equal(model.net.embeddings.word_embeddings.weight, state["bert.embeddings.word_embeddings.weight"])  # type: ignore[union-attr]
+    (folder / "config.json").write_text(json.dumps(told | {"vocab_size": told["vocab_size"] + 1}))
+    with pytest.raises(ModelError, match=r"embeddings\.word_embeddings"):
+        load(folder)
+
+
+def test_a_folder_that_asks_for_tuples_answers_too(
+    classifier: Folders, texts: Texts, make_rows: Make, cache_folder: Path
+) -> None:
+    folder, rows = classifier(), make_rows(texts(4))
+    before = answered(load(folder), rows, cache_folder)
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(told | {"return_dict": False}))
+    after = answered(load(folder), rows, cache_folder)
+    assert before is not None
+    assert after is not None
+    assert torch.equal(before, after)
+
+
+def test_a_head_is_kept_where_words_are_added(classifier: Folders) -> None:
+    model = load(classifier(), new_tokens=("ukulele",))
+    assert model.recipe["new_tokens"] == ["ukulele"]
+    assert model.answers is not None
+
+
 def test_what_is_stored_follows_the_head(
     classifier: Folders, texts: Texts, make_rows: Make, tmp_path: Path, cache_folder: Path
 ) -> None:

@@ -14,6 +14,7 @@ from ukulele.data.answers import Answers
 from ukulele.data.checks import Checked
 from ukulele.data.frame import FILE, LINE, Indices
 from ukulele.data.rows import columns_of
+from ukulele.data.telling import Column, Truth, told, told_by_neighbours, told_by_value
 from ukulele.types import Finding, Target
 
 ROWS, HELD = 10_000, 5_000  # looked at, of train and of the other splits
@@ -22,7 +23,7 @@ WORDS = 300  # of a text
 TOLD = 0.95  # share of the held-out rows that a column tells right from which it is told of
 GROUPED = 0.3  # share of what the most frequent answer gets wrong that a group must tell right
 SURE = 0.97  # F1 of a word from which it gives a class away
-BINS = 32
+FILLED = "of the held-out rows in which it is filled"
 TOLD_OF = frozenset({"classify", "multilabel", "regress"})
 
 
@@ -30,67 +31,66 @@ def telling_columns(data: Checked) -> Iterator[Finding]:
     """A column beside the input that alone tells a target of held-out rows, by its values or by ranges of numbers."""
     held = _held(data)
     train = data.splits.get("train", held)
+    others = {column for target in data.shape.targets for column in columns_of(target, data.frame)}
+    used = {FILE, LINE, *data.shape.inputs, *others}
+    kinds = {name: str(kind) for name, kind in data.frame.fields.items() if name not in used}
+    beside = [name for name, kind in kinds.items() if kind in {"string", "large_string"}]
     for target in data.shape.targets:
-        if target.kind not in TOLD_OF:
-            continue
-        used = {FILE, LINE, *data.shape.inputs, *columns_of(target, data.frame)}
-        used |= {column for other in data.shape.targets for column in columns_of(other, data.frame)}
         found = data.answers[target.name]
-        for name in data.frame.fields:
-            if name in used or str(data.frame.fields[name]) not in {"string", "large_string"}:
-                continue
-            told = _told_by if target.kind != "regress" else _explained_by
-            share, plain = told(data, name, found, (train, held))
-            if share < TOLD or (share - plain) < 0.8 * (1 - plain):
-                if (share - plain) >= GROUPED * (1 - plain):
-                    yield from _grouped(data, name, target, (share, plain))
+        rows = _some(found.known(train), ROWS), _some(found.known(held), HELD)
+        if target.kind not in TOLD_OF or not all(map(len, rows)):
+            continue
+        values = np.array(found.values, np.float64) if target.kind == "regress" else np.arange(len(found.values))
+        truth = Truth(*(values[found.codes[some]] for some in rows))
+        for name in beside:
+            whole = Column(*(data.frame.take([name], some)[0] for some in rows))
+            column, known = whole.filled(truth)
+            share, of = told(column, known), "of the held-out rows" if column is whole else FILLED
+            if share < TOLD or (share - known.plain) < 0.8 * (1 - known.plain):
+                yield from _grouped(name, target, column, known)
                 continue
             yield Finding(
                 "warning",
                 "column-tells-target",
-                f"Column {name!r} alone tells "
-                f"{_said(target, (f'{share:.1%}', f'{plain:.1%}'), 'of the held-out rows')}.",
-                _plainly(name, target, (share, plain)),
+                f"Column {name!r} alone tells {_said(target, share, known, of, 1)}.",
+                _plainly(name, target, share, known),
                 "It is no input here. If it is known when the model is used, no model is needed; if it was made from "
                 "the target, keep it out of the texts, too.",
             )
 
 
-def _said(target: Target, told: tuple[str, str], of: str) -> str:
+def _said(target: Target, share: float, truth: Truth, of: str, places: int = 0) -> str:
     """What a column tells, in words: as shares of rows or, of numbers, of their variance."""
-    share, plain = told
     if target.kind == "regress":
-        return f"{share} of the variance of {target.name!r} {of}"
-    return f"{target.name!r} of {share} {of}; always giving the most frequent answer, {plain}"
+        return f"{share:.{places}%} of the variance of {target.name!r} {of}"
+    usual = f"always giving the most frequent answer, {truth.plain:.{places}%}"
+    return f"{target.name!r} of {share:.{places}%} {of}; {usual}"
 
 
-def _plainly(name: str, target: Target, told: tuple[float, float]) -> dict[str, Any]:
-    usual = {} if target.kind == "regress" else {"most_frequent": told[1]}
-    return {"column": name, "target": target.name, "share": told[0], **usual}
+def _plainly(name: str, target: Target, share: float, truth: Truth) -> dict[str, Any]:
+    usual = {} if target.kind == "regress" else {"most_frequent": truth.plain}
+    return {"column": name, "target": target.name, "share": share, **usual}
 
 
-def _grouped(data: Checked, name: str, target: Target, told: tuple[float, float]) -> Iterator[Finding]:
-    """Rows of one group in several splits: a column of many values that each stand on several rows."""
-    held = _some(_held(data), HELD)
-    train = set(data.frame.take([name], _some(data.splits.get("train", held), ROWS))[0])
-    cells = data.frame.take([name], held)[0]
-    astride = sum(cell in train for cell in cells)
-    if len(cells) < LEAST or len(train) < LEAST or 2 * astride < len(cells) or _measures(list(train)):
+def _grouped(name: str, target: Target, column: Column, truth: Truth) -> Iterator[Finding]:
+    """Rows of one group in several splits: a column of many values that each stand on several rows, and that tells more
+    by them than by what is near them.
+    """
+    there = set(column.train)
+    astride = sum(cell in there for cell in column.held)
+    if len(column.held) < LEAST or len(there) < LEAST or 2 * astride < len(column.held) or column.measured:
+        return
+    share, wanted = told_by_value(column, truth), GROUPED * (1 - truth.plain)
+    if share - truth.plain < wanted or share - told_by_neighbours(column, truth) < wanted:
         return
     yield Finding(
         "warning",
         "group-leak",
-        f"Rows with the same {name!r} stand in train and in other splits ({astride:,} of {len(cells):,} held-out "
-        f"rows), and {name!r} alone tells {_said(target, (f'{told[0]:.0%}', f'{told[1]:.0%}'), 'of them')}.",
-        {**_plainly(name, target, told), "rows": astride},
+        f"Rows with the same {name!r} stand in train and in other splits ({astride:,} of {len(column.held):,} held-out "
+        f"rows), and {name!r} alone tells {_said(target, share, truth, 'of them')}.",
+        {**_plainly(name, target, share, truth), "rows": astride},
         f"What is measured may be how well {name!r} is remembered: keep its rows on one side with --group {name}.",
     )
-
-
-def _measures(cells: Sequence[Any]) -> bool:
-    """Whether cells are numbers with a fraction: measurements rather than names of groups."""
-    numbers = _numbers(cells)
-    return numbers is not None and bool((numbers != np.rint(numbers)).any())
 
 
 def telling_words(data: Checked) -> Iterator[Finding]:
@@ -132,68 +132,6 @@ def _held(data: Checked) -> Indices:
 
 def _some(rows: Indices, most: int) -> Indices:
     return rows[:: -(-len(rows) // most)] if len(rows) else rows
-
-
-# ---------------------------------------------------------------- columns
-
-
-def _told_by(data: Checked, name: str, found: Answers, splits: tuple[Indices, Indices]) -> tuple[float, float]:
-    """The share of held-out rows that a column's values tell right, and that of the most frequent answer."""
-    train, held = (_some(found.known(rows), most) for rows, most in zip(splits, (ROWS, HELD), strict=True))
-    if not len(train) or not len(held):
-        return 0.0, 0.0
-    cells = [data.frame.take([name], rows)[0] for rows in (train, held)]
-    keys, asked = _keys(*cells)
-    counts: defaultdict[Any, Counter[int]] = defaultdict(Counter)
-    for key, code in zip(keys, found.codes[train].tolist(), strict=True):
-        counts[key][code] += 1
-    usual = Counter(found.codes[train].tolist()).most_common(1)[0][0]
-    answers = [counts[key].most_common(1)[0][0] if key in counts else usual for key in asked]
-    truth = found.codes[held]
-    return float((np.array(answers) == truth).mean()), float((truth == usual).mean())
-
-
-def _explained_by(data: Checked, name: str, found: Answers, splits: tuple[Indices, Indices]) -> tuple[float, float]:
-    """The share of the variance of held-out numbers that a column tells by its values, or between its own numbers; and
-    that of the mean, which is 0.
-    """
-    train, held = (_some(found.known(rows), most) for rows, most in zip(splits, (ROWS, HELD), strict=True))
-    if not len(train) or not len(held):
-        return 0.0, 0.0
-    values = np.array(found.values, np.float64)
-    y, truth = values[found.codes[train]], values[found.codes[held]]
-    shown, asked = ([cell or "" for cell in data.frame.take([name], rows)[0]] for rows in (train, held))
-    numbers, others = _numbers(shown), _numbers(asked)
-    if numbers is not None and others is not None:
-        keys, places = np.unique(numbers, return_inverse=True)
-        means = np.bincount(places, y) / np.bincount(places)
-        answers = np.interp(others, keys, means)
-    else:
-        words, places = np.unique(shown, return_inverse=True)
-        known = dict(zip(words.tolist(), np.bincount(places, y) / np.bincount(places), strict=True))
-        answers = np.array([known.get(cell, y.mean()) for cell in asked])
-    around = ((truth - y.mean()) ** 2).sum()
-    return (max(0.0, float(1 - ((truth - answers) ** 2).sum() / around)) if around else 0.0), 0.0
-
-
-def _keys(train: Sequence[Any], held: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Cells as what is counted: as they are, or, of numbers with many values, the range that they lie in."""
-    numbers = _numbers(train)
-    if numbers is None or len(np.unique(numbers)) <= BINS:
-        return list(train), list(held)
-    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, BINS + 1)[1:-1]))
-    asked = _numbers(held)
-    if asked is None:
-        return list(train), list(held)
-    return np.searchsorted(edges, numbers).tolist(), np.searchsorted(edges, asked).tolist()
-
-
-def _numbers(cells: Sequence[Any]) -> NDArray[np.float64] | None:
-    try:
-        found = np.array([float(cell) for cell in cells])
-    except (TypeError, ValueError):
-        return None
-    return found if np.isfinite(found).all() else None
 
 
 # ---------------------------------------------------------------- words

@@ -59,8 +59,8 @@ def load(request: Request) -> Model:
     card = _card(request, folder)
     if answers is not None and card.source_task == "unknown":
         card = replace(card, source_task="text-classification")
-    model = _assemble(net, recipe, {"tokenizer.json": tokenizer_json}, hub.display_name(request.name), card)
-    return model if recipe["pairs"] == "separate" else replace(model, answers=answers)
+    assets = {"tokenizer.json": tokenizer_json}
+    return _assemble(net, recipe, assets, hub.display_name(request.name), card, answers)
 
 
 def reading(folder: Path, config: Any, request: Request) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def build(recipe: Mapping[str, Any], assets: Mapping[str, bytes], seed: int = 0)
 def rewrap(model: Model, **changes: Any) -> Model:
     """The same network with another recipe: two texts a row, another length, chunks instead of a cut."""
     recipe = {**model.recipe, **changes}
-    return _assemble(model.net, recipe, model.assets, model.name, model.card)
+    return _assemble(model.net, recipe, model.assets, model.name, model.card, model.answers)
 
 
 def _network_options(config: Any) -> dict[str, Any]:
@@ -93,7 +93,14 @@ def _network_options(config: Any) -> dict[str, Any]:
     return {"attn_implementation": attention.NAME, **({"add_pooling_layer": False} if layout.pooler else {})}
 
 
-def _assemble(net: nn.Module, recipe: Mapping[str, Any], assets: Mapping[str, bytes], name: str, card: Card) -> Model:
+def _assemble(
+    net: nn.Module,
+    recipe: Mapping[str, Any],
+    assets: Mapping[str, bytes],
+    name: str,
+    card: Card,
+    answers: nn.Module | None = None,
+) -> Model:
     config: Any = net.config
     quicken(net)
     layout = LAYOUTS.get(config.model_type)
@@ -126,6 +133,7 @@ def _assemble(net: nn.Module, recipe: Mapping[str, Any], assets: Mapping[str, by
         limit=None if recipe["long"] == "chunk" else recipe["max_length"],
         together=TOGETHER,
         lengths=partial(lengths, assets["tokenizer.json"], recipe["pairs"]),
+        answers=None if recipe["pairs"] == "separate" else answers,  # no row then has a state of both texts
         lookup=("ids", net.get_input_embeddings()) if layout else None,  # type: ignore[operator]
     )
 

@@ -291,7 +291,7 @@ class Answers(nn.Module):
 
     def forward(self, live: Tensors) -> Tensor:
         states = live["x"].float()
-        return self.whole(inputs_embeds=states, attention_mask=live["token_mask"]).logits  # type: ignore[no-any-return]
+        return self.whole(inputs_embeds=states, attention_mask=live["token_mask"], return_dict=True).logits  # type: ignore[no-any-return]
 
 
 class _Read(nn.Module):
@@ -314,6 +314,7 @@ def text_classifier(folder: Path, config: Any, options: Mapping[str, Any]) -> tu
 
     pooling = options.get("add_pooling_layer", True)
     others = {name: value for name, value in options.items() if name != "add_pooling_layer"}
+    others["ignore_mismatched_sizes"] = True  # of the head, which may be of other classes than the configuration says
     whole, missing = _loaded(AutoModelForSequenceClassification, folder, config, others)
     net, within = whole.base_model, f"{whole.base_model_prefix}."
     _refuse([name.removeprefix(within) for name in missing if name.startswith(within)], folder, config)
@@ -362,7 +363,7 @@ def _loaded(auto: Any, folder: Path | None, config: Any, options: Mapping[str, A
                 trust_remote_code=False,
                 **options,
             )
-            missing = sorted(info["missing_keys"])
+            missing = sorted({*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])})
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         said = f"{folder or config.model_type} cannot be loaded: {str(error).splitlines()[0]}"
         raise ModelError(said, hint=AGAIN if folder else "") from error
