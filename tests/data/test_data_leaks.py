@@ -114,7 +114,7 @@ def test_few_very_large_numbers_are_told_by_a_column_of_another_unit(tmp_path):
 def test_a_cell_that_is_no_number_hides_no_other(tmp_path, cell):
     found = numbers(tmp_path, lambda cost, draw: {"paid": f"{cost * 1.19:.2f}" if draw.random() < 0.9 else cell})
     assert found["column-tells-target"].evidence["column"] == "paid"
-    assert "of the held-out rows in which it is filled." in found["column-tells-target"].message
+    assert "in the held-out rows where it is filled." in found["column-tells-target"].message
 
     def points(row, label, draw):
         told = ["bad", "fair", "good"].index(label) + draw.random() * 0.9
@@ -184,7 +184,7 @@ def test_groups_that_share_a_number_are_told_of(tmp_path):
 
     finding = numbers(tmp_path, change)["group-leak"]
     assert finding.evidence["column"] == "site"
-    assert "of the variance of 'cost' of them" in finding.message
+    assert "of the variance of 'cost' in them" in finding.message
     assert "group-leak" not in numbers(tmp_path, lambda cost, draw: {"site": draw.choice(list(levels))})
 
 

@@ -23,7 +23,7 @@ WORDS = 300  # of a text
 TOLD = 0.95  # share of the held-out rows that a column tells right from which it is told of
 GROUPED = 0.3  # share of what the most frequent answer gets wrong that a group must tell right
 SURE = 0.97  # F1 of a word from which it gives a class away
-FILLED = "of the held-out rows in which it is filled"
+FILLED = "the held-out rows where it is filled"
 TOLD_OF = frozenset({"classify", "multilabel", "regress"})
 
 
@@ -45,26 +45,26 @@ def telling_columns(data: Checked) -> Iterator[Finding]:
         for name in beside:
             whole = Column(*(data.frame.take([name], some)[0] for some in rows))
             column, known = whole.filled(truth)
-            share, of = told(column, known), "of the held-out rows" if column is whole else FILLED
+            share, where = told(column, known), "the held-out rows" if column is whole else FILLED
             if share < TOLD or (share - known.plain) < 0.8 * (1 - known.plain):
                 yield from _grouped(name, target, column, known)
                 continue
             yield Finding(
                 "warning",
                 "column-tells-target",
-                f"Column {name!r} alone tells {_said(target, share, known, of, 1)}.",
+                f"Column {name!r} alone tells {_said(target, share, known, where, 1)}.",
                 _plainly(name, target, share, known),
                 "It is no input here. If it is known when the model is used, no model is needed; if it was made from "
                 "the target, keep it out of the texts, too.",
             )
 
 
-def _said(target: Target, share: float, truth: Truth, of: str, places: int = 0) -> str:
+def _said(target: Target, share: float, truth: Truth, rows: str, places: int = 0) -> str:
     """What a column tells, in words: as shares of rows or, of numbers, of their variance."""
     if target.kind == "regress":
-        return f"{share:.{places}%} of the variance of {target.name!r} {of}"
+        return f"{share:.{places}%} of the variance of {target.name!r} in {rows}"
     usual = f"always giving the most frequent answer, {truth.plain:.{places}%}"
-    return f"{target.name!r} of {share:.{places}%} {of}; {usual}"
+    return f"{target.name!r} of {share:.{places}%} of {rows}; {usual}"
 
 
 def _plainly(name: str, target: Target, share: float, truth: Truth) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _grouped(name: str, target: Target, column: Column, truth: Truth) -> Iterato
         "warning",
         "group-leak",
         f"Rows with the same {name!r} stand in train and in other splits ({astride:,} of {len(column.held):,} held-out "
-        f"rows), and {name!r} alone tells {_said(target, share, truth, 'of them')}.",
+        f"rows), and {name!r} alone tells {_said(target, share, truth, 'them')}.",
         {**_plainly(name, target, share, truth), "rows": astride},
         f"What is measured may be how well {name!r} is remembered: keep its rows on one side with --group {name}.",
     )
