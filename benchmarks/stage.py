@@ -92,24 +92,28 @@ def fewer(staged: Path, rows: int) -> Path:
     return staged
 
 
-def fold(staged: Path, target: Path, number: int, folds: int, seed: int) -> Path:
-    """A staged folder again, with one of `folds` parts of its training rows, drawn with a seed, as the test rows."""
+def halves(staged: Path, target: Path, rows: int) -> tuple[Path, Path]:
+    """A staged folder twice, with training rows that the other has not, drawn with a fixed seed: in each at most `rows`
+    texts, or a fifth as many pictures, of each class its share; 0: half of all.
+    """
+    folders = target / "first", target / "second"
     table = staged / "train.csv"
     if table.is_file():
-        shutil.copytree(staged, target, ignore=shutil.ignore_patterns("train.csv", "test.csv"))
         with table.open(newline="", encoding="utf-8") as file:
             header, *lines = csv.reader(file)
-        order = list(range(len(lines)))
-        random.Random(seed).shuffle(order)
-        held = set(order[number::folds])
-        write(target / "train.csv", header, [line for i, line in enumerate(lines) if i not in held])
-        write(target / "test.csv", header, [lines[i] for i in sorted(held)])
-        return target
-    parts = [*split(labelled(staged / "train"), {str(i): 1 / folds for i in range(folds - 1)}, seed).values()]
-    held_out = parts.pop(number)
-    rest = {label: [path for part in parts for path in part[label]] for label in held_out}
-    others = {place.name: labelled(place) for place in staged.iterdir() if place.name not in ("train", "test")}
-    return link({"train": rest, "test": held_out, **others}, target)
+        random.Random(SEED).shuffle(lines)
+        size = min(rows or len(lines), len(lines) // 2)
+        for at, folder in enumerate(folders):
+            shutil.copytree(staged, folder, ignore=shutil.ignore_patterns("train.csv"))
+            write(folder / "train.csv", header, lines[at * size : (at + 1) * size])
+        return folders
+    classes = labelled(staged / "train")
+    share = min(rows / DEARER / sum(map(len, classes.values())) if rows else 0.5, 0.5)
+    others = {place.name: labelled(place) for place in staged.iterdir() if place.name != "train"}
+    parts = split(classes, {folder.name: share for folder in folders})
+    for folder in folders:
+        link({"train": parts[folder.name], **others}, folder)
+    return folders
 
 
 def labelled(folder: Path) -> dict[str, list[Path]]:

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from e2e_kit import Answer, rows_of, write_csv
+from rich.console import Console
 
 import ukulele
-from ukulele.doors import choosing
+from ukulele.doors import choosing, show
 from ukulele.trial import ranking
 
 Uke = Callable[..., Answer]
@@ -223,6 +224,25 @@ def test_a_dropped_model_is_not_called_equal() -> None:
     found |= {"seconds": 1.0, "limit_seconds": None}
     said = " ".join(choosing.sentences(found))
     assert "As good as equal to it: b. " in said
+
+
+def test_a_narrow_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    """Cells stay whole: headers are broken between words, then columns left out, which is said."""
+    rows = [["1", "a-model-with-a-long-name", "0.912", "0.900 to 0.924"]]
+    header = ("", "model", "expected accuracy", "95 % interval")
+    shown = {}
+    for width in (80, 56, 40):
+        left_out = show.table(Console(width=width), header, rows, ("95 % interval", "model"))
+        shown[width] = (left_out, capsys.readouterr().out.splitlines())
+    assert shown[80][0] == ()
+    assert len(shown[80][1]) == 2
+    assert shown[56][0] == ()
+    assert [line.split() for line in shown[56][1]][1:] == [
+        ["model", "accuracy", "95", "%", "interval"], ["1", *rows[0][1:3], *rows[0][3].split()],
+    ]  # fmt: skip
+    assert shown[40][0] == ("95 % interval",)
+    assert "0.900" not in "".join(shown[40][1])
+    assert all(len(line) <= width for width, (_, lines) in shown.items() for line in lines)
 
 
 def test_a_short_budget_means_fewer_rows(uke: Uke, tables: Path, bert: Path, other: Path) -> None:

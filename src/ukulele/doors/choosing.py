@@ -19,6 +19,7 @@ from ukulele.tools.typed import seconds
 from ukulele.trial.glimpse import Limits
 from ukulele.trial.ranking import overrun, plain, rank_models
 
+SPARE = ("rows", "pass", "layer", "licence", "MB")  # columns that a narrow screen may do without
 HEADER = ("", "model", "expected {}", "95 % interval", "regret", "layer", "rows", "ms a row", "pass", "MB", "licence")
 
 
@@ -79,11 +80,15 @@ def show(found: Mapping[str, Any], console: Console, data: Sequence[str]) -> Non
     metrics = list(found["metric"].values())
     metric = metrics[0] if len(metrics) == 1 else "score"
     ranked = [one for one in found["models"] if one.get("expected")]
-    table(console, [name.format(metric) for name in HEADER], [_row(one, metrics) for one in ranked])
+    left_out = table(console, [name.format(metric) for name in HEADER], [_row(one, metrics) for one in ranked], SPARE)
     for one in found["models"]:
         if one["status"] != "ranked":
             console.print(f"{_short(one['model'])}: {one['status']}: {one['why']}", markup=False, soft_wrap=True)
     console.print()
+    if left_out:
+        console.print(
+            f"Not shown on a screen as narrow as this, but with --json: {', '.join(left_out)}.", soft_wrap=True
+        )
     for sentence in sentences(found):
         console.print(sentence, markup=False, soft_wrap=True)
     command = shlex.join(["uke", "fit", *data, "--model", found["chosen"]])

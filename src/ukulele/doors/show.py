@@ -219,14 +219,37 @@ def findings(found: Iterable[Finding], console: Console, rest: str = "--findings
             console.print(f"    {finding.advice}", markup=False, soft_wrap=True)
 
 
-def table(console: Console, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Rows under a header."""
+def table(
+    console: Console, header: Sequence[str], rows: Iterable[Sequence[str]], spare: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Rows under a header. Of the `spare` columns, the first first, those are left out, and given back, that a narrow
+    screen has no room for.
+    """
+    lines = [[str(cell) for cell in row] for row in rows]
+    columns = [(name, [line[at] for line in lines]) for at, name in enumerate(header)]
+    left_out = list[str]()
+    for name in spare:
+        if _width(columns) <= console.width:
+            break
+        columns = [column for column in columns if column[0] != name]
+        left_out.append(name)
     drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for name in header:
-        drawn.add_column(name, overflow="fold")
-    for row in rows:
-        drawn.add_row(*(str(cell).replace("[", r"\[") for cell in row))
+    whole = sum(max(map(len, [*cells, name])) for name, cells in columns) + 2 * len(columns) - 2 <= console.width
+    for name, cells in columns:
+        drawn.add_column(name if whole or not name else textwrap.fill(name, _widest(name, cells)), overflow="fold")
+    for at in range(len(lines)):
+        drawn.add_row(*(cells[at].replace("[", r"\[") for _, cells in columns))
     console.print(drawn)
+    return tuple(left_out)
+
+
+def _width(columns: Sequence[tuple[str, Sequence[str]]]) -> int:
+    """Of a table whose header alone is broken, between words."""
+    return sum(_widest(name, cells) for name, cells in columns) + 2 * (len(columns) - 1)
+
+
+def _widest(name: str, cells: Sequence[str]) -> int:
+    return max(map(len, [*cells, *name.split()]), default=0)
 
 
 def say_aside(bad: Sequence[BadRow], err: Console, where: str) -> None:
