@@ -189,10 +189,9 @@ def against(ranking: dict[str, Any], right: dict[str, Floats]) -> dict[str, Any]
     fair, fair_error = unflattered(rows.mean(1))
     return {
         "order": order,
-        "told": [
-            {name: one.get(name) for name in ("fused", "regret", "chance", "fitted")} for one in ranking["models"]
-        ],
-        "seconds": ranking["seconds"],
+        "fitted": values.tolist(),
+        "each": rows.mean(2).tolist(),
+        "told": [{name: one[name] for name in ("fused", "regret", "scores")} for one in ranking["models"]],
         "best": order[best],
         "regret": float(values[best] - values[0]),
         "error": error,
