@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import sys
 import tempfile
@@ -224,11 +225,11 @@ def unflattered(rows: Floats) -> tuple[float, float]:
     return float(behind.mean()), float(behind.std(ddof=1) / np.sqrt(len(behind)))
 
 
-def tau(order: Floats, fitted: Floats, apart: Sequence[tuple[int, int]]) -> float | None:
-    """Kendall's τ over pairs of models, each weighed by how far apart they are; None without any."""
+def tau(order: Floats, fitted: Floats, apart: Sequence[tuple[int, int]]) -> float:
+    """Kendall's τ over pairs of models, each weighed by how far apart they are; no number where none is."""
     gaps = [(fitted[i] - fitted[j], order[i] - order[j]) for i, j in apart]
     total = sum(abs(gap) for gap, _ in gaps)
-    return float(sum(gap * np.sign(other) for gap, other in gaps) / total) if total else None
+    return float(sum(gap * np.sign(other) for gap, other in gaps) / total) if total else math.nan
 
 
 def summary(sets: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -240,13 +241,13 @@ def summary(sets: Sequence[dict[str, Any]]) -> dict[str, Any]:
         place = -np.arange(len(values), dtype=np.float64)
         pairs = combinations(range(len(values)), 2)
         apart = [(i, j) for i, j in pairs if abs(values[i] - values[j]) > ERRORS * (drawn[i] - drawn[j]).std()]
-        one |= {"tau": tau(place, values, apart), "pairs": len(apart)}
+        one |= {"tau": tau(place, values, apart) if apart else None, "pairs": len(apart)}
         if apart:
             found.append((one["tau"], [tau(place, values, apart) for values in drawn.T]))
     means = np.mean([draws for _, draws in found], 0) if found else None
     return {
         "tau": float(np.mean([value for value, _ in found])) if found else None,
-        "interval": None if means is None else np.quantile(means, (0.025, 0.975)).tolist(),
+        "interval": None if means is None else np.nanquantile(means, (0.025, 0.975)).tolist(),
         "regret_within_error": [one["regret"] <= one["error"] for one in sets],
         "within_by_chance": float(np.prod(passes)),
         "mean_regret": averaged(sets, "regret", "error"),
