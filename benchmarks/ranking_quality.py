@@ -40,7 +40,7 @@ from choose_hymenoptera import NAMES
 
 PICTURES, TEXTS = ("hymenoptera", "flowers5"), ("sst2", "banking77", "tweets/emotion", "tweets/irony")
 BUNDLES = {  # of MiniLM: the task, and how it was fitted
-    "two_blocks": ("tweets/hate", "finetune"), "hate": ("tweets/hate", "full"),
+    "upper_half": ("tweets/hate", "finetune"), "hate": ("tweets/hate", "full"),
     "goemotions": ("goemotions", "full"),
 }  # fmt: skip
 LAYERS = {"two_layers": 2, "four_layers": 4}  # of MiniLM's six

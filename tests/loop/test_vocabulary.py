@@ -36,8 +36,9 @@ def test_training_is_the_same_with_and_without(bert: Any, make_kit: Any, optimis
     whole.train()
     found, expected = small.state(), whole.state()
     for name, value in expected.items():
-        if not name.endswith("key.bias"):  # softmax cancels it: its gradient is rounding alone, which AdamW blows up
-            torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6)
+        if optimiser == "adamw" and name.endswith("key.bias"):
+            continue  # softmax cancels it, so its gradient is rounding alone, which AdamW blows up to a step
+        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6)
     others = torch.ones(len(start), dtype=torch.bool)
     others[named] = False
     assert bool((found[TABLE][others].abs() < start[others].abs()).any())  # they decayed

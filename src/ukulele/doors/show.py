@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -234,7 +235,7 @@ def table(
         columns = [column for column in columns if column[0] != name]
         left_out.append(name)
     drawn = Table(box=None, pad_edge=False, header_style="bold")
-    whole = sum(max(map(len, [*cells, name])) for name, cells in columns) + 2 * len(columns) - 2 <= console.width
+    whole = sum(max(map(cell_len, [*cells, name])) for name, cells in columns) + 2 * len(columns) - 2 <= console.width
     for name, cells in columns:
         drawn.add_column(name if whole or not name else textwrap.fill(name, _widest(name, cells)), overflow="fold")
     for at in range(len(lines)):
@@ -249,7 +250,7 @@ def _width(columns: Sequence[tuple[str, Sequence[str]]]) -> int:
 
 
 def _widest(name: str, cells: Sequence[str]) -> int:
-    return max(map(len, [*cells, *name.split()]), default=0)
+    return max(map(cell_len, [" ", *cells, *name.split()]))
 
 
 def say_aside(bad: Sequence[BadRow], err: Console, where: str) -> None:
